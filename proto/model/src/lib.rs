@@ -1,0 +1,23 @@
+//! The nouns of Fulcrum and their small laws.
+//!
+//! What it does: gives types that are valid by construction (a [`Vrid`] is 1 to 255, a [`Name`] is well-formed) and the
+//! one function that turns evidence into a weight ([`fuse`]). What it never does: import another crate of ours, read a
+//! clock, touch a file or a socket. Start reading at [`resource`], then [`plan`], then [`fuse`].
+
+pub mod address;
+pub mod check;
+pub mod evidence;
+pub mod fuse;
+pub mod ipvs;
+pub mod name;
+pub mod number;
+pub mod plan;
+pub mod resource;
+
+pub use address::{Cidr, CidrError};
+pub use check::{Check, HttpCheck, ProbeKind, ServerProbe, StatusPage};
+pub use evidence::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, Verdict, VipEvidence};
+pub use ipvs::{ForwardingMethod, Protocol, Scheduler};
+pub use name::{Name, NameError};
+pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
+pub use plan::PlanVersion;

@@ -1,0 +1,137 @@
+//! What is ordered of one agent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
+use crate::{
+    Check, Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler,
+    ServerProbe, Vrid, Weight,
+};
+
+/// A plan's version. Only versions of one cluster and incarnation have an order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PlanVersion {
+    /// The cluster, made when it was formed.
+    pub cluster_id: String,
+    /// Counts restores from backup.
+    pub incarnation: u64,
+    /// The intent's revision that the plan was made from.
+    pub revision: Revision,
+}
+
+impl PlanVersion {
+    /// Whether an agent that runs on `self` takes a plan of version `offered`: of the same cluster, and no older.
+    pub fn accepts(&self, offered: &Self) -> bool {
+        self.cluster_id == offered.cluster_id
+            && (self.incarnation, self.revision) <= (offered.incarnation, offered.revision)
+    }
+}
+
+impl fmt::Display for PlanVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.cluster_id, self.incarnation, self.revision)
+    }
+}
+
+/// All that is ordered of a director.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectorPlan {
+    /// VRRP instances by name.
+    pub vrrp_instances: BTreeMap<Name, VrrpInstancePlan>,
+    /// Virtual servers by name.
+    pub virtual_servers: BTreeMap<Name, VirtualServerPlan>,
+}
+
+/// A director's part in a VRRP instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrrpInstancePlan {
+    /// The instance.
+    pub name: Name,
+    /// Virtual router identifier.
+    pub vrid: Vrid,
+    /// Version on the wire.
+    pub version: VrrpVersion,
+    /// Time between adverts.
+    pub advert_interval: Duration,
+    /// Interface of VRRP and the VIPs.
+    pub interface: String,
+    /// This director's priority.
+    pub priority: Priority,
+    /// Whether a higher priority takes over from a lower Active.
+    pub preempt: bool,
+    /// v2 PASS.
+    pub auth_pass: Option<AuthPass>,
+    /// Addresses that the Active director holds.
+    pub vips: Vec<Cidr>,
+    /// Source address of adverts.
+    pub source: IpAddr,
+    /// Unicast peers; multicast when empty.
+    pub unicast_peers: Vec<IpAddr>,
+    /// Checksum of v3 adverts.
+    pub checksum: VrrpChecksum,
+}
+
+/// A virtual server for a director to program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualServerPlan {
+    /// The virtual server.
+    pub name: Name,
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The port.
+    pub port: Port,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Scheduler.
+    pub scheduler: Scheduler,
+    /// Forwarding method.
+    pub forwarding: ForwardingMethod,
+    /// Persistence.
+    pub persistence_timeout: Option<Duration>,
+    /// Its real servers, ordered by name.
+    pub destinations: Vec<DestinationPlan>,
+    /// The check of each of them.
+    pub check: Check,
+    /// Whether the agent is required.
+    pub agent: AgentRequirement,
+}
+
+/// A real server of a virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationPlan {
+    /// The real server.
+    pub real_server: Name,
+    /// Its address.
+    pub rip: IpAddr,
+    /// Its port.
+    pub port: Port,
+    /// Weight when in rotation.
+    pub weight: Weight,
+    /// The agent on its host.
+    pub agent: Name,
+}
+
+/// All that is ordered of a real-server agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RealServerHostPlan {
+    /// VIPs to bind to loopback with ARP kept quiet, ordered.
+    pub vips: Vec<IpAddr>,
+    /// Servers to watch, ordered by name.
+    pub servers: Vec<WatchedServer>,
+}
+
+/// A server for the real-server agent to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedServer {
+    /// The real server.
+    pub real_server: Name,
+    /// Its address.
+    pub rip: IpAddr,
+    /// Its port.
+    pub port: Port,
+    /// How.
+    pub probe: ServerProbe,
+}

@@ -1,0 +1,1 @@
+//! How an agent stays attached to a controller and keeps its plan.
