@@ -1,2 +1,4 @@
 //! Placeholder.
+use fulcrum_director as _;
+
 fn main() {}

@@ -1,0 +1,4 @@
+//! The director agent: runs VRRP, programs IPVS, checks real servers and turns evidence into weights.
+//!
+//! What it does: keeps one host's kernel as its plan says, with the newest plan on disk and no controller needed.
+//! What it never does: decide intent, flush a table, or wait for a controller before it serves.
