@@ -1,2 +1,2 @@
-//! Placeholder.
+//! `fulcrum-controller`.
 fn main() {}
