@@ -6,7 +6,7 @@ use crate::Port;
 
 /// What a director tries, and how often, with keepalived's semantics: one try every `interval`; a failed try is
 /// repeated up to `retries` times, `retry_delay` apart; then the real server is down until `rise` tries in a row succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Check {
     /// What a try is.
     pub probe: ProbeKind,
@@ -50,7 +50,7 @@ impl Default for Check {
 }
 
 /// What a try is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProbeKind {
     /// A TCP connection that is accepted (keepalived: `TCP_CHECK`).
     Tcp,
@@ -59,7 +59,7 @@ pub enum ProbeKind {
 }
 
 /// An HTTP GET.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HttpCheck {
     /// Path with query, beginning with `/`.
     pub path: String,

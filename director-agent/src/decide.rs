@@ -1,0 +1,14 @@
+//! What the director decides, apart from everything that it touches.
+//!
+//! Time comes in as `now`, the monotonic time since the program started; so do weights found in the kernel and the
+//! shares that spread checks over time. Nothing here opens a socket, reads a clock, waits or logs. Start reading at
+//! [`weights::Decider`].
+
+pub mod arp;
+pub mod check;
+pub mod evidence;
+pub mod plan;
+pub mod weights;
+
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,0 +1,232 @@
+//! When a check tries, and what its tries make of a real server: keepalived's semantics.
+//!
+//! ```text
+//!             try passes                      tries fail, `retries` spent
+//!  pending ───────────────> passing ────────────────────────────────────> failing
+//!     │                        ^                                             │ ^
+//!     │                        └─────────── `rise` tries pass in a row ──────┘ │
+//!     └──────────────────────── tries fail, `retries` spent ───────────────────┘
+//! ```
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::{Check, Port};
+
+/// One check: what is tried where. Virtual servers that want the same share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckKey {
+    /// The real server's address.
+    pub rip: IpAddr,
+    /// The port that is tried.
+    pub port: Port,
+    /// How; its own `port` is resolved into the one beside.
+    pub check: Check,
+}
+
+impl CheckKey {
+    /// The check of the real server at `rip` and `port`.
+    pub fn new(rip: IpAddr, port: Port, check: &Check) -> Self {
+        let tried = check.port.unwrap_or(port);
+        Self { rip, port: tried, check: Check { port: None, ..check.clone() } }
+    }
+}
+
+/// A try that has ended.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// When it started.
+    pub started: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// What was seen when it failed, in words for people.
+    pub outcome: Result<(), String>,
+}
+
+/// What a check knows between two tries.
+#[derive(Clone, Debug)]
+pub struct CheckState {
+    probe: OwnProbe,
+    /// Failed tries that were tolerated so far.
+    failed: u32,
+    /// Tries that passed in a row while failing.
+    passed: u32,
+    /// Part of the first interval that is waited, so that checks that started together drift apart.
+    first_share: Option<f64>,
+}
+
+impl CheckState {
+    /// A check before its first try, which is due at once. `share`, from 0 to 1, is a random number of its own: the
+    /// part of an interval after which its second try is due.
+    pub fn new(share: f64) -> Self {
+        let first_share = Some(share.clamp(0.0, 1.0));
+        Self { probe: OwnProbe::Pending, failed: 0, passed: 0, first_share }
+    }
+
+    /// What its tries have made of the real server.
+    pub fn probe(&self) -> &OwnProbe {
+        &self.probe
+    }
+
+    /// Takes a try that has ended and returns when the next one starts, never before the end of this one.
+    pub fn step(&mut self, check: &Check, tried: Tried) -> Duration {
+        let share = self.first_share.take().unwrap_or(1.0);
+        let regular = tried.started.saturating_add(check.interval.mul_f64(share));
+        let repetition = tried.ended.saturating_add(check.retry_delay);
+        let next = match (&self.probe, tried.outcome) {
+            (OwnProbe::Pending | OwnProbe::Passing, Ok(())) => {
+                self.enter(OwnProbe::Passing);
+                regular
+            }
+            (OwnProbe::Pending | OwnProbe::Passing, Err(_)) if self.failed < check.retries => {
+                self.failed += 1;
+                repetition
+            }
+            (OwnProbe::Pending | OwnProbe::Passing, Err(seen)) => {
+                self.enter(OwnProbe::Failing(seen));
+                regular
+            }
+            (OwnProbe::Failing(_), Ok(())) => {
+                self.passed += 1;
+                if self.passed >= check.rise {
+                    self.enter(OwnProbe::Passing);
+                }
+                regular
+            }
+            (OwnProbe::Failing(_), Err(seen)) => {
+                self.enter(OwnProbe::Failing(seen));
+                regular
+            }
+        };
+        next.max(tried.ended)
+    }
+
+    fn enter(&mut self, probe: OwnProbe) {
+        self.probe = probe;
+        self.failed = 0;
+        self.passed = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// The seed's check: a try each 6 s, 3 retries 8 s apart, tries that take `took` ms.
+    fn run(retries: u32, rise: u32, tries: &[(bool, u64)]) -> Vec<(&'static str, u64)> {
+        let check =
+            Check { interval: MS(6000), retries, retry_delay: MS(8000), rise, ..Check::default() };
+        let mut state = CheckState::new(1.0);
+        let mut start = Duration::ZERO;
+        tries
+            .iter()
+            .map(|(passes, took)| {
+                let outcome = if *passes { Ok(()) } else { Err("refused".to_owned()) };
+                let ended = start + MS(*took);
+                let next = state.step(&check, Tried { started: start, ended, outcome });
+                let gap = u64::try_from(next.saturating_sub(start).as_millis()).expect("small");
+                start = next;
+                let name = match state.probe() {
+                    OwnProbe::Pending => "pending",
+                    OwnProbe::Passing => "passing",
+                    OwnProbe::Failing(_) => "failing",
+                };
+                (name, gap)
+            })
+            .collect()
+    }
+
+    /// Name, retries, rise, tries, expected states and gaps.
+    type Case<'a> = (&'a str, u32, u32, &'a [(bool, u64)], &'a [(&'a str, u64)]);
+
+    #[test]
+    fn every_transition() {
+        const OK: (bool, u64) = (true, 10);
+        const NO: (bool, u64) = (false, 10);
+        let cases: &[Case<'_>] = &[
+            ("passes at once", 3, 1, &[OK, OK], &[("passing", 6000), ("passing", 6000)]),
+            ("no retries", 0, 1, &[OK, NO], &[("passing", 6000), ("failing", 6000)]),
+            (
+                "each retry is tolerated",
+                3,
+                1,
+                &[OK, NO, NO, NO, NO],
+                &[
+                    ("passing", 6000),
+                    ("passing", 8010),
+                    ("passing", 8010),
+                    ("passing", 8010),
+                    ("failing", 6000),
+                ],
+            ),
+            (
+                "a pass forgives",
+                1,
+                1,
+                &[OK, NO, OK, NO, OK],
+                &[
+                    ("passing", 6000),
+                    ("passing", 8010),
+                    ("passing", 6000),
+                    ("passing", 8010),
+                    ("passing", 6000),
+                ],
+            ),
+            ("pending retries too", 1, 1, &[NO, NO], &[("pending", 8010), ("failing", 6000)]),
+            ("pending passes on a retry", 1, 1, &[NO, OK], &[("pending", 8010), ("passing", 6000)]),
+            (
+                "failing stays failing without retries",
+                1,
+                1,
+                &[NO, NO, NO, OK],
+                &[("pending", 8010), ("failing", 6000), ("failing", 6000), ("passing", 6000)],
+            ),
+            (
+                "rises by tries in a row",
+                0,
+                2,
+                &[NO, OK, NO, OK, OK],
+                &[
+                    ("failing", 6000),
+                    ("failing", 6000),
+                    ("failing", 6000),
+                    ("failing", 6000),
+                    ("passing", 6000),
+                ],
+            ),
+            (
+                "a slow try delays the next",
+                0,
+                1,
+                &[(false, 10_000), OK],
+                &[("failing", 10_000), ("passing", 6000)],
+            ),
+        ];
+        for (what, retries, rise, tries, expected) in cases {
+            assert_eq!(run(*retries, *rise, tries), *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_second_try_is_spread() {
+        for (share, gap) in [(0.0, 0), (0.25, 250), (1.0, 1000), (7.0, 1000)] {
+            let mut state = CheckState::new(share);
+            let try_at = |ms| Tried { started: MS(ms), ended: MS(ms), outcome: Ok(()) };
+            assert_eq!(state.step(&Check::default(), try_at(0)), MS(gap), "{share}");
+            assert_eq!(state.step(&Check::default(), try_at(gap)), MS(gap + 1000), "{share}");
+        }
+    }
+
+    #[test]
+    fn virtual_servers_share_a_check() {
+        let rip = "192.168.1.138".parse().expect("an address");
+        let port = |n| Port::new(n).expect("a port");
+        let other = Check { port: Some(port(8080)), ..Check::default() };
+        let by_default = CheckKey::new(rip, port(8080), &Check::default());
+        assert_eq!(by_default, CheckKey::new(rip, port(80), &other));
+        assert_ne!(by_default, CheckKey::new(rip, port(80), &Check::default()));
+    }
+}

@@ -1,0 +1,97 @@
+//! Plans and evidence for tests.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use fulcrum_model::plan::{DestinationPlan, DirectorPlan, VirtualServerPlan};
+use fulcrum_model::resource::AgentRequirement;
+use fulcrum_model::{
+    Check, Evidence, EvidenceStamp, ForwardingMethod, Name, Port, Protocol, Scheduler,
+    ServerEvidence, Verdict, VipEvidence, Weight,
+};
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().expect("a valid name")
+}
+
+/// VIP 192.168.1.`number`.
+pub(crate) fn vip(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(192, 168, 1, number))
+}
+
+/// Real server `webN` has RIP 10.0.0.N and an agent of its own name.
+pub(crate) fn virtual_server(
+    text: &str,
+    vip_number: u8,
+    real_servers: &[&str],
+) -> VirtualServerPlan {
+    VirtualServerPlan {
+        name: name(text),
+        vip: vip(vip_number),
+        port: Port::new(80).expect("a port"),
+        protocol: Protocol::Tcp,
+        scheduler: Scheduler::Rr,
+        forwarding: ForwardingMethod::Dr,
+        persistence_timeout: None,
+        destinations: real_servers.iter().map(|text| destination(text)).collect(),
+        check: Check::default(),
+        agent: AgentRequirement::Required,
+    }
+}
+
+fn destination(text: &str) -> DestinationPlan {
+    DestinationPlan {
+        real_server: name(text),
+        rip: rip(text),
+        port: Port::new(80).expect("a port"),
+        weight: Weight::new(8).expect("a weight"),
+        agent: name(text),
+    }
+}
+
+pub(crate) fn rip(text: &str) -> IpAddr {
+    let number = text.trim_start_matches("web").parse().expect("webN");
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
+}
+
+pub(crate) fn plan<const N: usize>(servers: [VirtualServerPlan; N]) -> DirectorPlan {
+    DirectorPlan {
+        virtual_servers: servers.into_iter().map(|s| (s.name.clone(), s)).collect(),
+        ..DirectorPlan::default()
+    }
+}
+
+/// Evidence of `agent` for its one server, and for VIP 192.168.1.1 where `arp_safe` is told.
+pub(crate) fn evidence(
+    agent: &str,
+    sequence: u64,
+    verdict: Verdict,
+    arp_safe: Option<bool>,
+) -> Evidence {
+    Evidence {
+        agent: name(agent),
+        stamp: EvidenceStamp { epoch: 1, sequence },
+        age: Duration::ZERO,
+        valid_for: Duration::from_secs(3),
+        boot_id: "boot".to_owned(),
+        servers: vec![ServerEvidence {
+            real_server: name(agent),
+            verdict,
+            reasons: vec!["seen".to_owned()],
+            pid: None,
+            probe_time: None,
+            http_status: None,
+            load: None,
+        }],
+        vips: arp_safe
+            .map(|arp_safe| VipEvidence {
+                vip: vip(1),
+                bound: true,
+                arp_safe,
+                detail: String::new(),
+            })
+            .into_iter()
+            .collect(),
+        traceparent: String::new(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Which plans a director refuses although each of their fields is well-formed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_model::plan::{DirectorPlan, VirtualServerPlan};
+use fulcrum_model::{ForwardingMethod, Name, PlanVersion};
+
+/// What is wrong with a plan, in words with a remedy; empty when nothing is. A controller that validates sends none of
+/// these, so each means that something other than a sound controller speaks.
+pub fn faults(plan: &DirectorPlan) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut by_address = BTreeMap::new();
+    for server in plan.virtual_servers.values() {
+        let address = (server.vip, server.port, server.protocol);
+        if let Some(other) = by_address.insert(address, &server.name) {
+            faults.push(format!(
+                "virtual servers {other} and {} both have {} {}:{}: give one of them another VIP or port",
+                server.name, server.protocol, server.vip, server.port
+            ));
+        }
+        destination_faults(server, &mut faults);
+    }
+    let mut by_vrid = BTreeMap::new();
+    for instance in plan.vrrp_instances.values() {
+        if let Some(other) = by_vrid.insert((&instance.interface, instance.vrid), &instance.name) {
+            faults.push(format!(
+                "VRRP instances {other} and {} both have VRID {} on {}: give one of them another VRID",
+                instance.name, instance.vrid, instance.interface
+            ));
+        }
+    }
+    faults
+}
+
+fn destination_faults(server: &VirtualServerPlan, faults: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for destination in &server.destinations {
+        if !seen.insert((destination.rip, destination.port))
+            || !names.insert(&destination.real_server)
+        {
+            faults.push(format!(
+                "virtual server {} has real server {} ({}:{}) twice: name it once",
+                server.name, destination.real_server, destination.rip, destination.port
+            ));
+        }
+        if server.forwarding == ForwardingMethod::Dr && destination.port != server.port {
+            faults.push(format!(
+                "virtual server {} forwards by dr from port {} to port {} of {}: dr cannot map ports, make them equal",
+                server.name, server.port, destination.port, destination.real_server
+            ));
+        }
+    }
+}
+
+/// Whether a plan is too drastic to take from a controller whose history we cannot follow: of another cluster or of a
+/// restored backup, and without most of the virtual servers that we serve. A newer plan of our own history has passed
+/// the cluster's plan check.
+///
+/// # Errors
+/// The reason `UNKNOWN_HISTORY` with the remedy.
+pub fn guard(
+    held: &BTreeMap<Name, VirtualServerPlan>,
+    running: Option<&PlanVersion>,
+    offered: &PlanVersion,
+    keeps: impl Fn(&Name) -> bool,
+) -> Result<(), String> {
+    let Some(running) = running else { return Ok(()) };
+    if (&running.cluster_id, running.incarnation) == (&offered.cluster_id, offered.incarnation) {
+        return Ok(());
+    }
+    let deleted = held.keys().filter(|name| !keeps(name)).count();
+    if deleted * 2 <= held.len() {
+        return Ok(());
+    }
+    Err(format!(
+        "UNKNOWN_HISTORY: plan {offered} would delete {deleted} of {} virtual servers that run by plan {running} of \
+         another history: to take it all the same, stop the director, move its saved plan away and start it again",
+        held.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{name, plan, virtual_server};
+    use fulcrum_model::{Port, Revision};
+
+    #[test]
+    fn faults_name_what_collides() {
+        let sound = plan([virtual_server("a", 1, &["web1", "web2"])]);
+        assert_eq!(faults(&sound), Vec::<String>::new());
+
+        let mut twin = virtual_server("b", 1, &["web1"]);
+        let both = plan([virtual_server("a", 1, &["web1"]), twin.clone()]);
+        assert_eq!(
+            faults(&both),
+            [
+                "virtual servers a and b both have TCP 192.168.1.1:80: give one of them another VIP or port"
+            ]
+        );
+
+        twin.destinations.push(twin.destinations[0].clone());
+        assert_eq!(
+            faults(&plan([twin.clone()])),
+            ["virtual server b has real server web1 (10.0.0.1:80) twice: name it once"]
+        );
+
+        twin.destinations.truncate(1);
+        twin.port = Port::new(8080).expect("a port");
+        assert_eq!(
+            faults(&plan([twin])),
+            [
+                "virtual server b forwards by dr from port 8080 to port 80 of web1: dr cannot map ports, make them equal"
+            ]
+        );
+    }
+
+    /// Name, version we run on, version offered, what it keeps, whether it is taken.
+    type Case<'a> = (&'a str, Option<&'a PlanVersion>, PlanVersion, &'a [&'a str], bool);
+
+    #[test]
+    fn only_unknown_histories_are_guarded() {
+        let version = |cluster: &str, incarnation, revision| PlanVersion {
+            cluster_id: cluster.to_owned(),
+            incarnation,
+            revision: Revision(revision),
+        };
+        let held = plan([
+            virtual_server("a", 1, &["web1"]),
+            virtual_server("b", 2, &["web1"]),
+            virtual_server("c", 3, &["web1"]),
+        ])
+        .virtual_servers;
+        let ours = version("x", 1, 7);
+        let cases: [Case<'_>; 6] = [
+            ("the first plan", None, version("y", 1, 1), &[], true),
+            ("our history, all gone", Some(&ours), version("x", 1, 8), &[], true),
+            ("another cluster, all gone", Some(&ours), version("y", 1, 8), &[], false),
+            ("another cluster, most gone", Some(&ours), version("y", 1, 8), &["a"], false),
+            ("another cluster, most stay", Some(&ours), version("y", 1, 8), &["a", "b"], true),
+            ("a restored backup, all gone", Some(&ours), version("x", 2, 3), &[], false),
+        ];
+        for (what, running, offered, keeps, taken) in cases {
+            let keeps: Vec<Name> = keeps.iter().map(|n| name(n)).collect();
+            let result = guard(&held, running, &offered, |name| keeps.contains(name));
+            assert_eq!(result.is_ok(), taken, "{what}: {result:?}");
+        }
+        assert!(guard(&BTreeMap::new(), Some(&ours), &version("y", 1, 1), |_| false).is_ok());
+    }
+}
