@@ -1,1 +1,16 @@
-//! Placeholder.
+//! How every Fulcrum program starts, is seen and stops.
+//!
+//! What it does: reads configuration ([`config`]), TLS identity ([`tls`]) and the host's boot id ([`boot`]); opens
+//! channels to other programs ([`transport`]); shows the program to people and collectors ([`telemetry`], [`trace`]);
+//! keeps small state over power loss ([`durable`]); paces retries ([`backoff`]); hears SIGTERM ([`shutdown`]).
+//! What it never does: import another crate of ours, or know our API. Start reading at [`telemetry`].
+
+pub mod backoff;
+pub mod boot;
+pub mod config;
+pub mod durable;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod trace;
+pub mod transport;
