@@ -45,6 +45,23 @@ pub struct DirectorPlan {
     pub virtual_servers: BTreeMap<Name, VirtualServerPlan>,
 }
 
+/// Key of a [`RealServerHostPlan`] among its agent's plan objects: the only one.
+pub const HOST_KEY: &str = "host";
+
+impl VrrpInstancePlan {
+    /// Its key among its director's plan objects.
+    pub fn key(&self) -> String {
+        format!("vrrp/{}", self.name)
+    }
+}
+
+impl VirtualServerPlan {
+    /// Its key among its director's plan objects.
+    pub fn key(&self) -> String {
+        format!("virtual-server/{}", self.name)
+    }
+}
+
 /// A director's part in a VRRP instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VrrpInstancePlan {

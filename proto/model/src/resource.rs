@@ -155,7 +155,7 @@ pub enum VrrpVersion {
     V3,
 }
 
-/// How VRRPv3 over IPv4 computes its checksum.
+/// How `VRRPv3` over IPv4 computes its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VrrpChecksum {
     /// With the pseudo-header (RFC 5798 as deployed by keepalived and FRR).
@@ -164,7 +164,7 @@ pub enum VrrpChecksum {
     Rfc9568,
 }
 
-/// PASS authentication of VRRPv2: 1 to 8 bytes (RFC 2338 §5.3.6). It catches mistakes, not attackers.
+/// PASS authentication of `VRRPv2`: 1 to 8 bytes (RFC 2338 §5.3.6). It catches mistakes, not attackers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthPass(String);
 
