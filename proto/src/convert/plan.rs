@@ -1,0 +1,308 @@
+//! Plans both ways. Reading a plan takes no defaults: plans say everything.
+
+use fulcrum_model::plan::{
+    DestinationPlan, DirectorPlan, HOST_KEY, PlanVersion, RealServerHostPlan, VirtualServerPlan,
+    VrrpInstancePlan, WatchedServer,
+};
+use fulcrum_model::{Port, Priority, Revision, Vrid, Weight};
+
+use super::duration::duration_to_wire;
+use super::fields::Fields;
+use super::{ConvertError, check, enums, from_wire};
+use crate::v1;
+use crate::v1::plan_object::Object;
+
+impl From<&PlanVersion> for v1::PlanVersion {
+    fn from(version: &PlanVersion) -> Self {
+        Self {
+            cluster_id: version.cluster_id.clone(),
+            incarnation: version.incarnation,
+            revision: version.revision.0,
+        }
+    }
+}
+
+impl TryFrom<&v1::PlanVersion> for PlanVersion {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// [`ConvertError`] when the cluster is not named.
+    fn try_from(wire: &v1::PlanVersion) -> Result<Self, ConvertError> {
+        Fields::read(|fields| {
+            let cluster_id = Some(&wire.cluster_id).filter(|id| !id.is_empty()).cloned();
+            let cluster_id =
+                fields.accept("cluster_id", cluster_id, "none", "a plan names its cluster")?;
+            let revision = Revision(wire.revision);
+            Some(Self { cluster_id, incarnation: wire.incarnation, revision })
+        })
+    }
+}
+
+impl From<&VrrpInstancePlan> for v1::VrrpInstancePlan {
+    fn from(plan: &VrrpInstancePlan) -> Self {
+        Self {
+            name: plan.name.to_string(),
+            vrid: u32::from(plan.vrid.get()),
+            version: enums::vrrp_version_to_wire(plan.version).into(),
+            advert_interval: Some(duration_to_wire(plan.advert_interval)),
+            interface: plan.interface.clone(),
+            priority: u32::from(plan.priority.get()),
+            preempt: plan.preempt,
+            auth_pass: plan.auth_pass.as_ref().map_or("", |pass| pass.as_str()).to_owned(),
+            vips: plan.vips.iter().map(ToString::to_string).collect(),
+            source: plan.source.to_string(),
+            unicast_peers: plan.unicast_peers.iter().map(ToString::to_string).collect(),
+            checksum: enums::vrrp_checksum_to_wire(plan.checksum).into(),
+        }
+    }
+}
+
+impl TryFrom<&v1::VrrpInstancePlan> for VrrpInstancePlan {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// [`ConvertError`] with every bad field.
+    fn try_from(wire: &v1::VrrpInstancePlan) -> Result<Self, ConvertError> {
+        Fields::read(|fields| vrrp_instance(fields, wire))
+    }
+}
+
+fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstancePlan) -> Option<VrrpInstancePlan> {
+    let name = fields.name("name", &wire.name, "name the instance");
+    let vrid = fields.number("vrid", wire.vrid, Vrid::new);
+    let version = enums::vrrp_version(fields, "version", wire.version, None);
+    let interval = from_wire::advert_interval(fields, version, wire.advert_interval.as_ref());
+    let interface = fields.interface("interface", &wire.interface);
+    let priority = fields.number("priority", wire.priority, Priority::new);
+    let auth_pass = from_wire::auth_pass(fields, version, &wire.auth_pass);
+    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.cidr("", vip));
+    let source = fields.ipv4("source", &wire.source, "the source address of adverts");
+    let peers = each(fields, "unicast_peers", &wire.unicast_peers, |fields, peer| {
+        fields.ipv4("", peer, "the peer's address")
+    });
+    let checksum = enums::vrrp_checksum(fields, "checksum", wire.checksum, None);
+    Some(VrrpInstancePlan {
+        name: name?,
+        vrid: vrid?,
+        version: version?,
+        advert_interval: interval?,
+        interface: interface?,
+        priority: priority?,
+        preempt: wire.preempt,
+        auth_pass: auth_pass?,
+        vips: vips?,
+        source: source?,
+        unicast_peers: peers?,
+        checksum: checksum?,
+    })
+}
+
+/// Reads every element of a list; `None` when one is refused.
+fn each<W, T>(
+    fields: &mut Fields<'_>,
+    field: &str,
+    wire: &[W],
+    read: impl Fn(&mut Fields<'_>, &W) -> Option<T>,
+) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = wire
+        .iter()
+        .enumerate()
+        .map(|(index, wire)| read(&mut fields.within(&format!("{field}[{index}]")), wire))
+        .collect();
+    read.into_iter().collect()
+}
+
+impl From<&VirtualServerPlan> for v1::VirtualServerPlan {
+    fn from(plan: &VirtualServerPlan) -> Self {
+        Self {
+            name: plan.name.to_string(),
+            vip: plan.vip.to_string(),
+            port: u32::from(plan.port.get()),
+            protocol: enums::protocol_to_wire(plan.protocol).into(),
+            scheduler: enums::scheduler_to_wire(plan.scheduler).into(),
+            forwarding: enums::forwarding_to_wire(plan.forwarding).into(),
+            persistence_timeout: plan.persistence_timeout.map(duration_to_wire),
+            destinations: plan
+                .destinations
+                .iter()
+                .map(|destination| v1::DestinationPlan {
+                    real_server: destination.real_server.to_string(),
+                    rip: destination.rip.to_string(),
+                    port: u32::from(destination.port.get()),
+                    weight: u32::from(destination.weight.get()),
+                    agent: destination.agent.to_string(),
+                })
+                .collect(),
+            check: Some(check::check_to_wire(&plan.check)),
+            agent: enums::agent_requirement_to_wire(plan.agent).into(),
+        }
+    }
+}
+
+impl TryFrom<&v1::VirtualServerPlan> for VirtualServerPlan {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// [`ConvertError`] with every bad field.
+    fn try_from(wire: &v1::VirtualServerPlan) -> Result<Self, ConvertError> {
+        Fields::read(|fields| virtual_server(fields, wire))
+    }
+}
+
+fn virtual_server(
+    fields: &mut Fields<'_>,
+    wire: &v1::VirtualServerPlan,
+) -> Option<VirtualServerPlan> {
+    let name = fields.name("name", &wire.name, "name the virtual server");
+    let vip = fields.ipv4("vip", &wire.vip, "the VIP");
+    let port = fields.number("port", wire.port, Port::new);
+    let protocol = enums::protocol(fields, "protocol", wire.protocol, None);
+    let scheduler = enums::scheduler(fields, "scheduler", wire.scheduler, None);
+    let forwarding = enums::forwarding(fields, "forwarding", wire.forwarding, None);
+    let persistence = from_wire::persistence_timeout(fields, wire.persistence_timeout.as_ref());
+    let destinations = each(fields, "destinations", &wire.destinations, destination);
+    let check = check::check(&mut fields.within("check"), wire.check.as_ref());
+    let agent = enums::agent_requirement(fields, "agent", wire.agent, None);
+    Some(VirtualServerPlan {
+        name: name?,
+        vip: vip?,
+        port: port?,
+        protocol: protocol?,
+        scheduler: scheduler?,
+        forwarding: forwarding?,
+        persistence_timeout: persistence?,
+        destinations: destinations?,
+        check: check?,
+        agent: agent?,
+    })
+}
+
+fn destination(fields: &mut Fields<'_>, wire: &v1::DestinationPlan) -> Option<DestinationPlan> {
+    let real_server = fields.name("real_server", &wire.real_server, "name the real server");
+    let rip = fields.ipv4("rip", &wire.rip, "the real server's address");
+    let port = fields.number("port", wire.port, Port::new);
+    let weight = fields.number("weight", wire.weight, Weight::new);
+    let agent = fields.name("agent", &wire.agent, "name the agent of its host");
+    Some(DestinationPlan {
+        real_server: real_server?,
+        rip: rip?,
+        port: port?,
+        weight: weight?,
+        agent: agent?,
+    })
+}
+
+impl From<&RealServerHostPlan> for v1::RealServerHostPlan {
+    fn from(plan: &RealServerHostPlan) -> Self {
+        Self {
+            vips: plan.vips.iter().map(ToString::to_string).collect(),
+            servers: plan
+                .servers
+                .iter()
+                .map(|server| v1::WatchedServer {
+                    real_server: server.real_server.to_string(),
+                    rip: server.rip.to_string(),
+                    port: u32::from(server.port.get()),
+                    probe: Some(check::server_probe_to_wire(&server.probe)),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<&v1::RealServerHostPlan> for RealServerHostPlan {
+    type Error = ConvertError;
+
+    /// # Errors
+    /// [`ConvertError`] with every bad field.
+    fn try_from(wire: &v1::RealServerHostPlan) -> Result<Self, ConvertError> {
+        Fields::read(|fields| host(fields, wire))
+    }
+}
+
+fn host(fields: &mut Fields<'_>, wire: &v1::RealServerHostPlan) -> Option<RealServerHostPlan> {
+    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.ipv4("", vip, "the VIP"));
+    let servers = each(fields, "servers", &wire.servers, watched_server);
+    Some(RealServerHostPlan { vips: vips?, servers: servers? })
+}
+
+fn watched_server(fields: &mut Fields<'_>, wire: &v1::WatchedServer) -> Option<WatchedServer> {
+    let real_server = fields.name("real_server", &wire.real_server, "name the real server");
+    let rip = fields.ipv4("rip", &wire.rip, "the real server's address");
+    let port = fields.number("port", wire.port, Port::new);
+    let probe = check::server_probe(&mut fields.within("probe"), wire.probe.as_ref());
+    Some(WatchedServer { real_server: real_server?, rip: rip?, port: port?, probe: probe? })
+}
+
+/// A director's plan as objects, ordered by key.
+pub fn director_plan_to_objects(plan: &DirectorPlan) -> Vec<v1::PlanObject> {
+    let virtual_servers = plan.virtual_servers.values().map(|plan| v1::PlanObject {
+        key: plan.key(),
+        object: Some(Object::VirtualServer(plan.into())),
+    });
+    let vrrp_instances = plan.vrrp_instances.values().map(|plan| v1::PlanObject {
+        key: plan.key(),
+        object: Some(Object::VrrpInstance(plan.into())),
+    });
+    virtual_servers.chain(vrrp_instances).collect()
+}
+
+/// A director's plan from its objects, in any order.
+///
+/// # Errors
+/// [`ConvertError`] with every bad field, under the object's key.
+pub fn director_plan_from_objects<'a>(
+    objects: impl IntoIterator<Item = &'a v1::PlanObject>,
+) -> Result<DirectorPlan, ConvertError> {
+    Fields::read(|fields| {
+        let mut plan = DirectorPlan::default();
+        for object in objects {
+            let mut fields = fields.within(&object.key);
+            match &object.object {
+                Some(Object::VrrpInstance(wire)) => {
+                    let read = vrrp_instance(&mut fields, wire);
+                    plan.vrrp_instances.extend(read.map(|read| (read.name.clone(), read)));
+                }
+                Some(Object::VirtualServer(wire)) => {
+                    let read = virtual_server(&mut fields, wire);
+                    plan.virtual_servers.extend(read.map(|read| (read.name.clone(), read)));
+                }
+                Some(Object::Host(_)) => fields.refuse("", "host", "no order for a director"),
+                None => fields.refuse("", "none", "this release knows no such object; upgrade"),
+            }
+        }
+        Some(plan)
+    })
+}
+
+/// A real-server agent's plan as objects: one.
+pub fn real_server_plan_to_objects(plan: &RealServerHostPlan) -> Vec<v1::PlanObject> {
+    vec![v1::PlanObject { key: HOST_KEY.to_owned(), object: Some(Object::Host(plan.into())) }]
+}
+
+/// A real-server agent's plan from its objects; without any, nothing is ordered.
+///
+/// # Errors
+/// [`ConvertError`] with every bad field, under the object's key.
+pub fn real_server_plan_from_objects<'a>(
+    objects: impl IntoIterator<Item = &'a v1::PlanObject>,
+) -> Result<RealServerHostPlan, ConvertError> {
+    Fields::read(|fields| {
+        let mut plan = RealServerHostPlan::default();
+        for object in objects {
+            let mut fields = fields.within(&object.key);
+            match &object.object {
+                Some(Object::Host(wire)) => {
+                    if let Some(read) = host(&mut fields, wire) {
+                        plan = read;
+                    }
+                }
+                Some(Object::VrrpInstance(_) | Object::VirtualServer(_)) => {
+                    fields.refuse("", "a director's object", "no order for a real server");
+                }
+                None => fields.refuse("", "none", "this release knows no such object; upgrade"),
+            }
+        }
+        Some(plan)
+    })
+}

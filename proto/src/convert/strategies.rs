@@ -1,0 +1,329 @@
+//! Arbitrary valid nouns for the round-trip tests.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use fulcrum_model::plan::{
+    DestinationPlan, DirectorPlan, RealServerHostPlan, VirtualServerPlan, VrrpInstancePlan,
+    WatchedServer,
+};
+use fulcrum_model::resource::{
+    AgentRequirement, AuthPass, Director, Pool, PoolMember, RealServer, Resource, Site, Spec,
+    VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+};
+use fulcrum_model::{
+    Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, HttpCheck, Name, Port, Priority,
+    ProbeKind, Protocol, Revision, Scheduler, ServerEvidence, ServerLoad, ServerProbe, StatusPage,
+    Verdict, VipEvidence, Vrid, Weight,
+};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(super) fn name() -> impl Strategy<Value = Name> {
+    "[a-z0-9]([a-z0-9.-]{0,8}[a-z0-9])?".prop_map(|text| text.parse().expect("a valid name"))
+}
+
+fn ip() -> impl Strategy<Value = IpAddr> {
+    (1_u8..224, any::<[u8; 3]>()).prop_map(|(a, [b, c, d])| IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (1_u64..=65535).prop_map(|port| Port::new(port).expect("in range"))
+}
+
+fn weight() -> impl Strategy<Value = Weight> {
+    (0_u64..=65535).prop_map(|weight| Weight::new(weight).expect("in range"))
+}
+
+fn interface() -> impl Strategy<Value = String> {
+    "[a-z][a-z0-9.@_-]{0,14}"
+}
+
+fn path() -> impl Strategy<Value = String> {
+    "/[!-~]{0,20}"
+}
+
+fn millis(from: u64) -> impl Strategy<Value = Duration> {
+    (from..10_000_000).prop_map(Duration::from_millis)
+}
+
+fn statuses() -> impl Strategy<Value = Vec<u16>> {
+    vec(100_u16..600, 0..3)
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    let http = (path(), option::of("[a-z.]{1,9}"), statuses())
+        .prop_map(|(path, host, statuses)| ProbeKind::Http(HttpCheck { path, host, statuses }));
+    let probe = prop_oneof![Just(ProbeKind::Tcp), http];
+    let times = (millis(50), millis(10), millis(10));
+    (probe, times, 0_u32..=100, 1_u32..=100, option::of(port())).prop_map(
+        |(probe, (interval, timeout, retry_delay), retries, rise, port)| Check {
+            probe,
+            interval,
+            timeout,
+            retries,
+            retry_delay,
+            rise,
+            port,
+        },
+    )
+}
+
+fn server_probe() -> impl Strategy<Value = ServerProbe> {
+    let page =
+        (option::of("[a-z]{1,5}"), option::of("/[a-z/]{1,9}")).prop_map(|(user, password_file)| {
+            StatusPage {
+                url: "http://127.0.0.1:8080/manager/status/all?JSON=true".to_owned(),
+                user,
+                password_file,
+            }
+        });
+    (option::of(path()), millis(50), millis(10), option::of(page)).prop_map(
+        |(http_path, interval, timeout, status_page)| ServerProbe {
+            http_path,
+            interval,
+            timeout,
+            status_page,
+        },
+    )
+}
+
+/// Version, interval and authentication that fit together.
+fn version() -> impl Strategy<Value = (VrrpVersion, Duration, Option<AuthPass>)> {
+    let pass = "[!-~]{1,8}".prop_map(|text| AuthPass::new(&text).expect("1 to 8 bytes"));
+    prop_oneof![
+        (1_u64..=255, option::of(pass)).prop_map(|(s, pass)| (
+            VrrpVersion::V2,
+            Duration::from_secs(s),
+            pass
+        )),
+        (1_u64..=4095).prop_map(|cs| (VrrpVersion::V3, Duration::from_millis(cs * 10), None)),
+    ]
+}
+
+fn checksum() -> impl Strategy<Value = VrrpChecksum> {
+    select(vec![VrrpChecksum::Deployed, VrrpChecksum::Rfc9568])
+}
+
+fn requirement() -> impl Strategy<Value = AgentRequirement> {
+    select(vec![AgentRequirement::Required, AgentRequirement::None])
+}
+
+fn vips() -> impl Strategy<Value = Vec<Cidr>> {
+    btree_map(ip(), 1_u8..=32, 1..4).prop_map(|vips| {
+        vips.into_iter()
+            .map(|(address, length)| Cidr::new(address, length).expect("at most 32"))
+            .collect()
+    })
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    (1_u64..=254).prop_map(|priority| Priority::new(priority).expect("in range"))
+}
+
+fn vrid() -> impl Strategy<Value = Vrid> {
+    (1_u64..=255).prop_map(|vrid| Vrid::new(vrid).expect("in range"))
+}
+
+fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
+    let members = btree_map(name(), (priority(), option::of(interface())), 1..4).prop_map(|all| {
+        all.into_iter()
+            .map(|(director, (priority, interface))| VrrpMember { director, priority, interface })
+            .collect()
+    });
+    let flags = (any::<bool>(), any::<bool>(), checksum());
+    (name(), vrid(), version(), vips(), members, flags).prop_map(
+        |(site, vrid, (version, interval, auth_pass), vips, members, flags)| VrrpInstance {
+            site,
+            vrid,
+            version,
+            advert_interval: interval,
+            vips,
+            members,
+            preempt: flags.0,
+            auth_pass,
+            unicast: flags.1,
+            checksum: flags.2,
+        },
+    )
+}
+
+fn persistence() -> impl Strategy<Value = Option<Duration>> {
+    option::of((1_u64..=2_678_400).prop_map(Duration::from_secs))
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(vec![Protocol::Tcp, Protocol::Udp])
+}
+
+fn virtual_server() -> impl Strategy<Value = VirtualServer> {
+    let ends = (name(), ip(), port(), protocol(), name());
+    (ends, select(Scheduler::ALL.to_vec()), persistence()).prop_map(
+        |((vrrp_instance, vip, port, protocol, pool), scheduler, persistence_timeout)| {
+            VirtualServer {
+                vrrp_instance,
+                vip,
+                port,
+                protocol,
+                scheduler,
+                forwarding: ForwardingMethod::Dr,
+                persistence_timeout,
+                pool,
+            }
+        },
+    )
+}
+
+fn spec() -> impl Strategy<Value = Spec> {
+    let director = (name(), ip(), interface()).prop_map(|(site, dip, interface)| Director {
+        site,
+        dip,
+        interface,
+    });
+    let real_server = (name(), ip(), port(), name(), server_probe())
+        .prop_map(|(site, rip, port, agent, probe)| RealServer { site, rip, port, agent, probe });
+    let members = btree_map(name(), weight(), 0..4).prop_map(|all| {
+        all.into_iter().map(|(real_server, weight)| PoolMember { real_server, weight }).collect()
+    });
+    let pool = (members, check(), requirement()).prop_map(|(members, check, agent)| Pool {
+        members,
+        check,
+        agent,
+    });
+    prop_oneof![
+        ".{0,20}".prop_map(|description| Spec::Site(Site { description })),
+        director.prop_map(Spec::Director),
+        vrrp_instance().prop_map(Spec::VrrpInstance),
+        real_server.prop_map(Spec::RealServer),
+        pool.prop_map(Spec::Pool),
+        virtual_server().prop_map(Spec::VirtualServer),
+    ]
+}
+
+pub(super) fn resource() -> impl Strategy<Value = Resource> {
+    let labels = btree_map("[a-z/.]{1,9}", ".{0,9}", 0..3);
+    (name(), labels, any::<u64>(), spec()).prop_map(|(name, labels, revision, spec)| Resource {
+        name,
+        labels,
+        revision: Revision(revision),
+        spec,
+    })
+}
+
+fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
+    let peers = btree_set(ip(), 0..3).prop_map(|peers| peers.into_iter().collect());
+    let identity = (name(), vrid(), priority(), interface(), ip());
+    (identity, version(), vips(), peers, any::<bool>(), checksum()).prop_map(
+        |((name, vrid, priority, interface, source), version, vips, peers, preempt, checksum)| {
+            VrrpInstancePlan {
+                name,
+                vrid,
+                version: version.0,
+                advert_interval: version.1,
+                interface,
+                priority,
+                preempt,
+                auth_pass: version.2,
+                vips,
+                source,
+                unicast_peers: peers,
+                checksum,
+            }
+        },
+    )
+}
+
+fn virtual_server_plan() -> impl Strategy<Value = VirtualServerPlan> {
+    let destination = (name(), ip(), port(), weight(), name()).prop_map(
+        |(real_server, rip, port, weight, agent)| DestinationPlan {
+            real_server,
+            rip,
+            port,
+            weight,
+            agent,
+        },
+    );
+    let scheduler = select(Scheduler::ALL.to_vec());
+    let identity = (name(), ip(), port(), protocol(), scheduler);
+    (identity, persistence(), vec(destination, 0..4), check(), requirement()).prop_map(
+        |((name, vip, port, protocol, scheduler), persistence, destinations, check, agent)| {
+            VirtualServerPlan {
+                name,
+                vip,
+                port,
+                protocol,
+                scheduler,
+                forwarding: ForwardingMethod::Dr,
+                persistence_timeout: persistence,
+                destinations,
+                check,
+                agent,
+            }
+        },
+    )
+}
+
+pub(super) fn director_plan() -> impl Strategy<Value = DirectorPlan> {
+    (vec(vrrp_instance_plan(), 0..3), vec(virtual_server_plan(), 0..3)).prop_map(
+        |(instances, servers)| DirectorPlan {
+            vrrp_instances: instances.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
+            virtual_servers: servers.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
+        },
+    )
+}
+
+pub(super) fn host_plan() -> impl Strategy<Value = RealServerHostPlan> {
+    let server =
+        (name(), ip(), port(), server_probe()).prop_map(|(real_server, rip, port, probe)| {
+            WatchedServer { real_server, rip, port, probe }
+        });
+    (vec(ip(), 0..3), vec(server, 0..3))
+        .prop_map(|(vips, servers)| RealServerHostPlan { vips, servers })
+}
+
+pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
+    let load = (any::<[u32; 2]>(), any::<[u64; 2]>()).prop_map(|(threads, counts)| ServerLoad {
+        busy_threads: threads[0],
+        max_threads: threads[1],
+        request_count: counts[0],
+        error_count: counts[1],
+    });
+    let verdict = select(vec![
+        Verdict::Up,
+        Verdict::Saturated,
+        Verdict::Draining,
+        Verdict::Stopping,
+        Verdict::Down,
+        Verdict::Unknown,
+    ]);
+    let seen = (option::of(1_u32..), option::of(1_u64..1_000_000), option::of(1_u16..));
+    let server = (name(), verdict, vec(".{0,9}", 0..3), seen, option::of(load)).prop_map(
+        |(real_server, verdict, reasons, (pid, probe_us, http_status), load)| ServerEvidence {
+            real_server,
+            verdict,
+            reasons,
+            pid,
+            probe_time: probe_us.map(Duration::from_micros),
+            http_status,
+            load,
+        },
+    );
+    let vip = (ip(), any::<[bool; 2]>(), ".{0,9}")
+        .prop_map(|(vip, [bound, arp_safe], detail)| VipEvidence { vip, bound, arp_safe, detail });
+    let stamp = any::<[u64; 2]>().prop_map(|[epoch, sequence]| EvidenceStamp { epoch, sequence });
+    let times = (0_u64..=u64::from(u32::MAX), 0_u64..=u64::from(u32::MAX));
+    (name(), stamp, times, ".{0,9}", vec(server, 0..3), vec(vip, 0..3)).prop_map(
+        |(agent, stamp, (age, valid_for), text, servers, vips)| Evidence {
+            agent,
+            stamp,
+            age: Duration::from_millis(age),
+            valid_for: Duration::from_millis(valid_for),
+            boot_id: text.clone(),
+            servers,
+            vips,
+            traceparent: text,
+        },
+    )
+}

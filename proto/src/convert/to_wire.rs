@@ -1,0 +1,95 @@
+//! Resources to the wire, with defaults written out.
+
+use fulcrum_model::resource::{Pool, RealServer, Resource, Spec, VirtualServer, VrrpInstance};
+
+use super::duration::duration_to_wire;
+use super::{check, enums};
+use crate::v1;
+use crate::v1::resource::Spec as WireSpec;
+
+/// Writes a resource so that [`resource_from_wire`](super::resource_from_wire) gives an equal one back.
+pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
+    let spec = match &resource.spec {
+        Spec::Site(site) => WireSpec::Site(v1::Site { description: site.description.clone() }),
+        Spec::Director(director) => WireSpec::Director(v1::Director {
+            site: director.site.to_string(),
+            dip: director.dip.to_string(),
+            interface: director.interface.clone(),
+        }),
+        Spec::VrrpInstance(instance) => WireSpec::VrrpInstance(vrrp_instance(instance)),
+        Spec::RealServer(server) => WireSpec::RealServer(real_server(server)),
+        Spec::Pool(pool) => WireSpec::Pool(self::pool(pool)),
+        Spec::VirtualServer(server) => WireSpec::VirtualServer(virtual_server(server)),
+    };
+    v1::Resource {
+        metadata: Some(v1::Metadata {
+            name: resource.name.to_string(),
+            labels: resource.labels.clone(),
+            revision: resource.revision.0,
+        }),
+        spec: Some(spec),
+    }
+}
+
+fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {
+    let members = instance
+        .members
+        .iter()
+        .map(|member| v1::VrrpMember {
+            director: member.director.to_string(),
+            priority: u32::from(member.priority.get()),
+            interface: member.interface.clone().unwrap_or_default(),
+        })
+        .collect();
+    v1::VrrpInstance {
+        site: instance.site.to_string(),
+        vrid: u32::from(instance.vrid.get()),
+        version: enums::vrrp_version_to_wire(instance.version).into(),
+        advert_interval: Some(duration_to_wire(instance.advert_interval)),
+        vips: instance.vips.iter().map(ToString::to_string).collect(),
+        members,
+        no_preempt: !instance.preempt,
+        auth_pass: instance.auth_pass.as_ref().map_or("", |pass| pass.as_str()).to_owned(),
+        unicast: instance.unicast,
+        checksum: enums::vrrp_checksum_to_wire(instance.checksum).into(),
+    }
+}
+
+fn real_server(server: &RealServer) -> v1::RealServer {
+    v1::RealServer {
+        site: server.site.to_string(),
+        rip: server.rip.to_string(),
+        port: u32::from(server.port.get()),
+        agent: server.agent.to_string(),
+        probe: Some(check::server_probe_to_wire(&server.probe)),
+    }
+}
+
+fn pool(pool: &Pool) -> v1::Pool {
+    let members = pool
+        .members
+        .iter()
+        .map(|member| v1::PoolMember {
+            real_server: member.real_server.to_string(),
+            weight: Some(u32::from(member.weight.get())),
+        })
+        .collect();
+    v1::Pool {
+        members,
+        check: Some(check::check_to_wire(&pool.check)),
+        agent: enums::agent_requirement_to_wire(pool.agent).into(),
+    }
+}
+
+fn virtual_server(server: &VirtualServer) -> v1::VirtualServer {
+    v1::VirtualServer {
+        vrrp_instance: server.vrrp_instance.to_string(),
+        vip: server.vip.to_string(),
+        port: u32::from(server.port.get()),
+        protocol: enums::protocol_to_wire(server.protocol).into(),
+        scheduler: enums::scheduler_to_wire(server.scheduler).into(),
+        forwarding: enums::forwarding_to_wire(server.forwarding).into(),
+        persistence_timeout: server.persistence_timeout.map(duration_to_wire),
+        pool: server.pool.to_string(),
+    }
+}
