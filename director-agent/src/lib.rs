@@ -3,4 +3,7 @@
 //! What it does: keeps one host's kernel as its plan says, with the newest plan on disk and no controller needed.
 //! What it never does: decide intent, flush a table, or wait for a controller before it serves.
 
+pub mod checks;
+pub mod clock;
 pub mod decide;
+pub mod metrics;

@@ -1,0 +1,107 @@
+//! What the director measures. Names carry units; labels are bounded by the program's own words.
+
+use std::time::Duration;
+
+use fulcrum_model::ProbeKind;
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
+use opentelemetry::{KeyValue, global};
+
+use crate::checks::Outcome;
+
+/// The instruments.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    check_duration: Histogram<f64>,
+    evidence_to_kernel: Histogram<f64>,
+    ipvs_edits: Counter<u64>,
+    vrrp_state: Gauge<u64>,
+    vrrp_transitions: Counter<u64>,
+}
+
+impl Metrics {
+    /// Instruments of the global meter; they measure nothing before telemetry is set up.
+    pub fn new() -> Self {
+        let meter = global::meter("fulcrum-director");
+        Self {
+            check_duration: meter
+                .f64_histogram("lvs.check.duration")
+                .with_unit("s")
+                .with_description("Time that a try of a check took")
+                .with_boundaries(vec![
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+                    10.0,
+                ])
+                .build(),
+            evidence_to_kernel: meter
+                .f64_histogram("lvs.evidence.to_kernel")
+                .with_unit("s")
+                .with_description(
+                    "Time from the receipt of evidence until the kernel had the weight",
+                )
+                .with_boundaries(vec![
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                ])
+                .build(),
+            ipvs_edits: meter
+                .u64_counter("lvs.ipvs.edits")
+                .with_unit("{edit}")
+                .with_description("Edits made to the kernel's IPVS table")
+                .build(),
+            vrrp_state: meter
+                .u64_gauge("lvs.vrrp.state")
+                .with_description("State of a VRRP instance: 0 Initialize, 1 Backup, 2 Active")
+                .build(),
+            vrrp_transitions: meter
+                .u64_counter("lvs.vrrp.transitions")
+                .with_unit("{transition}")
+                .with_description("Changes of a VRRP instance's state")
+                .build(),
+        }
+    }
+
+    /// A try of a check has ended.
+    pub fn checked(&self, probe: &ProbeKind, outcome: &Outcome, took: Duration) {
+        let probe = match probe {
+            ProbeKind::Tcp => "tcp",
+            ProbeKind::Http(_) => "http",
+        };
+        let outcome = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed(_) => "failed",
+            Outcome::NotTried(_) => "not_tried",
+        };
+        let labels = [KeyValue::new("probe", probe), KeyValue::new("outcome", outcome)];
+        self.check_duration.record(took.as_secs_f64(), &labels);
+    }
+
+    /// Evidence has reached the kernel.
+    pub fn evidence_applied(&self, took: Duration) {
+        self.evidence_to_kernel.record(took.as_secs_f64(), &[]);
+    }
+
+    /// Edits were made since the last time: `action` is added, edited, deleted or `drift_repaired`.
+    pub fn ipvs_edited(&self, action: &'static str, edits: u64) {
+        if edits > 0 {
+            self.ipvs_edits.add(edits, &[KeyValue::new("action", action)]);
+        }
+    }
+
+    /// A VRRP instance is in a state, as RFC 9568 names it. The plan bounds the instances.
+    pub fn vrrp_state(&self, instance: &str, state: u64) {
+        self.vrrp_state.record(state, &[KeyValue::new("vrrp_instance", instance.to_owned())]);
+    }
+
+    /// A VRRP instance has changed its state `count` times.
+    pub fn vrrp_changed(&self, instance: &str, count: u64) {
+        if count > 0 {
+            let labels = [KeyValue::new("vrrp_instance", instance.to_owned())];
+            self.vrrp_transitions.add(count, &labels);
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
