@@ -3,7 +3,10 @@
 //! What it does: keeps one host's kernel as its plan says, with the newest plan on disk and no controller needed.
 //! What it never does: decide intent, flush a table, or wait for a controller before it serves.
 
+pub mod capabilities;
 pub mod checks;
 pub mod clock;
+pub mod config;
 pub mod decide;
+pub mod latch;
 pub mod metrics;

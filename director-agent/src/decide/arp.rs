@@ -16,7 +16,7 @@ pub struct ArpLatch {
 }
 
 /// One agent's part of the latch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentLatch {
     /// Stamp of the newest evidence.
     pub stamp: EvidenceStamp,
@@ -40,9 +40,13 @@ pub struct Statement {
 impl ArpLatch {
     /// Takes evidence, in any order. Tells whether anything changed but stamps.
     pub fn observe(&mut self, evidence: &Evidence) -> bool {
-        let latch = self.agents.entry(evidence.agent.clone()).or_default();
-        let mut changed = false;
-        if latch.boot_id.is_empty() || latch.stamp < evidence.stamp {
+        let mut changed = !self.agents.contains_key(&evidence.agent);
+        let latch = self.agents.entry(evidence.agent.clone()).or_insert_with(|| AgentLatch {
+            stamp: evidence.stamp,
+            boot_id: evidence.boot_id.clone(),
+            vips: BTreeMap::new(),
+        });
+        if latch.stamp < evidence.stamp {
             changed |= latch.boot_id != evidence.boot_id;
             latch.stamp = evidence.stamp;
             latch.boot_id.clone_from(&evidence.boot_id);
