@@ -1,0 +1,168 @@
+//! The edits that bring an observed table to a desired one.
+//!
+//! Nothing is flushed, nothing that stays is deleted, and nothing is deleted to be added again. Order matters only
+//! within one virtual server (add it, add its real servers, edit, raise weights, lower weights, then let go), so
+//! the operations of a virtual server stand together, and those on virtual servers that take traffic already come
+//! before new ones: a dead real server must not wait for ten thousand additions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::{
+    Connections, Destination, DestinationKey, Operation, Removals, Table, VirtualServer,
+    VirtualServerKey,
+};
+
+/// Which virtual servers we made, beside those of the plan: all others are foreign.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ownership {
+    made: BTreeSet<VirtualServerKey>,
+}
+
+impl Ownership {
+    /// Whether we made it.
+    pub fn made(&self, key: &VirtualServerKey) -> bool {
+        self.made.contains(key)
+    }
+
+    /// Those that we made, ordered.
+    pub fn iter(&self) -> impl Iterator<Item = &VirtualServerKey> {
+        self.made.iter()
+    }
+
+    /// Marks the virtual servers of an observed table that are neither planned nor made by us.
+    pub fn mark(&self, desired: &Table, observed: &mut Table) {
+        for (key, server) in &mut observed.virtual_servers {
+            server.foreign = !desired.virtual_servers.contains_key(key) && !self.made(key);
+        }
+    }
+}
+
+impl FromIterator<VirtualServerKey> for Ownership {
+    fn from_iter<T: IntoIterator<Item = VirtualServerKey>>(keys: T) -> Self {
+        Self { made: keys.into_iter().collect() }
+    }
+}
+
+/// The operations that bring `observed` as near to `desired` as it can come at `now`, in order.
+///
+/// A real server that leaves gets weight 0 at once and is deleted in a later turn, when `observed` says that its
+/// connections are none or when [`Removals`] says that its deadline has passed; a virtual server that leaves goes with
+/// the last of its real servers. Virtual servers that are neither in `desired` nor in `ownership` are left alone.
+pub fn diff(
+    desired: &Table,
+    observed: &Table,
+    ownership: &Ownership,
+    removals: &Removals,
+    now: Duration,
+) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    let mut additions = Vec::new();
+    for (key, wanted) in &desired.virtual_servers {
+        match observed.virtual_servers.get(key) {
+            Some(found) => {
+                change(&mut operations, key, wanted, found);
+                let leaving = found.destinations.iter();
+                for (name, destination) in
+                    leaving.filter(|(name, _)| !wanted.destinations.contains_key(name))
+                {
+                    let is_due = removals.is_due(key, name, now);
+                    operations.extend(let_go(key, name, destination, is_due));
+                }
+            }
+            None => add(&mut additions, key, wanted),
+        }
+    }
+    operations.append(&mut additions);
+    for (key, found) in &observed.virtual_servers {
+        if !desired.virtual_servers.contains_key(key) && ownership.made(key) {
+            retire(&mut operations, key, found, removals, now);
+        }
+    }
+    operations
+}
+
+/// A virtual server that is new, with all its real servers.
+fn add(operations: &mut Vec<Operation>, key: &VirtualServerKey, wanted: &VirtualServer) {
+    let settings = wanted.settings.clone();
+    operations.push(Operation::AddVirtualServer { key: *key, settings });
+    for (name, destination) in &wanted.destinations {
+        operations.push(add_destination(key, name, destination));
+    }
+}
+
+/// A virtual server that stays: what is new or differs in it. Weights rise before others fall, so that a virtual
+/// server that can serve before and after can serve at each moment between.
+fn change(
+    operations: &mut Vec<Operation>,
+    key: &VirtualServerKey,
+    wanted: &VirtualServer,
+    found: &VirtualServer,
+) {
+    let mut falls = Vec::new();
+    let mut rises = Vec::new();
+    for (name, destination) in &wanted.destinations {
+        match found.destinations.get(name) {
+            None => operations.push(add_destination(key, name, destination)),
+            Some(held) if held.settings == destination.settings => {}
+            Some(held) => {
+                let rises_or_stays = destination.settings.weight >= held.settings.weight;
+                let settings = destination.settings;
+                let edit =
+                    Operation::EditDestination { virtual_server: *key, key: *name, settings };
+                if rises_or_stays { rises.push(edit) } else { falls.push(edit) }
+            }
+        }
+    }
+    if wanted.settings != found.settings {
+        let settings = wanted.settings.clone();
+        operations.push(Operation::EditVirtualServer { key: *key, settings });
+    }
+    operations.append(&mut rises);
+    operations.append(&mut falls);
+}
+
+/// A virtual server that leaves.
+fn retire(
+    operations: &mut Vec<Operation>,
+    key: &VirtualServerKey,
+    found: &VirtualServer,
+    removals: &Removals,
+    now: Duration,
+) {
+    let mut deleted = 0;
+    for (name, destination) in &found.destinations {
+        let step = let_go(key, name, destination, removals.is_due(key, name, now));
+        deleted += usize::from(matches!(step, Some(Operation::DeleteDestination { .. })));
+        operations.extend(step);
+    }
+    if deleted == found.destinations.len() {
+        operations.push(Operation::DeleteVirtualServer { key: *key });
+    }
+}
+
+/// The next step of a real server that leaves, if there is one to take now.
+fn let_go(
+    virtual_server: &VirtualServerKey,
+    key: &DestinationKey,
+    found: &Destination,
+    is_due: bool,
+) -> Option<Operation> {
+    let (virtual_server, key) = (*virtual_server, *key);
+    if found.settings.weight != 0 {
+        let settings = found.settings.with_weight(0);
+        return Some(Operation::EditDestination { virtual_server, key, settings });
+    }
+    // Unknown connections count as some: the caller reads again before anything is deleted.
+    let is_drained = found.connections.is_some_and(Connections::is_drained);
+    (is_drained || is_due).then_some(Operation::DeleteDestination { virtual_server, key })
+}
+
+fn add_destination(
+    virtual_server: &VirtualServerKey,
+    key: &DestinationKey,
+    wanted: &Destination,
+) -> Operation {
+    let settings = wanted.settings;
+    Operation::AddDestination { virtual_server: *virtual_server, key: *key, settings }
+}
