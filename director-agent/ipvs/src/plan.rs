@@ -35,7 +35,7 @@ pub fn virtual_server(
 
 /// The kernel counts whole seconds; a part of one counts as one, so that persistence asked for is never off.
 fn whole_seconds(duration: Duration) -> u32 {
-    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
@@ -47,7 +47,7 @@ mod tests {
     fn persistence_is_never_rounded_to_off() {
         for (duration, seconds) in [
             (Duration::from_millis(1), 1),
-            (Duration::from_secs(300), 300),
+            (Duration::from_mins(5), 300),
             (Duration::from_millis(1500), 2),
             (Duration::MAX, u32::MAX),
         ] {
