@@ -1,1 +1,31 @@
-//! Placeholder.
+//! VRRP for IPv4: packets, timers, the instance state machine, and what to do with the VIPs, as
+//! pure functions.
+//!
+//! What it does: decodes and encodes adverts of version 2 (RFC 3768) and 3 (RFC 9568), names the
+//! reason of each packet that it discards, runs RFC 9568 §6.4 as `Instance::step(now, input) ->
+//! outputs` with `deadline()`, decides where the VIPs of an instance belong while a role is taken
+//! or left ([`Hold`]), and orders the edits that bring them there ([`placement`]). What it never
+//! does: open a socket, read a clock, log. `now` is any monotonic duration that the caller goes on
+//! counting from one start.
+//!
+//! Start reading at [`Config`], then [`Instance`], then [`Hold`].
+
+pub mod address_list;
+pub mod advert;
+pub mod arp;
+pub mod checksum;
+pub mod config;
+pub mod datagram;
+pub mod discard;
+pub mod hold;
+pub mod instance;
+pub mod placement;
+pub mod timers;
+
+pub use address_list::{AddressList, AddressListError};
+pub use advert::{Advert, Authentication, Body};
+pub use config::{Centiseconds, Config, ConfigError, Received, Seconds, Wire};
+pub use datagram::Datagram;
+pub use discard::Discard;
+pub use hold::{Hold, HoldInput, HoldTimes, Place};
+pub use instance::{Change, Input, Instance, Output, Role};

@@ -1,0 +1,81 @@
+//! The IPv4 packet around an advert.
+
+use std::net::Ipv4Addr;
+
+use crate::Discard;
+
+/// IP protocol number of VRRP (RFC 9568 §5.1.1.4).
+pub const PROTOCOL: u8 = 112;
+/// IPv4 multicast group of VRRP (RFC 9568 §5.1.1.2).
+pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// The only TTL that counts: such a packet has crossed no router (RFC 9568 §5.1.1.3).
+pub const TTL: u8 = 255;
+
+/// Bytes of an IPv4 header without options.
+const HEADER_BYTES: usize = 20;
+/// Precedence "internetwork control", as routing protocols send.
+const TYPE_OF_SERVICE: u8 = 0xc0;
+/// More fragments, and the fragment offset.
+const FRAGMENT_MASK: u16 = 0x3fff;
+
+/// A received IPv4 packet of protocol 112.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Time to live.
+    pub ttl: u8,
+    /// The VRRP message.
+    pub message: &'a [u8],
+}
+
+impl<'a> Datagram<'a> {
+    /// Reads a packet that begins with its IPv4 header, as raw sockets deliver it.
+    ///
+    /// # Errors
+    /// [`Discard::IpHeader`] when it is no whole IPv4 packet of protocol 112.
+    pub fn parse(packet: &'a [u8]) -> Result<Self, Discard> {
+        let header = packet.first_chunk::<HEADER_BYTES>().ok_or(Discard::IpHeader)?;
+        let header_bytes = usize::from(header[0] & 0x0f) * 4;
+        let total_bytes = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        let fragment = u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_MASK;
+        let is_version_4 = header[0] >> 4 == 4;
+        if !is_version_4
+            || header_bytes < HEADER_BYTES
+            || total_bytes < header_bytes
+            || fragment != 0
+            || header[9] != PROTOCOL
+        {
+            return Err(Discard::IpHeader);
+        }
+        let message = packet.get(header_bytes..total_bytes).ok_or(Discard::IpHeader)?;
+        Ok(Self {
+            source: Ipv4Addr::new(header[12], header[13], header[14], header[15]),
+            destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]),
+            ttl: header[8],
+            message,
+        })
+    }
+
+    /// The VRID that the message names, to find its instance; none when it is too short to name
+    /// one.
+    pub fn vrid(&self) -> Option<u8> {
+        self.message.get(1).copied()
+    }
+
+    /// The whole packet with its IPv4 header. Identification is 0 and the header checksum is left
+    /// to the kernel, which fills in both for a socket with `IP_HDRINCL`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let total = u16::try_from(HEADER_BYTES + self.message.len()).unwrap_or(u16::MAX);
+        let mut bytes = Vec::with_capacity(usize::from(total));
+        bytes.extend_from_slice(&[0x45, TYPE_OF_SERVICE]);
+        bytes.extend_from_slice(&total.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 0, self.ttl, PROTOCOL, 0, 0]);
+        bytes.extend_from_slice(&self.source.octets());
+        bytes.extend_from_slice(&self.destination.octets());
+        bytes.extend_from_slice(self.message);
+        bytes
+    }
+}
