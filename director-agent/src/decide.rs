@@ -7,6 +7,8 @@
 pub mod arp;
 pub mod check;
 pub mod evidence;
+pub mod gate;
+pub mod pacer;
 pub mod plan;
 pub mod weights;
 

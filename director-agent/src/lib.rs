@@ -9,4 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod latch;
+pub mod local;
 pub mod metrics;
+pub mod report;
+pub mod state_dir;

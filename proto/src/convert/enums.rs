@@ -168,7 +168,7 @@ pub(super) fn verdict(fields: &mut Fields<'_>, field: &str, found: i32) -> Optio
 }
 
 /// A verdict as on the wire.
-pub(super) fn verdict_to_wire(verdict: Verdict) -> v1::Verdict {
+pub fn verdict_to_wire(verdict: Verdict) -> v1::Verdict {
     match verdict {
         Verdict::Up => v1::Verdict::Up,
         Verdict::Saturated => v1::Verdict::Saturated,

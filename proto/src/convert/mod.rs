@@ -15,6 +15,7 @@ mod plan;
 mod to_wire;
 
 pub use duration::{duration_from_text, duration_to_text, duration_to_wire};
+pub use enums::verdict_to_wire;
 pub use from_wire::resource_from_wire;
 pub use key::{kind_from_wire, kind_to_wire, resource_key_from_wire};
 pub use plan::{
