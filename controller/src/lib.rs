@@ -4,5 +4,8 @@
 //! to the directors (`sessions`), and shares what its agents say with the other controllers (`mesh`). What it never does:
 //! turn evidence into weights (directors do), or stand between clients and real servers. Start reading at `serve`.
 
+pub mod api;
 pub mod config;
+pub mod mesh;
 pub mod outbox;
+pub mod sessions;

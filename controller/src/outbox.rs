@@ -39,7 +39,7 @@ pub enum Next<K> {
 }
 
 impl<K: Clone + Eq + Hash> Outbox<K> {
-    /// Holds at most `capacity` keys. One more closes it with RESOURCE_EXHAUSTED, so that the receiver starts afresh.
+    /// Holds at most `capacity` keys. One more closes it with `RESOURCE_EXHAUSTED`, so that the receiver starts afresh.
     pub fn new(capacity: usize) -> Self {
         let state = State {
             urgent: VecDeque::new(),
