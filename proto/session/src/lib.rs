@@ -1,1 +1,15 @@
-//! How an agent stays attached to a controller and keeps its plan.
+//! How an agent stays attached to a controller, and how it keeps its plan over restarts.
+//!
+//! What it does: [`Session`] holds one Attach stream to one of the controllers and moves to the next when it must;
+//! [`SessionHandle`] takes what the agent has to tell and keeps the newest of each kind until a controller has it;
+//! [`PlanCache`] holds the plan on disk. What it never does: wait for a controller on the caller's behalf, decide what
+//! a plan means, or touch the kernel. Start reading at [`Session::spawn`], then `attach.rs`.
+
+mod attach;
+mod outbox;
+mod plan_cache;
+mod rotation;
+mod session;
+
+pub use plan_cache::{PlanCache, PlanCacheError, PlanChange, PlanRefused};
+pub use session::{Session, SessionConfig, SessionEvent, SessionHandle};

@@ -1,0 +1,236 @@
+//! The plan on disk, so that an agent restarts without any controller.
+//!
+//! The file: the line `fulcrum-plan 1`, 32 bytes of SHA-256 over what follows, then a whole `fulcrum.v1.PlanUpdate`. It is
+//! replaced whole and synced, so kill -9 and power loss leave the old plan or the new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fulcrum_model::{PlanVersion, Revision};
+use fulcrum_proto::v1;
+use fulcrum_runtime::durable;
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+const HEADER: &[u8] = b"fulcrum-plan 1\n";
+const CHECKSUM_BYTES: usize = 32;
+
+/// The plan that an agent runs on, by key, in memory and on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanCache {
+    path: PathBuf,
+    version: Option<v1::PlanVersion>,
+    objects: BTreeMap<String, v1::PlanObject>,
+}
+
+/// The saved plan cannot be used. The agent reports it and goes on from [`PlanCache::empty`], as if it had none.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanCacheError {
+    /// The file cannot be read.
+    #[error("cannot read the saved plan {path}: {source}; let this program's user read it", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file does not hold what was saved.
+    #[error(
+        "the saved plan {path} is damaged ({what}) and is left aside; the next plan from a controller replaces it",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// What an update changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanChange {
+    /// Keys of objects that are new or differ.
+    pub changed: BTreeSet<String>,
+    /// Keys of objects that went.
+    pub removed: BTreeSet<String>,
+}
+
+impl PlanChange {
+    /// Only the version changed, if anything.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// An update that must not be applied; the plan stays as it was. The text is fit for `PlanAck.reason`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanRefused {
+    /// It has no version.
+    #[error("the plan has no version")]
+    NoVersion,
+    /// It is of another cluster.
+    #[error(
+        "the plan is of cluster {offered} and this agent belongs to {ours}: point the agent at its own controllers, or stop \
+         it and remove its saved plan to move it"
+    )]
+    OtherCluster {
+        /// The agent's.
+        ours: String,
+        /// The update's.
+        offered: String,
+    },
+    /// It is older than the plan in force.
+    #[error("the plan {offered} is older than {ours}, which is in force")]
+    Older {
+        /// In force.
+        ours: PlanVersion,
+        /// The update's.
+        offered: PlanVersion,
+    },
+    /// It tells only what changed, and there is no plan that it could change.
+    #[error(
+        "the plan {offered} tells only what changed, and this agent has no plan yet: send it whole"
+    )]
+    NothingToChange {
+        /// The update's.
+        offered: PlanVersion,
+    },
+    /// An object without key or content: made by a later version of the API.
+    #[error(
+        "the plan holds the object {key:?} with nothing in it that this agent knows: upgrade the agent"
+    )]
+    UnknownObject {
+        /// The object's key.
+        key: String,
+    },
+}
+
+impl PlanCache {
+    /// Reads the saved plan. A file that is not there is no plan, and no error.
+    ///
+    /// # Errors
+    /// [`PlanCacheError`] when the file cannot be read or is damaged.
+    pub fn open(path: &Path) -> Result<Self, PlanCacheError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::empty(path)),
+            Err(source) => return Err(PlanCacheError::Read { path: path.to_owned(), source }),
+        };
+        decode(&bytes)
+            .and_then(|saved| {
+                let mut cache = Self::empty(path);
+                cache.apply(&saved).map_err(|_| "it is no whole plan")?;
+                Ok(cache)
+            })
+            .map_err(|what| PlanCacheError::Damaged { path: path.to_owned(), what })
+    }
+
+    /// No plan, to be saved at `path` later.
+    pub fn empty(path: &Path) -> Self {
+        Self { path: path.to_owned(), version: None, objects: BTreeMap::new() }
+    }
+
+    /// The plan's version; none when there is no plan.
+    pub fn version(&self) -> Option<&v1::PlanVersion> {
+        self.version.as_ref()
+    }
+
+    /// The plan's objects by key.
+    pub fn objects(&self) -> &BTreeMap<String, v1::PlanObject> {
+        &self.objects
+    }
+
+    /// Applies an update in memory. Applying it again changes nothing.
+    ///
+    /// # Errors
+    /// [`PlanRefused`] for another cluster, an older version, changes to a plan that is not there, or an object that cannot
+    /// be understood. The plan then stays as it was.
+    pub fn apply(&mut self, update: &v1::PlanUpdate) -> Result<PlanChange, PlanRefused> {
+        let version = update.version.as_ref().ok_or(PlanRefused::NoVersion)?;
+        self.check(version, update)?;
+        let told: BTreeSet<&String> = update.objects.iter().map(|object| &object.key).collect();
+        let goes =
+            |key: &&String| !told.contains(key) && (update.whole || update.removed.contains(key));
+        let mut change = PlanChange {
+            removed: self.objects.keys().filter(goes).cloned().collect(),
+            ..PlanChange::default()
+        };
+        for key in &change.removed {
+            self.objects.remove(key);
+        }
+        for object in &update.objects {
+            if self.objects.get(&object.key) != Some(object) {
+                self.objects.insert(object.key.clone(), object.clone());
+                change.changed.insert(object.key.clone());
+            }
+        }
+        self.version = Some(version.clone());
+        Ok(change)
+    }
+
+    /// Puts the plan on stable storage. Without a plan there is nothing to save.
+    ///
+    /// # Errors
+    /// Any error of the file system, with its remedy where known; the file then holds the plan before.
+    pub fn save(&self) -> io::Result<()> {
+        let Some(version) = &self.version else { return Ok(()) };
+        let saved = v1::PlanUpdate {
+            version: Some(version.clone()),
+            whole: true,
+            objects: self.objects.values().cloned().collect(),
+            removed: Vec::new(),
+            traceparent: String::new(),
+        };
+        durable::write_atomic(&self.path, &encode(&saved))
+    }
+
+    fn check(&self, version: &v1::PlanVersion, update: &v1::PlanUpdate) -> Result<(), PlanRefused> {
+        let offered = model(version);
+        match self.version.as_ref().map(model) {
+            Some(ours) if ours.cluster_id != offered.cluster_id => {
+                let (ours, offered) = (ours.cluster_id, offered.cluster_id);
+                return Err(PlanRefused::OtherCluster { ours, offered });
+            }
+            Some(ours) if !ours.accepts(&offered) => {
+                return Err(PlanRefused::Older { ours, offered });
+            }
+            None if !update.whole => return Err(PlanRefused::NothingToChange { offered }),
+            Some(_) | None => {}
+        }
+        match update.objects.iter().find(|object| object.key.is_empty() || object.object.is_none())
+        {
+            Some(object) => Err(PlanRefused::UnknownObject { key: object.key.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn model(version: &v1::PlanVersion) -> PlanVersion {
+    PlanVersion {
+        cluster_id: version.cluster_id.clone(),
+        incarnation: version.incarnation,
+        revision: Revision(version.revision),
+    }
+}
+
+fn encode(saved: &v1::PlanUpdate) -> Vec<u8> {
+    let body = saved.encode_to_vec();
+    let mut bytes = HEADER.to_vec();
+    bytes.extend_from_slice(&Sha256::digest(&body));
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<v1::PlanUpdate, &'static str> {
+    let rest = bytes.strip_prefix(HEADER).ok_or("it does not begin as a saved plan")?;
+    let (checksum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or("it is cut short")?;
+    if Sha256::digest(body).as_slice() != checksum {
+        return Err("its checksum does not fit");
+    }
+    v1::PlanUpdate::decode(body).map_err(|_| "its content cannot be decoded")
+}
+
+#[cfg(test)]
+mod tests;
