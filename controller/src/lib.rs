@@ -3,3 +3,9 @@
 //! What it does: takes intent (`api`), keeps it in a replicated log (`raft`), sends each agent its plan and carries health
 //! to the directors (`sessions`), and shares what its agents say with the other controllers (`mesh`). What it never does:
 //! turn evidence into weights (directors do), or stand between clients and real servers. Start reading at `serve`.
+
+pub mod api;
+pub mod config;
+pub mod mesh;
+pub mod outbox;
+pub mod sessions;

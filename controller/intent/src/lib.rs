@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Intent as pure functions: validate and prepare a change, apply it, plan for an agent, tell the difference per agent.
+//!
+//! What it does: [`prepare`] turns a manifest set into the resources to put and to delete, or into every reason why
+//! not; [`Intent::apply`] is what the replicated state machine runs; [`Planner`] makes each agent's plan, a function of
+//! the intent alone. What it never does: read a clock, touch a file or a socket, keep a state of its own, look at
+//! health. Start reading at [`prepare`], then at [`Planner`].
+
+mod catalog;
+mod diff;
+mod intent;
+mod planner;
+mod prepare;
+mod validate;
+mod violation;
+
+pub use diff::{AgentDiff, diff_agents};
+pub use intent::Intent;
+pub use planner::{AgentId, AgentRole, Planner, agents, plan_director, plan_real_server};
+pub use prepare::{Change, ChangeAction, Prepared, Rejected, examine, prepare};
+pub use violation::Violation;
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,13 @@ fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) -> Option<Vrr
     let vips = vips(fields, &wire.vips);
     let members = members(fields, &wire.members);
     let auth_pass = auth_pass(fields, version, &wire.auth_pass);
+    if wire.unicast && wire.members.len() == 1 {
+        fields.refuse(
+            "unicast",
+            true,
+            "there is no other member to send to; add one, or leave it out",
+        );
+    }
     let default = Some(VrrpChecksum::Deployed);
     let checksum = enums::vrrp_checksum(fields, "checksum", wire.checksum, default);
     Some(VrrpInstance {

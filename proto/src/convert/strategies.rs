@@ -135,17 +135,21 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
     });
     let flags = (any::<bool>(), any::<bool>(), checksum());
     (name(), vrid(), version(), vips(), members, flags).prop_map(
-        |(site, vrid, (version, interval, auth_pass), vips, members, flags)| VrrpInstance {
-            site,
-            vrid,
-            version,
-            advert_interval: interval,
-            vips,
-            members,
-            preempt: flags.0,
-            auth_pass,
-            unicast: flags.1,
-            checksum: flags.2,
+        |(site, vrid, (version, interval, auth_pass), vips, members, flags)| {
+            let members: Vec<VrrpMember> = members;
+            let several = members.len() > 1;
+            VrrpInstance {
+                site,
+                vrid,
+                version,
+                advert_interval: interval,
+                vips,
+                members,
+                preempt: flags.0,
+                auth_pass,
+                unicast: flags.1 && several,
+                checksum: flags.2,
+            }
         },
     )
 }

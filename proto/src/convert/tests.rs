@@ -153,8 +153,12 @@ fn every_bad_field_is_told_at_once() {
 #[test]
 fn vrrp_instances_follow_their_rules() {
     type Edit = fn(&mut v1::VrrpInstance);
-    let cases: [(Edit, &[&str]); 14] = [
+    let cases: [(Edit, &[&str]); 15] = [
         (|_| {}, &[]),
+        (
+            |i| i.unicast = true,
+            &["spec.unicast: true: there is no other member to send to; add one, or leave it out"],
+        ),
         (|i| i.vrid = 256, &["spec.vrid: 256: a VRID is 1 to 255"]),
         (|i| i.version = 9, &["spec.version: 9: use v2 or v3"]),
         (

@@ -1,0 +1,249 @@
+//! Plans: what each agent is ordered, a function of the intent alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use fulcrum_model::Name;
+use fulcrum_model::plan::{
+    DestinationPlan, DirectorPlan, RealServerHostPlan, VirtualServerPlan, VrrpInstancePlan,
+    WatchedServer,
+};
+use fulcrum_model::resource::{
+    AgentRequirement, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
+};
+
+use crate::Intent;
+use crate::catalog::Catalog;
+
+/// What an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentRole {
+    /// A director's.
+    Director,
+    /// A real server's host's.
+    RealServer,
+}
+
+impl AgentRole {
+    /// As the API spells it: `director` or `realserver`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Director => "director",
+            Self::RealServer => "realserver",
+        }
+    }
+}
+
+/// An agent that the intent names, shown as `director/NAME` or `realserver/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId {
+    /// What it is.
+    pub role: AgentRole,
+    /// Its name.
+    pub name: Name,
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.role.as_str(), self.name)
+    }
+}
+
+/// The agents that the intent names. See [`Planner::agents`].
+pub fn agents(intent: &Intent) -> BTreeSet<AgentId> {
+    Planner::new(intent).agents()
+}
+
+/// A director's plan; an empty one when the intent does not name it. For many agents use one [`Planner`].
+pub fn plan_director(intent: &Intent, director: &Name) -> DirectorPlan {
+    Planner::new(intent).director(director)
+}
+
+/// A real-server agent's plan; an empty one when the intent does not name it. For many agents use one [`Planner`].
+pub fn plan_real_server(intent: &Intent, agent: &Name) -> RealServerHostPlan {
+    Planner::new(intent).real_server(agent)
+}
+
+/// Plans for many agents of one intent: it reads the whole intent once, each plan then costs what it holds.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    catalog: Catalog<'a>,
+    /// The VRRP instances of a director, with its part in each.
+    instances: BTreeMap<&'a Name, Vec<(&'a Name, &'a VrrpInstance, &'a VrrpMember)>>,
+    /// The virtual servers of a VRRP instance.
+    virtual_servers: BTreeMap<&'a Name, Vec<(&'a Name, &'a VirtualServer)>>,
+    /// The real servers of an agent, without those that no agent attends.
+    attended: BTreeMap<&'a Name, Vec<(&'a Name, &'a RealServer)>>,
+    /// The VIPs that the host of a real server must hold for the pools that require the agent.
+    vips: BTreeMap<&'a Name, BTreeSet<IpAddr>>,
+}
+
+impl<'a> Planner<'a> {
+    /// Reads the intent.
+    pub fn new(intent: &'a Intent) -> Self {
+        let catalog = Catalog::new(intent.resources.values());
+        let mut planner = Self {
+            instances: BTreeMap::new(),
+            virtual_servers: BTreeMap::new(),
+            attended: attended(&catalog),
+            vips: vips(&catalog),
+            catalog,
+        };
+        for (name, instance) in &planner.catalog.vrrp_instances {
+            for member in &instance.members {
+                let parts = planner.instances.entry(&member.director).or_default();
+                parts.push((name, instance, member));
+            }
+        }
+        for (name, server) in &planner.catalog.virtual_servers {
+            planner.virtual_servers.entry(&server.vrrp_instance).or_default().push((name, server));
+        }
+        planner
+    }
+
+    /// Every director, and every agent that real servers name: without those real servers of which each pool says that
+    /// there is no agent.
+    pub fn agents(&self) -> BTreeSet<AgentId> {
+        let agent = |role| move |name: &&Name| AgentId { role, name: (*name).clone() };
+        let directors = self.catalog.directors.keys().map(agent(AgentRole::Director));
+        let real_servers = self.attended.keys().map(agent(AgentRole::RealServer));
+        directors.chain(real_servers).collect()
+    }
+
+    /// A director's plan: the VRRP instances it takes part in, and their virtual servers. A Backup programs them too,
+    /// so that it serves from its first packet as Active.
+    pub fn director(&self, director: &Name) -> DirectorPlan {
+        let mut plan = DirectorPlan::default();
+        for (name, instance, member) in self.instances.get(director).into_iter().flatten() {
+            let Some(vrrp) = self.vrrp_instance(name, instance, member) else { continue };
+            plan.vrrp_instances.insert((*name).clone(), vrrp);
+            for (name, server) in self.virtual_servers.get(name).into_iter().flatten() {
+                let planned = self.virtual_server(name, server);
+                plan.virtual_servers.extend(planned.map(|planned| ((*name).clone(), planned)));
+            }
+        }
+        plan
+    }
+
+    /// `None` only in an intent that was not validated.
+    fn vrrp_instance(
+        &self,
+        name: &Name,
+        instance: &VrrpInstance,
+        member: &VrrpMember,
+    ) -> Option<VrrpInstancePlan> {
+        let director = self.catalog.directors.get(&member.director)?;
+        let peers: BTreeSet<IpAddr> = instance
+            .members
+            .iter()
+            .filter(|peer| instance.unicast && peer.director != member.director)
+            .filter_map(|peer| self.catalog.directors.get(&peer.director))
+            .map(|peer| peer.dip)
+            .collect();
+        Some(VrrpInstancePlan {
+            name: name.clone(),
+            vrid: instance.vrid,
+            version: instance.version,
+            advert_interval: instance.advert_interval,
+            interface: member.interface.clone().unwrap_or_else(|| director.interface.clone()),
+            priority: member.priority,
+            preempt: instance.preempt,
+            auth_pass: instance.auth_pass.clone(),
+            vips: instance.vips.clone(),
+            source: director.dip,
+            unicast_peers: peers.into_iter().collect(),
+            checksum: instance.checksum,
+        })
+    }
+
+    /// `None` only in an intent that was not validated.
+    fn virtual_server(&self, name: &Name, server: &VirtualServer) -> Option<VirtualServerPlan> {
+        let pool: &Pool = self.catalog.pools.get(&server.pool)?;
+        let mut destinations: Vec<DestinationPlan> = self
+            .catalog
+            .members(pool)
+            .map(|(index, name, real_server)| DestinationPlan {
+                real_server: name.clone(),
+                rip: real_server.rip,
+                port: real_server.port,
+                weight: pool.members[index].weight,
+                agent: real_server.agent.clone(),
+            })
+            .collect();
+        destinations.sort_by(|a, b| a.real_server.cmp(&b.real_server));
+        Some(VirtualServerPlan {
+            name: name.clone(),
+            vip: server.vip,
+            port: server.port,
+            protocol: server.protocol,
+            scheduler: server.scheduler,
+            forwarding: server.forwarding,
+            persistence_timeout: server.persistence_timeout,
+            destinations,
+            check: pool.check.clone(),
+            agent: pool.agent,
+        })
+    }
+
+    /// A real-server agent's plan: the VIPs that its real servers answer for, and the servers it watches.
+    pub fn real_server(&self, agent: &Name) -> RealServerHostPlan {
+        let attended = self.attended.get(agent).map(Vec::as_slice).unwrap_or_default();
+        let vips: BTreeSet<IpAddr> = attended
+            .iter()
+            .filter_map(|(name, _)| self.vips.get(name))
+            .flatten()
+            .copied()
+            .collect();
+        let servers = attended
+            .iter()
+            .map(|(name, server)| WatchedServer {
+                real_server: (*name).clone(),
+                rip: server.rip,
+                port: server.port,
+                probe: server.probe.clone(),
+            })
+            .collect();
+        RealServerHostPlan { vips: vips.into_iter().collect(), servers }
+    }
+}
+
+/// Real servers by agent. One that is only in pools without agents has nobody to attend it.
+fn attended<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, Vec<(&'a Name, &'a RealServer)>> {
+    let mut requirements: BTreeMap<&Name, AgentRequirement> = BTreeMap::new();
+    for pool in catalog.pools.values() {
+        for member in &pool.members {
+            let requirement = requirements.entry(&member.real_server).or_insert(pool.agent);
+            if pool.agent == AgentRequirement::Required {
+                *requirement = AgentRequirement::Required;
+            }
+        }
+    }
+    let mut attended: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, server) in &catalog.real_servers {
+        match requirements.get(name).copied().unwrap_or_default() {
+            AgentRequirement::Required => {
+                attended.entry(&server.agent).or_default().push((*name, *server));
+            }
+            AgentRequirement::None => {}
+        }
+    }
+    attended
+}
+
+/// VIPs by real server. Where a pool says that there is no agent, whoever set up the host binds the VIP too.
+fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
+    let mut vips: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
+    for server in catalog.virtual_servers.values() {
+        let Some(pool) = catalog.pools.get(&server.pool) else { continue };
+        match pool.agent {
+            AgentRequirement::Required if server.forwarding.needs_arp_safety() => {
+                for member in &pool.members {
+                    vips.entry(&member.real_server).or_default().insert(server.vip);
+                }
+            }
+            AgentRequirement::Required | AgentRequirement::None => {}
+        }
+    }
+    vips
+}

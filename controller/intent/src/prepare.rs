@@ -1,0 +1,200 @@
+//! From a manifest set to a change, or to every reason why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_model::resource::{Kind, Resource, ResourceKey};
+
+use crate::validate::{Subject, validate};
+use crate::violation::{Finding, Request};
+use crate::{Intent, Violation};
+
+/// A change that may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Resources to create or replace, ordered by kind and name. Only those that differ.
+    pub put: Vec<Resource>,
+    /// Resources to delete, ordered by kind and name.
+    pub delete: Vec<ResourceKey>,
+    /// What differs, ordered by kind and name.
+    pub changes: Vec<Change>,
+    /// The intent with the change, still at the revision that it was prepared at.
+    pub after: Intent,
+}
+
+/// A difference in one resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Which resource.
+    pub key: ResourceKey,
+    /// How it differs.
+    pub action: ChangeAction,
+}
+
+/// How a resource differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeAction {
+    /// New.
+    Create,
+    /// Replaced.
+    Update,
+    /// Deleted.
+    Delete,
+}
+
+/// Why a change may not be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// Fields that cannot stand; all of them, ordered by place in the request.
+    #[error("{} invalid field(s)", .0.len())]
+    Invalid(Vec<Violation>),
+    /// Valid, but so drastic that it must be meant.
+    #[error("held: {reason}; {override_flag} releases it")]
+    Held {
+        /// What it would do.
+        reason: String,
+        /// The request's field that releases it.
+        override_flag: &'static str,
+    },
+}
+
+/// Compares a set of resources, each with its index in the request, with the current intent; with `prune`, what the
+/// set does not hold is to be deleted. The result is validated as a whole.
+///
+/// # Errors
+/// [`Rejected`]: invalid, or held as too drastic.
+pub fn prepare(
+    current: &Intent,
+    set: Vec<(usize, Resource)>,
+    prune: bool,
+    allow_drastic: bool,
+) -> Result<Prepared, Rejected> {
+    let none_broken = BTreeSet::new();
+    let merged = Merged::new(current, &set, &none_broken, prune);
+    let violations = merged.violations(current);
+    if !violations.is_empty() {
+        return Err(Rejected::Invalid(violations));
+    }
+    if !allow_drastic && let Some(reason) = drastic(current, &merged.delete) {
+        return Err(Rejected::Held { reason, override_flag: "allow_drastic" });
+    }
+    let Merged { put, delete, after, .. } = merged;
+    let mut changes: Vec<Change> = put
+        .iter()
+        .map(|resource| {
+            let key = resource.key();
+            let known = current.resources.contains_key(&key);
+            let action = if known { ChangeAction::Update } else { ChangeAction::Create };
+            Change { key, action }
+        })
+        .chain(delete.iter().map(|key| Change { key: key.clone(), action: ChangeAction::Delete }))
+        .collect();
+    changes.sort();
+    Ok(Prepared { put, delete, changes, after })
+}
+
+/// Validates what could be read of a request of which other resources, `broken`, could not: their errors are known
+/// already, and references to them are taken as good. So one answer holds all that is wrong.
+pub fn examine(
+    current: &Intent,
+    set: &[(usize, Resource)],
+    broken: &BTreeSet<ResourceKey>,
+    prune: bool,
+) -> Vec<Violation> {
+    Merged::new(current, set, broken, prune).violations(current)
+}
+
+/// The intent as it would be, and how it came about.
+struct Merged<'a> {
+    put: Vec<Resource>,
+    delete: Vec<ResourceKey>,
+    after: Intent,
+    request: Request,
+    twice: Vec<(usize, Finding)>,
+    broken: &'a BTreeSet<ResourceKey>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(
+        current: &Intent,
+        set: &[(usize, Resource)],
+        broken: &'a BTreeSet<ResourceKey>,
+        prune: bool,
+    ) -> Self {
+        let mut wanted: BTreeMap<ResourceKey, (usize, &Resource)> = BTreeMap::new();
+        let mut twice = Vec::new();
+        for (index, resource) in set {
+            let key = resource.key();
+            if let Some((first, _)) = wanted.get(&key) {
+                let description = format!(
+                    "{:?}: {key} is resources[{first}] already; list each kind and name once",
+                    key.name.as_str()
+                );
+                twice.push((*index, Finding { key, field: "name".to_owned(), description }));
+            } else {
+                wanted.insert(key, (*index, resource));
+            }
+        }
+        let delete: Vec<ResourceKey> = current
+            .resources
+            .keys()
+            .filter(|key| prune && !wanted.contains_key(key) && !broken.contains(key))
+            .cloned()
+            .collect();
+        let put: Vec<Resource> = wanted
+            .iter()
+            .filter(|(key, (_, resource))| {
+                !current.resources.get(key).is_some_and(|known| known.wants_same_as(resource))
+            })
+            .map(|(_, (_, resource))| (*resource).clone())
+            .collect();
+        let mut after = current.clone();
+        after.apply(current.revision, put.iter().cloned(), delete.iter().cloned());
+        after.resources.retain(|key, _| !broken.contains(key));
+        let request = Request::new(wanted.into_iter().map(|(key, (index, _))| (index, key)));
+        Self { put, delete, after, request, twice, broken }
+    }
+
+    fn violations(&self, current: &Intent) -> Vec<Violation> {
+        let pruned: BTreeSet<&ResourceKey> = self.delete.iter().collect();
+        let mut findings = validate(&Subject {
+            resources: &self.after.resources,
+            request: &self.request,
+            broken: self.broken,
+            pruned: &pruned,
+        });
+        if findings.iter().any(|finding| !self.request.holds(&finding.key)) {
+            // What stood before under older rules does not hold up a change that has nothing to do with it.
+            let known: BTreeSet<Finding> = validate(&Subject {
+                resources: &current.resources,
+                request: &Request::default(),
+                broken: &BTreeSet::new(),
+                pruned: &BTreeSet::new(),
+            })
+            .into_iter()
+            .collect();
+            findings.retain(|finding| self.request.holds(&finding.key) || !known.contains(finding));
+        }
+        let twice = self.twice.iter().map(|(index, finding)| Violation {
+            field: format!("resources[{index}].{}", finding.field),
+            description: finding.description.clone(),
+        });
+        twice.chain(self.request.violations(findings)).collect()
+    }
+}
+
+/// Most names in the reason of a held change.
+const SHOWN: usize = 5;
+
+/// More than half of the virtual servers going at once is rarely meant.
+fn drastic(current: &Intent, delete: &[ResourceKey]) -> Option<String> {
+    let is_virtual_server = |key: &&ResourceKey| key.kind == Kind::VirtualServer;
+    let before = current.resources.keys().filter(is_virtual_server).count();
+    let going: Vec<&str> =
+        delete.iter().filter(is_virtual_server).map(|key| key.name.as_str()).collect();
+    if going.len() * 2 <= before {
+        return None;
+    }
+    let names = going.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = if going.len() > SHOWN { ", …" } else { "" };
+    Some(format!("it deletes {} of {before} virtual servers ({names}{more})", going.len()))
+}

@@ -1,0 +1,46 @@
+//! Rules across resources. Each rule finds all that breaks it; a rule says nothing of what another one reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_model::resource::{Resource, ResourceKey};
+
+use crate::catalog::Catalog;
+use crate::violation::{Finding, Request};
+
+mod addresses;
+mod ports;
+mod references;
+mod sites;
+mod vrids;
+
+/// The intent as it would be.
+pub(crate) struct Subject<'a> {
+    pub(crate) resources: &'a BTreeMap<ResourceKey, Resource>,
+    /// Which of them are in the request, and where.
+    pub(crate) request: &'a Request,
+    /// Resources of the request that could not be read.
+    pub(crate) broken: &'a BTreeSet<ResourceKey>,
+    /// Resources that go.
+    pub(crate) pruned: &'a BTreeSet<&'a ResourceKey>,
+}
+
+/// All that is wrong with it.
+pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
+    let catalog = Catalog::new(subject.resources.values());
+    let mut findings = references::check(subject, &catalog);
+    findings.extend(sites::check(subject.request, &catalog));
+    findings.extend(addresses::check(subject.request, &catalog));
+    findings.extend(vrids::check(subject.request, &catalog));
+    findings.extend(ports::check(subject.request, &catalog));
+    findings
+}
+
+/// Names for people, a few of them.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text = format!("{text} and {} more", names.len() - SHOWN);
+    }
+    text
+}

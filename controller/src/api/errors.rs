@@ -1,0 +1,105 @@
+//! Errors of the API, with the google.rpc details that it documents.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fulcrum_model::Revision;
+use fulcrum_model::resource::ResourceKey;
+use fulcrum_proto::convert::FieldViolation;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "fulcrum";
+
+/// How long a caller waits before it tries again, where that helps: an election is over by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Every bad field at once.
+pub fn bad_request(violations: &[FieldViolation]) -> Status {
+    let mut details = ErrorDetails::new();
+    for FieldViolation { field, description } in violations {
+        details.add_bad_request_violation(field, description);
+    }
+    let first = violations.first().map(ToString::to_string).unwrap_or_default();
+    let message = match violations.len() {
+        0 | 1 => first,
+        count => format!("{first} (and {} more)", count - 1),
+    };
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// The intent is not at the revision that the caller named.
+pub fn stale_revision(if_revision: u64, revision: Revision) -> Status {
+    with_info(
+        Code::Aborted,
+        format!(
+            "if_revision is {if_revision}, but the intent is at revision {revision}: read it again"
+        ),
+        "STALE_REVISION",
+        [("if_revision", if_revision.to_string()), ("revision", revision.to_string())],
+        None,
+    )
+}
+
+/// Others wrote all the time, so that this write never got its turn.
+pub fn contended(revision: Revision) -> Status {
+    with_info(
+        Code::Aborted,
+        format!("other writes came first each time, the last made revision {revision}: try again"),
+        "STALE_REVISION",
+        [("revision", revision.to_string())],
+        Some(RETRY_AFTER),
+    )
+}
+
+/// Held as too drastic.
+pub fn plan_held(reason: String, release: &str) -> Status {
+    let message = format!("{reason}; {release} releases it");
+    let metadata = [("reason", reason), ("override", release.to_owned())];
+    with_info(Code::FailedPrecondition, message, "PLAN_HELD", metadata, None)
+}
+
+/// This controller does not lead, and the leader, if it is known, is at this endpoint.
+pub fn not_leader(leader: Option<&str>) -> Status {
+    let message = match leader {
+        Some(endpoint) => {
+            format!("the leader is {endpoint}, and it did not answer in time: try again")
+        }
+        None => "no controller leads now: try again".to_owned(),
+    };
+    let metadata = leader.map(|endpoint| ("leader", endpoint.to_owned()));
+    with_info(Code::Unavailable, message, "NOT_LEADER", metadata, Some(RETRY_AFTER))
+}
+
+/// A majority of the controllers is out of reach.
+pub fn no_quorum(message: impl Into<String>) -> Status {
+    with_info(Code::Unavailable, message, "NO_QUORUM", [], Some(RETRY_AFTER))
+}
+
+/// The disk cannot take more.
+pub fn storage_full(message: impl Into<String>) -> Status {
+    with_info(Code::ResourceExhausted, message, "STORAGE_FULL", [], None)
+}
+
+/// There is no such resource.
+pub fn not_found(key: &ResourceKey) -> Status {
+    let metadata = [("kind", key.kind.to_string()), ("name", key.name.to_string())];
+    with_info(Code::NotFound, format!("there is no {key}"), "NOT_FOUND", metadata, None)
+}
+
+fn with_info(
+    code: Code,
+    message: impl Into<String>,
+    reason: &str,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+    retry_after: Option<Duration>,
+) -> Status {
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    Status::with_error_details(code, message, details)
+}

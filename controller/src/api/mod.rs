@@ -1,0 +1,8 @@
+//! The public API: thin handlers over what the other modules know and do.
+
+pub mod agents;
+pub mod errors;
+pub mod topology;
+
+/// Largest message taken: a manifest set of 100,000 resources with room to spare.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
