@@ -1,0 +1,364 @@
+//! The daemon: keeps the loopback as planned, watches servers, tells both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fulcrum_model::plan::RealServerHostPlan;
+use fulcrum_model::{Evidence, EvidenceStamp, Name, VipEvidence};
+use fulcrum_proto::convert::real_server_plan_from_objects;
+use fulcrum_proto::v1;
+use fulcrum_runtime::{boot, durable, trace};
+use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
+use futures::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::config::Config;
+use crate::loopback::driver::{Loopback, Wanted};
+use crate::loopback::netlink::Addresses;
+use crate::tomcat::sockets;
+use crate::tomcat::watcher::{self, Report};
+
+/// How long evidence counts. Long enough that a controller's restart (seconds) makes nobody unknown, short enough that a
+/// host that lost its network is left to the directors' own probes soon.
+const VALID_FOR: Duration = Duration::from_secs(15);
+/// Evidence is told again this often, so that two may be lost.
+const REFRESH: Duration = Duration::from_secs(5);
+/// The ARP settings send no notifications when another program changes them.
+const LOOK: Duration = Duration::from_secs(1);
+/// A VIP that left the plan stays for its connections, at most so long.
+const LINGER: Duration = Duration::from_mins(1);
+/// Reports under way from watchers: they wait when it is full.
+const REPORTS: usize = 64;
+
+/// Runs until `shutdown`. Nothing is unbound at the end: the data plane outlives the program.
+///
+/// # Errors
+/// What keeps the agent from running at all: its state directory, netlink, `/proc`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let state_dir = &config.state_dir;
+    std::fs::create_dir_all(state_dir).with_context(|| {
+        format!("state_dir {}: make it writable for the agent", state_dir.display())
+    })?;
+    let epoch_file = state_dir.join("epoch");
+    let epoch = durable::next_counter(&epoch_file)
+        .with_context(|| format!("{}: the epoch must be durable", epoch_file.display()))?;
+    let boot_id = boot::boot_id().context("read the kernel's boot id")?;
+    let (addresses, mut changes) = Addresses::open().context("open netlink")?;
+    let loopback = Loopback::new(addresses, state_dir, &boot_id);
+    let cache = open_cache(&state_dir.join("plan"));
+
+    let (version, version_watch) = watch::channel(cache.version().cloned());
+    let session = SessionConfig {
+        role: v1::AgentRole::RealServer,
+        name: config.name.clone(),
+        epoch,
+        boot_id: boot_id.clone(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        controllers: config.controllers.clone(),
+        tls: config.tls.clone(),
+    };
+    let (handle, mut events) = Session::spawn(session, version_watch, shutdown.clone());
+    let (reports_in, mut reports) = mpsc::channel(REPORTS);
+    let mut agent = Agent {
+        name: config.name,
+        stamp: EvidenceStamp { epoch, sequence: 0 },
+        boot_id,
+        epoch_file,
+        loopback,
+        cache,
+        version,
+        handle,
+        plan: RealServerHostPlan::default(),
+        leaving: BTreeMap::new(),
+        watchers: BTreeMap::new(),
+        reports_in,
+        reports: BTreeMap::new(),
+        vips: Vec::new(),
+        problem: None,
+        told: None,
+    };
+    agent.adopt_plan();
+    agent.reconcile().await;
+    agent.tell("");
+    tracing::info!(agent = %agent.name, epoch, vips = agent.plan.vips.len(), "ready");
+
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refresh = tokio::time::interval(REFRESH);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some((server, report)) = reports.recv() => agent.reported(server, report),
+            event = events.recv() => match event {
+                Some(event) => agent.event(event).await,
+                None => break,
+            },
+            Some(()) = changes.next() => agent.look().await,
+            _ = look.tick() => agent.look().await,
+            _ = refresh.tick() => agent.tell(""),
+        }
+    }
+    Ok(())
+}
+
+struct Agent {
+    name: Name,
+    stamp: EvidenceStamp,
+    boot_id: String,
+    epoch_file: PathBuf,
+    loopback: Loopback,
+    cache: PlanCache,
+    version: watch::Sender<Option<v1::PlanVersion>>,
+    handle: SessionHandle,
+    plan: RealServerHostPlan,
+    /// VIPs that left the plan and may stay for their connections, with their deadlines.
+    leaving: BTreeMap<Ipv4Addr, Instant>,
+    watchers: BTreeMap<Name, (fulcrum_model::plan::WatchedServer, JoinHandle<()>)>,
+    reports_in: mpsc::Sender<(Name, Report)>,
+    reports: BTreeMap<Name, Report>,
+    vips: Vec<VipEvidence>,
+    problem: Option<String>,
+    told: Option<v1::RealServerObserved>,
+}
+
+impl Agent {
+    async fn event(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Attached { controller, highest_epoch, .. } => {
+                tracing::info!(controller, "attached");
+                if highest_epoch > self.stamp.epoch {
+                    self.raise_epoch(highest_epoch);
+                }
+                self.tell("");
+            }
+            SessionEvent::Detached { reason } => tracing::info!(reason, "detached"),
+            SessionEvent::Plan(update) => self.plan_update(&update).await,
+            SessionEvent::Evidence(_) => tracing::debug!("evidence is for directors; passed over"),
+        }
+    }
+
+    /// Our counter was lost, or another agent has our name: news of a lower epoch would be ignored.
+    fn raise_epoch(&mut self, highest: u64) {
+        tracing::warn!(
+            ours = self.stamp.epoch,
+            highest,
+            "a higher epoch of this agent was seen: jumping above it"
+        );
+        match durable::raise_counter(&self.epoch_file, highest.saturating_add(1)) {
+            Ok(epoch) => {
+                self.stamp = EvidenceStamp { epoch, sequence: 0 };
+                self.handle.raise_epoch(epoch);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the epoch cannot be made durable; make state_dir writable");
+            }
+        }
+    }
+
+    async fn plan_update(&mut self, update: &v1::PlanUpdate) {
+        let revision = update.version.as_ref().map_or(0, |version| version.revision);
+        let span = tracing::info_span!("plan.apply", real_server = %self.name, revision);
+        trace::set_parent(&span, &update.traceparent);
+        async {
+            let answer = self.take_plan(update).await;
+            if let Err(reason) = &answer {
+                tracing::warn!(reason, "the plan is refused");
+            }
+            self.handle.ack(v1::PlanAck {
+                version: update.version.clone(),
+                applied: answer.is_ok(),
+                reason: answer.err().unwrap_or_default(),
+            });
+            self.tell(&trace::traceparent());
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn take_plan(&mut self, update: &v1::PlanUpdate) -> Result<(), String> {
+        self.cache.apply(update).map_err(|refused| refused.to_string())?;
+        real_server_plan_from_objects(self.cache.objects().values())
+            .map_err(|error| error.to_string())?;
+        if let Err(error) = self.cache.save() {
+            // The plan is in force all the same; only a restart without controllers would miss it.
+            tracing::error!(%error, "the plan cannot be saved; make state_dir writable and free space on its disk");
+        }
+        self.version.send_replace(self.cache.version().cloned());
+        self.adopt_plan();
+        self.reconcile().await;
+        match &self.problem {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the cached plan as the one in force. A damaged one leaves what was in force.
+    fn adopt_plan(&mut self) {
+        let plan = match real_server_plan_from_objects(self.cache.objects().values()) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::error!(%error, "the plan on disk cannot be read and is left alone until a controller sends it again");
+                return;
+            }
+        };
+        let wanted = ipv4_set(&plan.vips);
+        let deadline = Instant::now() + LINGER;
+        for vip in ipv4_set(&self.plan.vips).difference(&wanted) {
+            self.leaving.insert(*vip, deadline);
+        }
+        self.leaving.retain(|vip, _| !wanted.contains(vip));
+        self.plan = plan;
+        self.follow_servers();
+    }
+
+    fn follow_servers(&mut self) {
+        let wanted: BTreeMap<&Name, _> =
+            self.plan.servers.iter().map(|server| (&server.real_server, server)).collect();
+        self.watchers.retain(|name, (server, task)| {
+            let stays = wanted.get(name).is_some_and(|wanted| *wanted == server);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        self.reports.retain(|name, _| wanted.contains_key(name));
+        for server in &self.plan.servers {
+            if !self.watchers.contains_key(&server.real_server) {
+                let task = tokio::spawn(watcher::watch(server.clone(), self.reports_in.clone()));
+                self.watchers.insert(server.real_server.clone(), (server.clone(), task));
+            }
+        }
+    }
+
+    /// Looks at the loopback, puts it right, and tells if something changed.
+    async fn look(&mut self) {
+        let before = self.vips.clone();
+        self.reconcile().await;
+        if self.vips != before {
+            self.tell("");
+        }
+        self.tell_observed();
+    }
+
+    async fn reconcile(&mut self) {
+        // Without a plan nothing is known of what is wanted: the host stays as it is.
+        if self.cache.version().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let mut busy = BTreeSet::new();
+        if !self.leaving.is_empty() {
+            self.leaving.retain(|_, deadline| *deadline > now);
+            let vips: BTreeSet<Ipv4Addr> = self.leaving.keys().copied().collect();
+            busy =
+                sockets::read().map(|sockets| sockets::busy(&sockets, &vips)).unwrap_or_default();
+            self.leaving.retain(|vip, _| busy.contains(vip));
+        }
+        let wanted = Wanted {
+            vips: ipv4_set(&self.plan.vips),
+            busy,
+            rips: self.plan.servers.iter().map(|server| server.rip).collect(),
+        };
+        match self.loopback.reconcile(&wanted).await {
+            Ok(turn) => {
+                self.vips = turn.evidence;
+                self.problem = None;
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}");
+                }
+                // What cannot be seen to be safe is not told to be.
+                for vip in &mut self.vips {
+                    vip.arp_safe = false;
+                    vip.detail.clone_from(&problem);
+                }
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    fn reported(&mut self, server: Name, report: Report) {
+        let news = match self.reports.get(&server) {
+            Some(known) => {
+                let (old, new) = (&known.evidence, &report.evidence);
+                old.verdict != new.verdict || old.reasons != new.reasons || old.pid != new.pid
+            }
+            None => true,
+        };
+        // A watcher of a server that has left the plan may still have had something to say.
+        if self.watchers.contains_key(&server) {
+            self.reports.insert(server.clone(), report);
+        }
+        if news {
+            let span = tracing::info_span!("evidence.report", real_server = %server);
+            let _entered = span.enter();
+            self.tell(&trace::traceparent());
+        }
+        self.tell_observed();
+    }
+
+    /// Sends the whole evidence as it stands.
+    fn tell(&mut self, traceparent: &str) {
+        self.stamp.sequence += 1;
+        let evidence = Evidence {
+            agent: self.name.clone(),
+            stamp: self.stamp,
+            age: Duration::ZERO,
+            valid_for: VALID_FOR,
+            boot_id: self.boot_id.clone(),
+            servers: self.reports.values().map(|report| report.evidence.clone()).collect(),
+            vips: self.vips.clone(),
+            traceparent: traceparent.to_owned(),
+        };
+        self.handle.evidence(v1::Evidence::from(&evidence));
+    }
+
+    fn tell_observed(&mut self) {
+        let servers = self.reports.iter().filter_map(|(name, report)| {
+            report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
+        });
+        let observed = v1::RealServerObserved {
+            problems: self.problem.iter().cloned().chain(servers).collect(),
+        };
+        if self.told.as_ref() != Some(&observed) {
+            self.handle.real_server(observed.clone());
+            self.told = Some(observed);
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        for (_, task) in self.watchers.values() {
+            task.abort();
+        }
+    }
+}
+
+/// A plan that cannot be read counts as none: a controller sends it again, and the host stays as it is until then.
+fn open_cache(path: &Path) -> PlanCache {
+    PlanCache::open(path).unwrap_or_else(|error| {
+        tracing::error!(%error, "the saved plan counts as none until a controller sends it again");
+        PlanCache::empty(path)
+    })
+}
+
+fn ipv4_set(addresses: &[IpAddr]) -> BTreeSet<Ipv4Addr> {
+    addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
+}

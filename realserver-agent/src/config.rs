@@ -1,0 +1,109 @@
+//! The configuration file of the real-server agent.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use fulcrum_model::Name;
+use fulcrum_runtime::tls::TlsFiles;
+use fulcrum_runtime::transport::check_plaintext;
+use serde::Deserialize;
+
+/// How this agent runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The agent's name, as `RealServer` resources give it.
+    pub name: Name,
+    /// Controllers as `host:port`, tried in order: those of the own site first.
+    pub controllers: Vec<String>,
+    /// Holds the plan, the epoch and the journal of what we did to the host.
+    pub state_dir: PathBuf,
+    /// TLS towards the controllers; plain text when none.
+    pub tls: Option<TlsFiles>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    controllers: Vec<String>,
+    #[serde(default = "default_state_dir")]
+    state_dir: PathBuf,
+    #[serde(default)]
+    insecure: bool,
+    tls: Option<TlsFiles>,
+}
+
+/// Where state is kept unless the file says otherwise.
+pub fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/fulcrum/realserver")
+}
+
+/// Reads the configuration. TLS files are relative to the directory of the configuration file.
+///
+/// # Errors
+/// Names the file, the field, the value and the remedy.
+pub fn load(path: &Path) -> anyhow::Result<Config> {
+    let file: File = fulcrum_runtime::config::load(path)?;
+    let shown = path.display();
+    let name = file.name.parse().with_context(|| {
+        format!(
+            "{shown}: name = {:?}: write the agent's name as RealServer resources give it",
+            file.name
+        )
+    })?;
+    if file.controllers.is_empty() {
+        bail!(
+            "{shown}: controllers = []: name at least one controller as \"host:port\", own site's first"
+        );
+    }
+    for endpoint in &file.controllers {
+        check_plaintext(endpoint, file.tls.as_ref(), file.insecure)
+            .with_context(|| format!("{shown}: controllers"))?;
+    }
+    if !file.state_dir.is_absolute() {
+        bail!("{shown}: state_dir = {:?}: write an absolute path", file.state_dir.display());
+    }
+    let beside = path.parent().unwrap_or(Path::new("."));
+    let tls = file.tls.map(|tls| TlsFiles {
+        ca: beside.join(tls.ca),
+        cert: beside.join(tls.cert),
+        key: beside.join(tls.key),
+    });
+    Ok(Config { name, controllers: file.controllers, state_dir: file.state_dir, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_the_field_and_the_remedy() {
+        let cases = [
+            ("name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]", None),
+            ("name = \"Web 1\"\ncontrollers = [\"127.0.0.1:7400\"]", Some("name = \"Web 1\"")),
+            ("name = \"web1\"\ncontrollers = []", Some("name at least one controller")),
+            ("name = \"web1\"\ncontrollers = [\"10.0.0.1:7400\"]", Some("controllers")),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstate_dir = \"x\"",
+                Some("absolute"),
+            ),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstatedir = \"/x\"",
+                Some("statedir"),
+            ),
+        ];
+        for (text, expected) in cases {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("realserver.toml");
+            std::fs::write(&path, text).unwrap();
+            match (load(&path), expected) {
+                (Ok(config), None) => assert_eq!(config.state_dir, default_state_dir()),
+                (Err(error), Some(words)) => {
+                    let error = format!("{error:#}");
+                    assert!(error.contains(words), "{error}");
+                }
+                (result, _) => panic!("{text}: {result:?}"),
+            }
+        }
+    }
+}

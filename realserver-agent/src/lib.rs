@@ -1,0 +1,10 @@
+//! The real-server agent: binds VIPs to loopback with ARP kept quiet, watches the servers of its host, reports their health.
+//!
+//! What it never does: decide a weight, or unbind anything when it stops. Start reading at [`agent`], then
+//! [`loopback::plan`] and [`tomcat::verdict`], which decide.
+
+pub mod agent;
+pub mod by_hand;
+pub mod config;
+pub mod loopback;
+pub mod tomcat;

@@ -1,0 +1,185 @@
+//! Drives one server's [`Judge`]: watches its process, tries it, reads its load.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fulcrum_model::plan::WatchedServer;
+use fulcrum_model::{Name, ServerEvidence, ServerLoad, StatusPage};
+use futures::future::{BoxFuture, Fuse, FutureExt as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::probe::{self, Answer, Failure};
+use super::process::{self, Listener, Watch};
+use super::status_page::{self, StatusPageError};
+use super::verdict::{Judge, Sight, next_try};
+
+/// Wait after a refused password before the status page is asked again: twice Tomcat's default lock-out of 300 s.
+const DENIED_PAUSE: Duration = Duration::from_mins(10);
+/// Time between readings of the status page: it walks every context, and load is no matter of milliseconds.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a watcher tells.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The server's evidence as it stands.
+    pub evidence: ServerEvidence,
+    /// What keeps the watcher from seeing all, with the remedy.
+    pub problem: Option<String>,
+}
+
+/// Watches a server until the receiver is gone.
+pub async fn watch(server: WatchedServer, reports: mpsc::Sender<(Name, Report)>) {
+    let mut watcher = Watcher {
+        address: SocketAddr::new(server.rip, server.port.get()),
+        judge: Judge::new(server.real_server.clone()),
+        process: None,
+        server,
+        load_error: None,
+        hidden: false,
+    };
+    watcher.run(&reports).await;
+}
+
+struct Watcher {
+    server: WatchedServer,
+    address: SocketAddr,
+    judge: Judge,
+    process: Option<(u32, Watch)>,
+    load_error: Option<String>,
+    hidden: bool,
+}
+
+/// A try's result, and the load if the page was asked.
+type Tried = (Result<Answer, Failure>, Option<Result<ServerLoad, StatusPageError>>);
+
+impl Watcher {
+    async fn run(&mut self, reports: &mpsc::Sender<(Name, Report)>) {
+        self.find().await;
+        let mut next = Instant::now();
+        let mut next_status = next;
+        let mut attempt = std::pin::pin!(Fuse::<BoxFuture<'static, Tried>>::terminated());
+        let mut is_trying = false;
+        loop {
+            tokio::select! {
+                // The exit of a process goes before all else.
+                biased;
+                () = ended(self.process.as_ref()) => self.process_ended().await,
+                (result, load) = &mut attempt, if is_trying => {
+                    is_trying = false;
+                    self.tried(result).await;
+                    if let Some(load) = load {
+                        next_status = Instant::now() + self.loaded(load);
+                    }
+                    next += next_try(&self.judge, self.server.probe.interval);
+                    next = next.max(Instant::now());
+                }
+                () = tokio::time::sleep_until(next), if !is_trying => {
+                    let page = self.server.probe.status_page.clone().filter(|_| Instant::now() >= next_status);
+                    attempt.set(attempt_once(self.server.clone(), self.address, page).boxed().fuse());
+                    is_trying = true;
+                    continue;
+                }
+            }
+            // The agent keeps the newest of each server; a full channel makes us wait here, never grow.
+            if reports.send((self.server.real_server.clone(), self.report())).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn tried(&mut self, result: Result<Answer, Failure>) {
+        let serves = result.is_ok();
+        self.judge.see(Sight::Probe(result));
+        if serves && self.process.is_none() {
+            self.find().await;
+        }
+    }
+
+    fn loaded(&mut self, load: Result<ServerLoad, StatusPageError>) -> Duration {
+        let pause = match &load {
+            Err(StatusPageError::Denied(_)) => DENIED_PAUSE,
+            Ok(_) | Err(_) => STATUS_INTERVAL,
+        };
+        self.load_error = load.as_ref().err().map(ToString::to_string);
+        self.judge.see(Sight::Load(load.ok()));
+        pause
+    }
+
+    async fn process_ended(&mut self) {
+        let Some((pid, _)) = self.process.take() else { return };
+        let listener = self.listener().await;
+        tracing::info!(real_server = %self.server.real_server, pid, ?listener, "process ended");
+        self.judge.see(Sight::Ended { pid, listener });
+        self.follow(listener);
+    }
+
+    /// Finds the process that listens, and begins to watch it.
+    async fn find(&mut self) {
+        let listener = self.listener().await;
+        self.judge.see(Sight::Listener(listener));
+        self.follow(listener);
+    }
+
+    fn follow(&mut self, listener: Listener) {
+        self.hidden = listener == Listener::Hidden;
+        // One that ended meanwhile is found out by the next try.
+        self.process = match listener {
+            Listener::Process(pid) => Watch::new(pid).ok().map(|watch| (pid, watch)),
+            Listener::None | Listener::Hidden => None,
+        };
+    }
+
+    async fn listener(&self) -> Listener {
+        let (address, port) = (self.address.ip(), self.address.port());
+        let found =
+            tokio::task::spawn_blocking(move || process::find_listener(address, port)).await;
+        match found {
+            Ok(Ok(listener)) => listener,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot read /proc");
+                Listener::Hidden
+            }
+            // The runtime is shutting down.
+            Err(_) => Listener::Hidden,
+        }
+    }
+
+    fn report(&self) -> Report {
+        let hidden = self.hidden.then(|| {
+            format!(
+                "cannot see which process listens on {}, so its exit is only noticed by probes: run the agent as root or \
+                 with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+                self.address
+            )
+        });
+        Report {
+            evidence: self.judge.evidence(),
+            problem: hidden.or_else(|| self.load_error.clone()),
+        }
+    }
+}
+
+async fn ended(process: Option<&(u32, Watch)>) {
+    match process {
+        Some((_, watch)) if watch.ended().await.is_ok() => {}
+        Some(_) | None => pending().await,
+    }
+}
+
+async fn attempt_once(
+    server: WatchedServer,
+    address: SocketAddr,
+    page: Option<StatusPage>,
+) -> Tried {
+    let spec = &server.probe;
+    let tried = probe::probe(address, spec.http_path.as_deref(), spec.timeout).await;
+    let load = match page {
+        Some(page) if tried.is_ok() => {
+            Some(status_page::read(&page, address.port(), spec.timeout).await)
+        }
+        Some(_) | None => None,
+    };
+    (tried, load)
+}
