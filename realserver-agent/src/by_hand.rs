@@ -30,6 +30,9 @@ pub async fn start(state_dir: &Path, vips: &[Ipv4Addr]) -> anyhow::Result<ExitCo
     }
     loopback.hold(false)?;
     let turn = loopback.reconcile(&Wanted { vips: wanted, ..Wanted::default() }).await?;
+    if turn.evidence.is_empty() {
+        println!("released: a running agent binds what its plan orders");
+    }
     for vip in &turn.evidence {
         println!(
             "{}: {}",

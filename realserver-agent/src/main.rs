@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fulcrum_realserver::{agent, by_hand, config};
+use fulcrum_runtime::explain::explain;
 use fulcrum_runtime::{shutdown, telemetry};
 
 /// Binds VIPs to loopback with ARP kept quiet, watches the servers of this host, and reports their health.
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow::Error::new(error).context("start the runtime")),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("fulcrum-realserver: {error:#}");
+        eprintln!("fulcrum-realserver: {}", explain(error.as_ref()));
         ExitCode::from(2)
     })
 }

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod boot;
 pub mod config;
 pub mod durable;
+pub mod explain;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
