@@ -1,6 +1,6 @@
 //! The ARP settings under `/proc/sys/net/ipv4/conf`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ fn path(setting: &ArpSetting) -> PathBuf {
 ///
 /// # Errors
 /// `/proc/sys` cannot be read, or holds no number.
-pub fn read(interfaces: &[String]) -> io::Result<BTreeMap<ArpSetting, u32>> {
+pub fn read(interfaces: &BTreeSet<String>) -> io::Result<BTreeMap<ArpSetting, u32>> {
     let mut settings = BTreeMap::new();
     for interface in std::iter::once("all").chain(interfaces.iter().map(String::as_str)) {
         for key in ArpKey::ALL {

@@ -9,7 +9,7 @@ use fulcrum_model::VipEvidence;
 
 use super::arp;
 use super::journal::Journal;
-use super::netlink::Addresses;
+use super::netlink::{Addresses, HostAddresses};
 use super::plan::{self, Observed, Step};
 
 /// Why the loopback cannot be brought to what is wanted.
@@ -99,15 +99,18 @@ impl Loopback {
         let journal_error =
             |source| LoopbackError::Journal { directory: self.state_dir.clone(), source };
         let mut journal = Journal::open(&self.state_dir, &self.boot_id).map_err(journal_error)?;
-        let observed = self.observe(&wanted.rips).await?;
+        let observed = self.observe(&wanted.rips, journal.memory()).await?;
         let planned = plan::plan(&wanted.vips, &wanted.busy, &observed, journal.memory());
         journal.remember(planned.before_steps).map_err(journal_error)?;
         for step in &planned.steps {
             self.perform(step).await?;
         }
         journal.remember(planned.after_steps).map_err(journal_error)?;
-        let seen =
-            if planned.steps.is_empty() { observed } else { self.observe(&wanted.rips).await? };
+        let seen = if planned.steps.is_empty() {
+            observed
+        } else {
+            self.observe(&wanted.rips, journal.memory()).await?
+        };
         Ok(Turn {
             evidence: plan::evidence(&wanted.vips, &seen, journal.memory()),
             steps: planned.steps,
@@ -137,23 +140,19 @@ impl Loopback {
         let journal = Journal::open(&self.state_dir, &self.boot_id).map_err(|source| {
             LoopbackError::Journal { directory: self.state_dir.clone(), source }
         })?;
-        Ok((self.observe(rips).await?, journal.memory().clone()))
+        Ok((self.observe(rips, journal.memory()).await?, journal.memory().clone()))
     }
 
-    async fn observe(&self, rips: &BTreeSet<IpAddr>) -> Result<Observed, LoopbackError> {
+    async fn observe(
+        &self,
+        rips: &BTreeSet<IpAddr>,
+        memory: &plan::Memory,
+    ) -> Result<Observed, LoopbackError> {
         let host = self.addresses.read().await?;
-        let carrying: BTreeSet<String> = host
-            .interface_of
-            .iter()
-            .filter(|(address, _)| rips.contains(&IpAddr::V4(**address)))
-            .map(|(_, name)| name.clone())
-            .collect();
-        let interfaces: Vec<String> = carrying.into_iter().collect();
-        let settings = arp::read(&interfaces).map_err(|source| LoopbackError::Setting {
-            setting: "net.ipv4.conf".to_owned(),
-            source,
+        let settings = arp::read(&interfaces(&host, rips, memory)).map_err(|source| {
+            LoopbackError::Setting { setting: "net.ipv4.conf".to_owned(), source }
         })?;
-        Ok(Observed { bound: host.loopback, settings })
+        Ok(Observed { bound: host.loopback, settings, elsewhere: host.interface_of })
     }
 
     async fn perform(&self, step: &Step) -> Result<(), LoopbackError> {
@@ -183,6 +182,61 @@ impl Loopback {
                     source,
                 })
             }
+        }
+    }
+}
+
+/// The interfaces whose ARP settings matter: those that carry a real server, and those that we changed before and may have
+/// to restore, also after the plan has forgotten them.
+fn interfaces(
+    host: &HostAddresses,
+    rips: &BTreeSet<IpAddr>,
+    memory: &plan::Memory,
+) -> BTreeSet<String> {
+    let carrying = host
+        .interface_of
+        .iter()
+        .filter(|(address, _)| rips.contains(&IpAddr::V4(**address)))
+        .map(|(_, name)| name.clone());
+    let changed = memory.before.keys().map(|setting| setting.interface.clone());
+    // `all` is always read.
+    carrying.chain(changed).filter(|name| name != "all").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loopback::plan::{ArpKey, ArpSetting};
+
+    #[test]
+    fn interfaces_that_we_changed_are_looked_at_until_they_are_restored() {
+        let rip = Ipv4Addr::new(192, 168, 1, 138);
+        let host = HostAddresses {
+            interface_of: [
+                (rip, "eth0".to_owned()),
+                (Ipv4Addr::new(10, 0, 0, 1), "eth1".to_owned()),
+            ]
+            .into(),
+            ..HostAddresses::default()
+        };
+        let setting = |interface: &str| ArpSetting {
+            interface: interface.to_owned(),
+            key: ArpKey::ArpIgnore,
+        };
+        let changed = plan::Memory {
+            before: [(setting("all"), 0), (setting("eth0"), 0), (setting("eth9"), 0)].into(),
+            ..plan::Memory::default()
+        };
+        let carries = BTreeSet::from([IpAddr::V4(rip)]);
+        let cases = [
+            (&BTreeSet::new(), plan::Memory::default(), vec![]),
+            (&carries, plan::Memory::default(), vec!["eth0"]),
+            (&BTreeSet::new(), changed.clone(), vec!["eth0", "eth9"]),
+            (&carries, changed, vec!["eth0", "eth9"]),
+        ];
+        for (rips, memory, expected) in cases {
+            let found = interfaces(&host, rips, &memory);
+            assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -60,6 +60,8 @@ pub struct Observed {
     pub bound: BTreeSet<Ipv4Addr>,
     /// ARP settings of `all` and of the interfaces that matter.
     pub settings: BTreeMap<ArpSetting, u32>,
+    /// Interface of each address that is not on lo.
+    pub elsewhere: BTreeMap<Ipv4Addr, String>,
 }
 
 impl Observed {
@@ -191,6 +193,9 @@ pub fn evidence(
                 format!("{vip} is not bound to lo")
             } else if !loud.is_empty() {
                 loud.join(", ")
+            } else if let Some(interface) = observed.elsewhere.get(vip) {
+                // arp_ignore=1 answers for the addresses of the interface that was asked on.
+                format!("{vip} is also on {interface}, which answers ARP for it: remove it there")
             } else if ours {
                 String::new()
             } else {

@@ -15,6 +15,7 @@ fn host(bound: &[Ipv4Addr], ignore: u32, announce: u32) -> Observed {
     Observed {
         bound: bound.iter().copied().collect(),
         settings: [(all(ArpKey::ArpIgnore), ignore), (all(ArpKey::ArpAnnounce), announce)].into(),
+        elsewhere: BTreeMap::new(),
     }
 }
 
@@ -143,8 +144,18 @@ fn hosts_get_their_steps() {
 fn evidence_tells_the_truth() {
     let desired = BTreeSet::from([VIP]);
     let held = Memory { held: true, ..Memory::default() };
+    let on_eth0 = Observed {
+        elsewhere: [(VIP, "eth0".to_owned()), (OTHER, "eth1".to_owned())].into(),
+        ..host(&[VIP], 1, 2)
+    };
     let cases = [
         (host(&[VIP], 1, 2), ours(&[VIP], &[]), true, ""),
+        (
+            on_eth0,
+            ours(&[VIP], &[]),
+            false,
+            "192.168.1.150 is also on eth0, which answers ARP for it: remove it there",
+        ),
         (host(&[], 1, 2), ours(&[VIP], &[]), false, "192.168.1.150 is not bound to lo"),
         (host(&[VIP], 0, 2), ours(&[VIP], &[]), false, "net.ipv4.conf.all.arp_ignore is 0, not 1"),
         (host(&[], 0, 0), held, false, "stopped by hand: run `fulcrum-realserver start` to go on"),
