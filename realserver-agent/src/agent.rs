@@ -82,6 +82,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         reports: BTreeMap::new(),
         vips: Vec::new(),
         problem: None,
+        refused: false,
         told: None,
     };
     agent.adopt_plan();
@@ -106,6 +107,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             _ = refresh.tick() => agent.tell(""),
         }
     }
+    // The session sends the last news and closes in good order, within half a second, before the runtime goes.
+    while events.recv().await.is_some() {}
     Ok(())
 }
 
@@ -126,6 +129,8 @@ struct Agent {
     reports: BTreeMap<Name, Report>,
     vips: Vec<VipEvidence>,
     problem: Option<String>,
+    /// The plan in force was taken, and cannot be brought about for now.
+    refused: bool,
     told: Option<v1::RealServerObserved>,
 }
 
@@ -172,11 +177,7 @@ impl Agent {
             if let Err(reason) = &answer {
                 tracing::warn!(reason, "the plan is refused");
             }
-            self.handle.ack(v1::PlanAck {
-                version: update.version.clone(),
-                applied: answer.is_ok(),
-                reason: answer.err().unwrap_or_default(),
-            });
+            self.ack(update.version.clone(), answer);
             self.tell(&trace::traceparent());
         }
         .instrument(span)
@@ -184,9 +185,12 @@ impl Agent {
     }
 
     async fn take_plan(&mut self, update: &v1::PlanUpdate) -> Result<(), String> {
-        self.cache.apply(update).map_err(|refused| refused.to_string())?;
-        real_server_plan_from_objects(self.cache.objects().values())
+        // On a copy, so that a plan that cannot be read leaves the one in force.
+        let mut cache = self.cache.clone();
+        cache.apply(update).map_err(|refused| refused.to_string())?;
+        real_server_plan_from_objects(cache.objects().values())
             .map_err(|error| error.to_string())?;
+        self.cache = cache;
         if let Err(error) = self.cache.save() {
             // The plan is in force all the same; only a restart without controllers would miss it.
             tracing::error!(%error, "the plan cannot be saved; make state_dir writable and free space on its disk");
@@ -194,10 +198,26 @@ impl Agent {
         self.version.send_replace(self.cache.version().cloned());
         self.adopt_plan();
         self.reconcile().await;
-        match &self.problem {
-            Some(problem) => Err(problem.clone()),
-            None => Ok(()),
-        }
+        self.standing()
+    }
+
+    /// Whether the host is as the plan wants it, or why not.
+    fn standing(&self) -> Result<(), String> {
+        let unsafe_vips = self.vips.iter().filter(|vip| !vip.arp_safe);
+        let reasons: Vec<&str> = match &self.problem {
+            Some(problem) => vec![problem],
+            None => unsafe_vips.map(|vip| vip.detail.as_str()).collect(),
+        };
+        if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
+    }
+
+    fn ack(&mut self, version: Option<v1::PlanVersion>, answer: Result<(), String>) {
+        self.refused = answer.is_err() && version.as_ref() == self.cache.version();
+        self.handle.ack(v1::PlanAck {
+            version,
+            applied: answer.is_ok(),
+            reason: answer.err().unwrap_or_default(),
+        });
     }
 
     /// Takes the cached plan as the one in force. A damaged one leaves what was in force.
@@ -244,6 +264,10 @@ impl Agent {
         self.reconcile().await;
         if self.vips != before {
             self.tell("");
+        }
+        // What kept the plan from being applied has gone: a person started what was stopped, or lent the capability.
+        if self.refused && self.standing().is_ok() {
+            self.ack(self.cache.version().cloned(), Ok(()));
         }
         self.tell_observed();
     }

@@ -67,7 +67,8 @@ impl Session {
     /// Begins attaching, in a task of its own, until `shutdown`. `plan` holds the version that the agent runs on, which each
     /// hello tells. The receiver ends when the session has closed; an agent that drops it ends the session too.
     ///
-    /// On shutdown what was handed over is sent and the stream is closed in good order, for half a second at most.
+    /// On shutdown what was handed over is sent and the stream is closed in good order, for half a second at most: read the
+    /// receiver to its end before the runtime goes.
     pub fn spawn(
         config: SessionConfig,
         plan: watch::Receiver<Option<v1::PlanVersion>>,
