@@ -65,7 +65,13 @@ impl Watcher {
             tokio::select! {
                 // The exit of a process goes before all else.
                 biased;
-                () = ended(self.process.as_ref()) => self.process_ended().await,
+                () = ended(self.process.as_ref()) => {
+                    self.process_ended().await;
+                    // A try under way is the dead process's answer: it would say up again of what has gone.
+                    attempt.set(Fuse::terminated());
+                    is_trying = false;
+                    next = Instant::now() + next_try(&self.judge, self.server.probe.interval);
+                }
                 (result, load) = &mut attempt, if is_trying => {
                     is_trying = false;
                     self.tried(result).await;
