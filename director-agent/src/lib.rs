@@ -3,6 +3,7 @@
 //! What it does: keeps one host's kernel as its plan says, with the newest plan on disk and no controller needed.
 //! What it never does: decide intent, flush a table, or wait for a controller before it serves.
 
+pub mod addresses;
 pub mod capabilities;
 pub mod checks;
 pub mod clock;
@@ -13,3 +14,4 @@ pub mod local;
 pub mod metrics;
 pub mod report;
 pub mod state_dir;
+pub mod vrrp;

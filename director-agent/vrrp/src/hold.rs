@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use crate::Wire;
+use crate::{Change, Wire};
 
 /// Where an address belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,10 @@ pub struct HoldTimes {
     pub linger: Duration,
     /// How long a router that leaves on a planned stop waits for its successor's first advert.
     pub successor_wait: Duration,
+    /// Lifetime that the kernel is given for a VIP on its interface, in whole seconds: it withdraws
+    /// the VIP that long after the last refresh, so that a killed agent leaves none behind. Longer
+    /// than a Backup needs to take over, for until then the VIP still serves.
+    pub lifetime: Duration,
 }
 
 /// Connections of a few requests end within it, and neighbours have heard both announcements of the
@@ -42,16 +46,29 @@ pub struct HoldTimes {
 const LINGER: Duration = Duration::from_secs(2);
 /// What a successor may need beyond its skew to be heard: scheduling on a busy host.
 const SUCCESSOR_MARGIN: Duration = Duration::from_millis(200);
+/// Shortest lifetime of a VIP: room for two late refreshes and the kernel's whole seconds.
+const LEAST_LIFETIME: Duration = Duration::from_secs(3);
+/// Refreshes within one lifetime.
+const REFRESHES: u32 = 3;
 
 impl HoldTimes {
     /// The times for an instance: a successor takes over within its skew, which is below one
     /// interval in version 3 and below one second in version 2.
     pub fn of(wire: &Wire) -> Self {
-        let greatest_skew = match wire {
-            Wire::V2 { .. } => Duration::from_secs(1),
-            Wire::V3 { interval, .. } => interval.duration(),
+        let (interval, greatest_skew) = match wire {
+            Wire::V2 { interval, .. } => (interval.duration(), Duration::from_secs(1)),
+            Wire::V3 { interval, .. } => (interval.duration(), interval.duration()),
         };
-        Self { linger: LINGER, successor_wait: greatest_skew + SUCCESSOR_MARGIN }
+        // The kernel counts whole seconds: round up, and one more.
+        let greatest_down = 3 * interval + greatest_skew;
+        let begun = greatest_down.as_secs() + u64::from(greatest_down.subsec_nanos() > 0);
+        let lifetime = Duration::from_secs(begun + 1).max(LEAST_LIFETIME);
+        Self { linger: LINGER, successor_wait: greatest_skew + SUCCESSOR_MARGIN, lifetime }
+    }
+
+    /// Time between refreshes of a VIP's lifetime.
+    pub fn refresh(self) -> Duration {
+        self.lifetime / REFRESHES
     }
 }
 
@@ -93,6 +110,18 @@ pub enum HoldInput {
     Down,
     /// Time has passed.
     Tick,
+}
+
+impl HoldInput {
+    /// What a change of role means; `is_planned` when it follows from our own planned stop.
+    pub fn of(change: Change, is_planned: bool) -> Option<Self> {
+        match change {
+            Change::Active { .. } => Some(Self::Active),
+            Change::Backup { successor } => successor.map(|_| Self::Displaced),
+            Change::Initialize if is_planned => Some(Self::Yield),
+            Change::Initialize => Some(Self::Down),
+        }
+    }
 }
 
 impl Hold {
@@ -160,8 +189,11 @@ impl Hold {
 mod tests {
     use super::*;
 
-    const TIMES: HoldTimes =
-        HoldTimes { linger: Duration::from_secs(2), successor_wait: Duration::from_millis(300) };
+    const TIMES: HoldTimes = HoldTimes {
+        linger: Duration::from_secs(2),
+        successor_wait: Duration::from_millis(300),
+        lifetime: Duration::from_secs(3),
+    };
     const NOW: Duration = Duration::from_secs(100);
     const YIELDING: Hold = Hold::Yielding { until: Duration::from_millis(100_300) };
     const LINGERING: Hold = Hold::Lingering { until: Duration::from_secs(102) };

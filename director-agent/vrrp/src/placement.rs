@@ -63,6 +63,7 @@ pub fn edits(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Edit> {
     edits.extend(surplus(desired, observed).into_iter().map(Edit::RemoveInterface));
     let missing = at(Place::Interface).filter(|vip| !observed.on_interfaces.contains(*vip));
     edits.extend(missing.cloned().map(Edit::AddInterface));
+    edits.extend(other_prefixes(desired, observed).into_iter().map(Edit::RemoveInterface));
     edits.extend(
         observed.ours_on_loopback.difference(&lingering).copied().map(Edit::RemoveLoopback),
     );
@@ -86,6 +87,18 @@ fn surplus(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Vip> {
         named.contains(&key) && !held.contains(&key)
     };
     observed.on_interfaces.iter().filter(is_surplus).cloned().collect()
+}
+
+/// VIPs to be removed whose address stays on the interface under another prefix length.
+fn other_prefixes(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Vip> {
+    let stays = |vip: &Vip| {
+        desired.iter().any(|(other, place)| {
+            *place == Place::Interface
+                && (&other.interface, other.address) == (&vip.interface, vip.address)
+        })
+    };
+    let leaves = |vip: &&Vip| desired.get(*vip) == Some(&Place::Nowhere) && stays(vip);
+    observed.on_interfaces.iter().filter(leaves).cloned().collect()
 }
 
 #[cfg(test)]

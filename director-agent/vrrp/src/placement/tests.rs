@@ -62,6 +62,19 @@ fn desired() -> impl Strategy<Value = BTreeMap<Vip, Place>> {
     })
 }
 
+#[test]
+fn a_new_prefix_length_is_added_before_the_old_one_is_removed() {
+    let vip = |prefix_length| Vip {
+        interface: "eth0".to_owned(),
+        address: Ipv4Addr::new(10, 0, 0, 150),
+        prefix_length,
+    };
+    let desired = BTreeMap::from([(vip(32), Place::Nowhere), (vip(24), Place::Interface)]);
+    let observed = Observed { on_interfaces: BTreeSet::from([vip(32)]), ..Observed::default() };
+    let expected = [Edit::AddInterface(vip(24)), Edit::RemoveInterface(vip(32))];
+    assert_eq!(edits(&desired, &observed), expected);
+}
+
 proptest! {
     #[test]
     fn edits_bring_each_vip_to_its_place_and_are_then_none(

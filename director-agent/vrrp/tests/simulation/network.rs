@@ -8,9 +8,7 @@ use std::time::Duration;
 use fulcrum_model::resource::VrrpChecksum;
 use fulcrum_model::{Priority, Vrid};
 use fulcrum_vrrp::config::{Centiseconds, Config, Wire};
-use fulcrum_vrrp::{
-    AddressList, Change, Datagram, Hold, HoldInput, HoldTimes, Input, Instance, Output,
-};
+use fulcrum_vrrp::{AddressList, Datagram, Hold, HoldInput, HoldTimes, Input, Instance, Output};
 use proptest::test_runner::TestCaseError;
 
 /// What differs between directors.
@@ -192,10 +190,7 @@ impl Network {
         let is_planned = matches!(input, Input::Shutdown);
         for output in node.instance.step(self.now, input) {
             let hold = match output {
-                Output::Role(Change::Active { .. }) => Some(HoldInput::Active),
-                Output::Role(Change::Backup { .. }) => Some(HoldInput::Displaced),
-                Output::Role(Change::Initialize) if is_planned => Some(HoldInput::Yield),
-                Output::Role(Change::Initialize) => Some(HoldInput::Down),
+                Output::Role(change) => HoldInput::of(change, is_planned),
                 Output::Advertise { priority } => {
                     self.send(index, priority);
                     None

@@ -1,0 +1,155 @@
+//! What the kernel has: interfaces and their IPv4 addresses, kept by dumps and notifications.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::RouteSocket;
+
+/// Notifications of links and of IPv4 addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`).
+pub(super) const GROUPS: u32 = 0x1 | 0x10;
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number.
+    pub index: u32,
+    /// Administratively up.
+    pub is_up: bool,
+    /// The link beneath is up: plugged in.
+    pub has_carrier: bool,
+    /// Ethernet address; none for other kinds.
+    pub mac: Option<[u8; 6]>,
+    /// IPv4 addresses with prefix length.
+    pub addresses: BTreeSet<(Ipv4Addr, u8)>,
+}
+
+impl Interface {
+    /// Whether it has the address, under whatever prefix length.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|(found, _)| *found == address)
+    }
+}
+
+/// All interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kernel {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeSet<(u32, Ipv4Addr, u8)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Link {
+    name: String,
+    is_up: bool,
+    has_carrier: bool,
+    mac: Option<[u8; 6]>,
+}
+
+impl Kernel {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub(super) fn read(socket: &mut RouteSocket) -> io::Result<Self> {
+        let mut kernel = Self::default();
+        let links = socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let mut wanted = AddressMessage::default();
+        wanted.header.family = AddressFamily::Inet;
+        let addresses = socket.dump(RouteNetlinkMessage::GetAddress(wanted))?;
+        for message in links.iter().chain(&addresses) {
+            kernel.note(message);
+        }
+        Ok(kernel)
+    }
+
+    /// Takes one notification.
+    pub(super) fn note(&mut self, message: &RouteNetlinkMessage) {
+        match message {
+            // A bridge tells of its ports in messages of its own family.
+            RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                if link.header.interface_family != AddressFamily::Unspec => {}
+            RouteNetlinkMessage::NewLink(link) => {
+                if let Some(read) = read_link(link) {
+                    self.links.insert(link.header.index, read);
+                }
+            }
+            RouteNetlinkMessage::DelLink(link) => {
+                self.links.remove(&link.header.index);
+                self.addresses.retain(|(index, _, _)| *index != link.header.index);
+            }
+            RouteNetlinkMessage::NewAddress(address) => {
+                self.addresses.extend(read_address(address));
+            }
+            RouteNetlinkMessage::DelAddress(address) => {
+                if let Some(address) = read_address(address) {
+                    self.addresses.remove(&address);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes our own change before its notification comes.
+    pub(super) fn set(&mut self, index: u32, address: Ipv4Addr, prefix: u8, is_there: bool) {
+        if is_there {
+            self.addresses.insert((index, address, prefix));
+        } else {
+            self.addresses.remove(&(index, address, prefix));
+        }
+    }
+
+    /// Whether the interface has the address under this prefix length.
+    pub(super) fn has(&self, index: u32, address: Ipv4Addr, prefix: u8) -> bool {
+        self.addresses.contains(&(index, address, prefix))
+    }
+
+    /// The number of an interface.
+    pub(super) fn index(&self, name: &str) -> Option<u32> {
+        self.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
+    }
+
+    /// Every interface by name.
+    pub(super) fn interfaces(&self) -> BTreeMap<String, Interface> {
+        let interface = |(index, link): (&u32, &Link)| {
+            let range = (*index, Ipv4Addr::UNSPECIFIED, 0)..=(*index, Ipv4Addr::BROADCAST, 32);
+            let addresses = self.addresses.range(range).map(|(_, a, prefix)| (*a, *prefix));
+            let interface = Interface {
+                index: *index,
+                is_up: link.is_up,
+                has_carrier: link.has_carrier,
+                mac: link.mac,
+                addresses: addresses.collect(),
+            };
+            (link.name.clone(), interface)
+        };
+        self.links.iter().map(interface).collect()
+    }
+}
+
+fn read_link(message: &LinkMessage) -> Option<Link> {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+        _ => None,
+    });
+    let flags = message.header.flags;
+    let (is_up, has_carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
+    Some(Link { name, is_up, has_carrier, mac })
+}
+
+/// Index, address and prefix length of an IPv4 address message.
+fn read_address(message: &AddressMessage) -> Option<(u32, Ipv4Addr, u8)> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })?;
+    Some((message.header.index, local, message.header.prefix_len))
+}

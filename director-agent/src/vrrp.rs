@@ -1,0 +1,160 @@
+//! Runs VRRP on this host: the driver of `fulcrum-vrrp`.
+//!
+//! What it does: owns a thread apart from the runtime's workers, with raw sockets and a monotonic
+//! clock of its own, and orders the VIPs from the one writer of addresses. What it never does: wait
+//! for netlink, for a controller or for the runtime before it sends an advert.
+//!
+//! Start reading at [`VrrpHandle`], then `engine`, then `router`.
+
+mod engine;
+mod router;
+pub(crate) mod sockets;
+pub(crate) mod wake;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::{Cidr, Name};
+use fulcrum_vrrp::Role;
+use tokio::sync::{oneshot, watch};
+
+use crate::capabilities;
+use engine::{Engine, Input};
+use wake::Outbox;
+
+/// Talks to the VRRP thread. Cheap to clone. The thread runs until [`VrrpHandle::stop`]; when the
+/// process ends without it, the kernel withdraws the VIPs when their lifetimes are over.
+#[derive(Clone)]
+pub struct VrrpHandle {
+    engine: Outbox<Input>,
+}
+
+/// Every VRRP instance as this host sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VrrpSnapshot {
+    /// By name.
+    pub instances: BTreeMap<Name, InstanceStatus>,
+    /// Packets that belong to no instance, by interface and reason.
+    pub discarded: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// Hand-overs in which connections in flight are to be relayed, ordered by VIP.
+    pub relays: Vec<RelayRequest>,
+}
+
+/// A VRRP instance as this host sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceStatus {
+    /// Role.
+    pub role: Role,
+    /// When the role was entered, by the wall clock.
+    pub since: SystemTime,
+    /// Sender of the last advert that counted.
+    pub active_router: Option<Ipv4Addr>,
+    /// Times it became Active since start.
+    pub became_active: u64,
+    /// Adverts sent.
+    pub adverts_sent: u64,
+    /// Adverts received that count.
+    pub adverts_received: u64,
+    /// Packets discarded, by reason.
+    pub discarded: BTreeMap<&'static str, u64>,
+    /// VIPs on the interface now.
+    pub vips_bound: Vec<Cidr>,
+    /// What does not fit, each with its remedy.
+    pub problems: Vec<String>,
+}
+
+/// Packets of connections that another router knows are to be sent on to it: TCP packets to `vip`
+/// that begin no connection carry `mark`. The IPVS driver gives the mark a virtual server whose
+/// only real server is `predecessor` (dr) and sets `net.ipv4.vs.sloppy_tcp`, until the request is
+/// gone from the snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayRequest {
+    /// The instance.
+    pub instance: Name,
+    /// The VIP.
+    pub vip: Ipv4Addr,
+    /// Firewall mark of the packets.
+    pub mark: u32,
+    /// The router that was Active before.
+    pub predecessor: Ipv4Addr,
+    /// When it will be withdrawn.
+    pub until: Instant,
+}
+
+/// Why VRRP cannot run on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum VrrpError {
+    /// The kernel does not let us.
+    #[error(transparent)]
+    Capability(#[from] capabilities::Missing),
+    /// A socket or thread cannot be made.
+    #[error("cannot {doing}: {source}; {remedy}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What to do.
+        remedy: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+impl InstanceStatus {
+    /// Of an instance whose plan cannot be run.
+    fn refused(problem: String, since: SystemTime) -> Self {
+        Self {
+            role: Role::Initialize,
+            since,
+            active_router: None,
+            became_active: 0,
+            adverts_sent: 0,
+            adverts_received: 0,
+            discarded: BTreeMap::new(),
+            vips_bound: Vec::new(),
+            problems: vec![problem],
+        }
+    }
+}
+
+impl VrrpHandle {
+    /// Starts VRRP with no instances. `state_dir` holds what a hand-over changes for its duration.
+    ///
+    /// # Errors
+    /// [`VrrpError`] says what is missing, and what to do.
+    pub fn spawn(
+        state_dir: &Path,
+    ) -> Result<(VrrpHandle, watch::Receiver<VrrpSnapshot>), VrrpError> {
+        capabilities::check()?;
+        let system = |doing, remedy| move |source| VrrpError::System { doing, remedy, source };
+        let remedy =
+            "allow raw sockets: CAP_NET_RAW, and RestrictAddressFamilies=AF_PACKET AF_INET";
+        sockets::try_open().map_err(system("open raw sockets", remedy))?;
+        let remedy = "allow netlink: RestrictAddressFamilies=AF_NETLINK";
+        let (snapshots, snapshot) = watch::channel(VrrpSnapshot::default());
+        let engine = Engine::spawn(state_dir, snapshots)
+            .map_err(system("watch the addresses of this host", remedy))?;
+        Ok((VrrpHandle { engine }, snapshot))
+    }
+
+    /// Runs exactly these instances from now on. Unchanged ones keep their state; changed ones are
+    /// edited in place where they stay the same virtual router; others leave as on a planned stop.
+    pub fn apply(&self, instances: BTreeMap<Name, VrrpInstancePlan>) {
+        if self.engine.send(Input::Apply(instances)).is_err() {
+            tracing::error!("the VRRP thread has ended: restart the agent");
+        }
+    }
+
+    /// A planned stop: leaves every role, goes on forwarding while a successor takes over, and
+    /// returns when the VIPs are released.
+    pub async fn stop(self) {
+        let (done, stopped) = oneshot::channel();
+        if self.engine.send(Input::Stop(done)).is_ok() {
+            // An error means that the thread has ended: then nothing is left to release.
+            let _ = stopped.await;
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The VRRP thread: waits for packets, orders and deadlines, and gives every router its turn.
+//!
+//! Within a turn: first all queued packets, then orders, then what the writer of addresses has
+//! seen, then time. After a pause of the process this lets a router hear who has taken over before
+//! it speaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fulcrum_model::Name;
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_vrrp::placement::Vip;
+use fulcrum_vrrp::{Config, ConfigError, Datagram, Discard, Place};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{oneshot, watch};
+
+use super::router::Router;
+use super::sockets::{AdvertBuffer, AdvertSocket};
+use super::wake::{Inbox, Outbox, mailbox};
+use super::{InstanceStatus, VrrpSnapshot};
+use crate::addresses::{self, Order, Target, View};
+
+/// Packets read from one interface in a turn: a flood must not hold back our own adverts. More than
+/// the receive buffer holds, so that a pause is read to its end.
+const PACKETS_PER_TURN: usize = 1024;
+/// Counters in the snapshot are at most this old.
+const COUNTERS_EVERY: Duration = Duration::from_secs(1);
+/// A stop that takes longer than the hand-over itself by this much is given up.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// A thread with nothing to do looks around this often.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What the thread is told.
+pub(super) enum Input {
+    /// Run exactly these instances.
+    Apply(BTreeMap<Name, VrrpInstancePlan>),
+    /// Leave every role, release, answer, end.
+    Stop(oneshot::Sender<()>),
+    /// What the writer of addresses sees.
+    View(View),
+}
+
+/// The thread's state.
+pub(super) struct Engine {
+    inbox: Inbox<Input>,
+    addresses: Outbox<Order>,
+    snapshots: watch::Sender<VrrpSnapshot>,
+    view: View,
+    routers: BTreeMap<Name, Router>,
+    /// Routers that are no longer wanted and still hand over.
+    leaving: Vec<Router>,
+    /// Plans that cannot be run.
+    refused: BTreeMap<Name, (ConfigError, SystemTime)>,
+    /// By interface name.
+    links: BTreeMap<String, Link>,
+    serial: u64,
+    refresh_at: Duration,
+    publish_at: Duration,
+    stop: Option<(oneshot::Sender<()>, Duration)>,
+}
+
+/// An interface with VRRP on it.
+struct Link {
+    socket: io::Result<AdvertSocket>,
+    discarded: BTreeMap<&'static str, u64>,
+}
+
+impl Engine {
+    /// Starts the writer of addresses and the thread.
+    pub(super) fn spawn(
+        state_dir: &Path,
+        snapshots: watch::Sender<VrrpSnapshot>,
+    ) -> io::Result<Outbox<Input>> {
+        let (outbox, inbox) = mailbox()?;
+        let boot_id = fulcrum_runtime::boot::boot_id()?;
+        let reports = outbox.clone();
+        let addresses = addresses::spawn(state_dir, &boot_id, move |view| {
+            // An error means that the thread has ended: nobody needs to know any more.
+            let _ = reports.send(Input::View(view));
+        })?;
+        let mut engine = Self {
+            inbox,
+            addresses,
+            snapshots,
+            view: View::default(),
+            routers: BTreeMap::new(),
+            leaving: Vec::new(),
+            refused: BTreeMap::new(),
+            links: BTreeMap::new(),
+            serial: 0,
+            refresh_at: Duration::ZERO,
+            publish_at: Duration::ZERO,
+            stop: None,
+        };
+        std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            engine.order(&BTreeSet::new(), false);
+            while engine.turn() {}
+        })?;
+        Ok(outbox)
+    }
+
+    /// One turn; false when it was the last.
+    fn turn(&mut self) -> bool {
+        self.wait();
+        self.receive();
+        for input in self.inbox.take().unwrap_or_default() {
+            match input {
+                Input::Apply(plans) => self.apply(plans),
+                Input::View(view) => {
+                    let is_new = self.view.interfaces != view.interfaces
+                        || self.view.failures != view.failures;
+                    self.view = view;
+                    if is_new {
+                        self.publish_at = Duration::ZERO;
+                    }
+                }
+                Input::Stop(done) => self.leave(done),
+            }
+        }
+        self.look();
+        let now = now();
+        for router in self.routers.values_mut().chain(&mut self.leaving) {
+            router.tick(now, self.links.get(router.interface()).and_then(Link::socket));
+        }
+        self.hand_over();
+        self.publish(now);
+        !self.is_stopped(now)
+    }
+
+    /// Until a packet, an order or a deadline is there.
+    fn wait(&self) {
+        let routers = self.routers.values().chain(&self.leaving);
+        let deadline = routers.filter_map(Router::deadline).chain([self.publish_at]);
+        let has_routers = !self.routers.is_empty() || !self.leaving.is_empty();
+        let deadline = deadline.chain(has_routers.then_some(self.refresh_at)).min();
+        let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now())).min(IDLE);
+        let sockets = self.links.values().filter_map(Link::socket);
+        let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        fds.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        // An interrupted or failed wait is a turn with nothing to do.
+        let _ = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
+    }
+
+    fn receive(&mut self) {
+        let mut buffer = AdvertBuffer::new();
+        for (interface, link) in &mut self.links {
+            let Ok(socket) = &link.socket else { continue };
+            for _ in 0..PACKETS_PER_TURN {
+                // An error of the socket (the interface went down) is told by netlink as well.
+                let Ok(Some(packet)) = socket.receive(&mut buffer) else { break };
+                let datagram = match Datagram::parse(packet) {
+                    Ok(datagram) => datagram,
+                    Err(reason) => {
+                        *link.discarded.entry(reason.label()).or_default() += 1;
+                        continue;
+                    }
+                };
+                let now = now();
+                let mut is_known = false;
+                for router in self.routers.values_mut().chain(&mut self.leaving) {
+                    if router.interface() == interface && Some(router.vrid()) == datagram.vrid() {
+                        router.receive(now, &datagram, Some(socket));
+                        is_known = true;
+                    }
+                }
+                if !is_known {
+                    *link.discarded.entry(Discard::Vrid.label()).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, plans: BTreeMap<Name, VrrpInstancePlan>) {
+        if self.stop.is_some() {
+            return;
+        }
+        let now = now();
+        self.publish_at = now;
+        self.refused.clear();
+        let gone: Vec<Name> =
+            self.routers.keys().filter(|name| !plans.contains_key(name)).cloned().collect();
+        for name in gone {
+            self.retire(now, &name);
+        }
+        for (name, plan) in plans {
+            match Config::from_plan(&plan) {
+                Ok(config) => self.run(now, plan, config),
+                Err(error) => {
+                    tracing::error!(vrrp_instance = %name, %error, "the VRRP instance cannot run");
+                    self.retire(now, &name);
+                    self.refused.insert(name, (error, SystemTime::now()));
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, now: Duration, plan: VrrpInstancePlan, config: Config) {
+        let name = plan.name.clone();
+        let Some(mut router) = self.routers.remove(&name) else {
+            self.routers.insert(name, Router::new(plan, config));
+            return;
+        };
+        if *router.plan() == plan {
+            // Its state is kept.
+        } else if router.can_become(&plan, &config) {
+            let socket = self.links.get(router.interface()).and_then(Link::socket);
+            router.reconfigure(now, plan, config, socket);
+        } else {
+            // Another virtual router takes its place, and its VIPs.
+            let mut successor = Router::new(plan, config);
+            successor.adopt(now, &router);
+            self.farewell(now, &mut router);
+            self.leaving.push(router);
+            router = successor;
+        }
+        self.routers.insert(name, router);
+    }
+
+    fn retire(&mut self, now: Duration, name: &Name) {
+        if let Some(mut router) = self.routers.remove(name) {
+            self.farewell(now, &mut router);
+            self.leaving.push(router);
+        }
+    }
+
+    fn farewell(&self, now: Duration, router: &mut Router) {
+        router.leave(now, self.links.get(router.interface()).and_then(Link::socket));
+    }
+
+    fn leave(&mut self, done: oneshot::Sender<()>) {
+        let now = now();
+        let mut latest = now;
+        for mut router in std::mem::take(&mut self.routers).into_values() {
+            self.farewell(now, &mut router);
+            latest = latest.max(now + router.handover_time());
+            self.leaving.push(router);
+        }
+        self.refused.clear();
+        self.stop = Some((done, latest + STOP_MARGIN));
+    }
+
+    /// Opens sockets on interfaces that have come, and lets every router see its interface.
+    fn look(&mut self) {
+        let now = now();
+        let wanted: BTreeSet<&str> =
+            self.routers.values().chain(&self.leaving).map(Router::interface).collect();
+        self.links.retain(|name, _| wanted.contains(name.as_str()));
+        for name in wanted {
+            let Some(interface) = self.view.interfaces.get(name) else {
+                self.links.remove(name);
+                continue;
+            };
+            let is_open = self
+                .links
+                .get(name)
+                .and_then(Link::socket)
+                .is_some_and(|socket| socket.interface_index() == interface.index);
+            if !is_open && interface.is_up {
+                let discarded = self.links.remove(name).map(|link| link.discarded);
+                let socket = AdvertSocket::open(name, interface.index);
+                let discarded = discarded.unwrap_or_default();
+                self.links.insert(name.to_owned(), Link { socket, discarded });
+            }
+        }
+        for router in self.routers.values_mut().chain(&mut self.leaving) {
+            let link = self.links.get(router.interface());
+            router.look(now, &self.view, link.map(|link| link.socket.as_ref()));
+        }
+    }
+
+    /// Orders the VIPs where something has changed, and regularly so that they live on.
+    fn hand_over(&mut self) {
+        let now = now();
+        let mut announce = BTreeSet::new();
+        let mut has_changed = false;
+        for router in self.routers.values_mut().chain(&mut self.leaving) {
+            has_changed |= router.take_change();
+            announce.extend(router.take_announcements());
+        }
+        let is_due = now >= self.refresh_at;
+        if has_changed {
+            self.publish_at = now;
+        }
+        if has_changed || is_due {
+            self.order(&announce, is_due);
+        }
+        self.leaving.retain(|router| !router.is_released());
+    }
+
+    fn order(&mut self, announce: &BTreeSet<Vip>, refresh: bool) {
+        let mut vips: BTreeMap<Vip, Target> = BTreeMap::new();
+        let routers = self.routers.values().chain(&self.leaving);
+        for (vip, target) in routers.clone().flat_map(Router::targets) {
+            // A VIP that one router hands over and another one holds is held.
+            let known = vips.entry(vip).or_insert(target);
+            if rank(target.place) > rank(known.place) {
+                *known = target;
+            }
+        }
+        if refresh {
+            self.refresh_at = now() + routers.map(Router::refresh).min().unwrap_or(IDLE);
+        }
+        self.serial += 1;
+        let order = Order { serial: self.serial, vips, announce: announce.clone(), refresh };
+        if self.addresses.send(order).is_err() {
+            tracing::error!("the writer of addresses has ended: restart the agent");
+        }
+    }
+
+    fn publish(&mut self, now: Duration) {
+        if now < self.publish_at {
+            return;
+        }
+        self.publish_at = now + COUNTERS_EVERY;
+        let view = &self.view;
+        let mut instances: BTreeMap<Name, InstanceStatus> = self
+            .leaving
+            .iter_mut()
+            .chain(self.routers.values_mut())
+            .map(|router| (router.name().clone(), router.status(now, view)))
+            .collect();
+        let refused = self.refused.iter().map(|(name, (error, since))| {
+            (name.clone(), InstanceStatus::refused(error.to_string(), *since))
+        });
+        instances.extend(refused);
+        let links = self.links.iter().filter(|(_, link)| !link.discarded.is_empty());
+        let discarded = links.map(|(name, link)| (name.clone(), link.discarded.clone()));
+        let snapshot =
+            VrrpSnapshot { instances, discarded: discarded.collect(), relays: Vec::new() };
+        self.snapshots.send_if_modified(|last| {
+            let is_new = *last != snapshot;
+            *last = snapshot;
+            is_new
+        });
+    }
+
+    /// Whether a stop is over: every role left, every VIP released.
+    fn is_stopped(&mut self, now: Duration) -> bool {
+        let is_released = self.leaving.is_empty() && self.view.serial >= self.serial;
+        match self.stop.take() {
+            Some((done, until)) if is_released || now >= until => {
+                if !is_released {
+                    tracing::warn!("VIPs are left to the kernel, which withdraws them");
+                }
+                // Nobody may wait for it any more.
+                let _ = done.send(());
+                true
+            }
+            stop => {
+                self.stop = stop;
+                false
+            }
+        }
+    }
+}
+
+impl Link {
+    fn socket(&self) -> Option<&AdvertSocket> {
+        self.socket.as_ref().ok()
+    }
+}
+
+/// Which place wins when two routers want one VIP.
+fn rank(place: Place) -> u8 {
+    match place {
+        Place::Nowhere => 0,
+        Place::Loopback => 1,
+        Place::Interface => 2,
+    }
+}
+
+/// Time since boot, suspended time included: a host that slept was silent.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}

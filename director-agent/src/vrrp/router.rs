@@ -1,0 +1,438 @@
+//! One VRRP instance of this host: carries out what the state machine says, and keeps count.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime};
+
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::{Cidr, Name};
+use fulcrum_vrrp::placement::Vip;
+use fulcrum_vrrp::{
+    Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place, Role,
+};
+
+use super::InstanceStatus;
+use super::sockets::AdvertSocket;
+use crate::addresses::{Interface, Target, View};
+
+/// After its VIPs could not be set, an instance leaves the field to others for this long.
+const BLOCKED: Duration = Duration::from_secs(10);
+/// A problem that packets show stays in the status for this long after the last of them.
+const PROBLEM_STAYS: Duration = Duration::from_secs(10);
+/// Least time between two log lines about discarded packets or failed sends of one instance.
+const LOG_GAP: Duration = Duration::from_secs(10);
+
+/// One VRRP instance of this host.
+pub(super) struct Router {
+    name: Name,
+    plan: VrrpInstancePlan,
+    instance: Instance,
+    hold: Hold,
+    times: HoldTimes,
+    is_leaving: bool,
+    since: SystemTime,
+    /// Sender of the last advert that counted.
+    heard_from: Option<Ipv4Addr>,
+    /// Why it cannot run.
+    obstacle: Option<String>,
+    blocked_until: Option<Duration>,
+    /// What packets show, until when it stays in the status, by kind.
+    shown: BTreeMap<&'static str, (Duration, String)>,
+    log_from: Duration,
+    became_active: u64,
+    adverts_sent: u64,
+    adverts_received: u64,
+    discarded: BTreeMap<&'static str, u64>,
+    announce: bool,
+    has_changed: bool,
+}
+
+impl Router {
+    pub(super) fn new(plan: VrrpInstancePlan, config: Config) -> Self {
+        Self {
+            name: plan.name.clone(),
+            times: HoldTimes::of(&config.wire),
+            instance: Instance::new(config),
+            plan,
+            hold: Hold::Absent,
+            is_leaving: false,
+            since: SystemTime::now(),
+            heard_from: None,
+            obstacle: None,
+            blocked_until: None,
+            shown: BTreeMap::new(),
+            log_from: Duration::ZERO,
+            became_active: 0,
+            adverts_sent: 0,
+            adverts_received: 0,
+            discarded: BTreeMap::new(),
+            announce: false,
+            has_changed: true,
+        }
+    }
+
+    pub(super) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(super) fn plan(&self) -> &VrrpInstancePlan {
+        &self.plan
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        &self.plan.interface
+    }
+
+    pub(super) fn vrid(&self) -> u8 {
+        self.plan.vrid.get()
+    }
+
+    pub(super) fn refresh(&self) -> Duration {
+        self.times.refresh()
+    }
+
+    /// Longest that leaving on purpose takes.
+    pub(super) fn handover_time(&self) -> Duration {
+        self.times.successor_wait + self.times.linger
+    }
+
+    /// Whether a planned stop is over.
+    pub(super) fn is_released(&self) -> bool {
+        self.hold.is_released()
+    }
+
+    /// Whether its status or the place of its VIPs has changed since the last call.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// When it next wants a turn.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let timers = [self.instance.deadline(), self.hold.deadline(), self.blocked_until];
+        timers.into_iter().flatten().min()
+    }
+
+    /// The VIPs that are ours to place: an address that is the host's own stays where it is.
+    fn vips(&self) -> impl Iterator<Item = Vip> {
+        let source = self.plan.source;
+        let addresses = self.plan.vips.iter().filter(move |vip| vip.address() != source);
+        addresses.filter_map(|vip| match vip.address() {
+            IpAddr::V4(address) => Some(Vip {
+                interface: self.plan.interface.clone(),
+                address,
+                prefix_length: vip.prefix_length(),
+            }),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Where its VIPs belong.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (Vip, Target)> {
+        let place = self.hold.place();
+        let lifetime = match place {
+            Place::Interface => self.times.lifetime,
+            // Removed by order; the kernel's removal is for a killed agent.
+            Place::Loopback => self.times.linger + Duration::from_secs(1),
+            Place::Nowhere => Duration::ZERO,
+        };
+        self.vips().map(move |vip| (vip, Target { place, lifetime }))
+    }
+
+    /// The VIPs to announce, once.
+    pub(super) fn take_announcements(&mut self) -> Vec<Vip> {
+        if std::mem::take(&mut self.announce) { self.vips().collect() } else { Vec::new() }
+    }
+
+    /// Starts or stops as its interface allows.
+    pub(super) fn look(
+        &mut self,
+        now: Duration,
+        view: &View,
+        socket: Option<Result<&AdvertSocket, &io::Error>>,
+    ) {
+        if self.blocked_until.is_some_and(|until| now >= until) {
+            self.blocked_until = None;
+        }
+        let interface = view.interfaces.get(&self.plan.interface);
+        let obstacle = self.find_obstacle(interface, socket.and_then(Result::err));
+        if self.obstacle != obstacle {
+            self.obstacle = obstacle;
+            self.has_changed = true;
+        }
+        let socket = socket.and_then(Result::ok);
+        let failure = self.vips().find_map(|vip| view.failures.get(&vip).cloned());
+        let is_active = self.instance.role() == Role::Active;
+        if let Some(failure) = failure.filter(|_| is_active && self.obstacle.is_none()) {
+            // Without its VIPs an Active is a black hole: another router shall serve.
+            self.show(now, "address", failure);
+            self.blocked_until = Some(now + BLOCKED);
+            self.step(now, Input::Shutdown, socket);
+            self.hold_step(now, HoldInput::Down);
+        }
+        let is_ready = self.obstacle.is_none() && self.blocked_until.is_none() && !self.is_leaving;
+        match (is_ready, self.instance.role()) {
+            (true, Role::Initialize) => {
+                let is_found = |vip: Vip| interface.is_some_and(|found| found.has(vip.address));
+                if self.vips().any(is_found) {
+                    self.hold_step(now, HoldInput::Found);
+                }
+                self.step(now, Input::Up, socket);
+            }
+            (false, Role::Backup | Role::Active) => self.step(now, Input::Down, socket),
+            (false, Role::Initialize) if self.obstacle.is_some() => {
+                self.hold_step(now, HoldInput::Down);
+            }
+            (false, Role::Initialize) | (true, Role::Backup | Role::Active) => {}
+        }
+    }
+
+    fn find_obstacle(
+        &self,
+        interface: Option<&Interface>,
+        error: Option<&io::Error>,
+    ) -> Option<String> {
+        let name = &self.plan.interface;
+        let source = self.instance.config().source;
+        let Some(interface) = interface else {
+            return Some(format!(
+                "this host has no interface {name}: create it, or name another one in the member \
+                 or the director"
+            ));
+        };
+        if !interface.is_up {
+            return Some(format!("interface {name} is down: `ip link set {name} up`"));
+        }
+        if !interface.has_carrier {
+            return Some(format!(
+                "interface {name} has no carrier: check its cable and switch port"
+            ));
+        }
+        if !interface.has(source) {
+            return Some(format!(
+                "interface {name} does not have {source}: add the address, or correct the \
+                 director's dip"
+            ));
+        }
+        error.map(|error| {
+            format!("cannot open a VRRP socket on {name}: {error}; see `ip link show {name}`")
+        })
+    }
+
+    /// Takes a packet that names its VRID.
+    pub(super) fn receive(
+        &mut self,
+        now: Duration,
+        datagram: &Datagram<'_>,
+        socket: Option<&AdvertSocket>,
+    ) {
+        let received = match self.instance.config().receive(datagram) {
+            Ok(received) => received,
+            Err(reason) => return self.discard(now, reason, datagram.source),
+        };
+        let source = received.source;
+        if received.lists_other_addresses {
+            let vrid = self.plan.vrid;
+            let theirs = received.advert.addresses.as_slice();
+            self.show(
+                now,
+                "address_list",
+                format!(
+                    "{source} advertises VRID {vrid} for {theirs:?}, not for this instance's VIPs: \
+                 make the VIPs equal, or give one of the virtual routers another VRID"
+                ),
+            );
+        }
+        if self.heard_from != Some(source) {
+            self.heard_from = Some(source);
+            self.has_changed = true;
+        }
+        if received.advert.priority > 0 {
+            self.hold_step(now, HoldInput::Heard);
+        }
+        self.adverts_received += 1;
+        self.step(now, Input::Advert { source, advert: &received.advert }, socket);
+    }
+
+    /// Takes its turn after the packets.
+    pub(super) fn tick(&mut self, now: Duration, socket: Option<&AdvertSocket>) {
+        self.step(now, Input::Tick, socket);
+        self.hold_step(now, HoldInput::Tick);
+    }
+
+    /// Leaves its role on purpose.
+    pub(super) fn leave(&mut self, now: Duration, socket: Option<&AdvertSocket>) {
+        self.is_leaving = true;
+        self.step(now, Input::Shutdown, socket);
+    }
+
+    /// Whether a plan can be taken in place: for the same virtual router on the same interface.
+    pub(super) fn can_become(&self, plan: &VrrpInstancePlan, config: &Config) -> bool {
+        plan.interface == self.plan.interface && self.instance.config().is_same_router(config)
+    }
+
+    /// Takes a plan in place, when [`Self::can_become`] it.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Duration,
+        plan: VrrpInstancePlan,
+        config: Config,
+        socket: Option<&AdvertSocket>,
+    ) {
+        if let Ok(outputs) = self.instance.reconfigure(now, config) {
+            self.plan = plan;
+            self.times = HoldTimes::of(&self.instance.config().wire);
+            self.has_changed = true;
+            self.carry_out(now, outputs, false, socket);
+        }
+    }
+
+    /// Takes the VIPs over from a router that it replaces: they stay where they are until it is
+    /// known who is Active.
+    pub(super) fn adopt(&mut self, now: Duration, other: &Self) {
+        let is_same_interface = self.plan.interface == other.plan.interface;
+        if is_same_interface && other.hold.place() == Place::Interface {
+            self.hold_step(now, HoldInput::Found);
+        }
+    }
+
+    fn step(&mut self, now: Duration, input: Input<'_>, socket: Option<&AdvertSocket>) {
+        let is_planned = matches!(input, Input::Shutdown);
+        let outputs = self.instance.step(now, input);
+        self.carry_out(now, outputs, is_planned, socket);
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Duration,
+        outputs: Vec<Output>,
+        is_planned: bool,
+        socket: Option<&AdvertSocket>,
+    ) {
+        for output in outputs {
+            match output {
+                Output::Role(change) => {
+                    tracing::info!(
+                        vrrp_instance = %self.name,
+                        role = ?change.role(),
+                        why = ?change,
+                        "VRRP role"
+                    );
+                    self.since = SystemTime::now();
+                    self.became_active += u64::from(change.role() == Role::Active);
+                    self.has_changed = true;
+                    if let Some(input) = HoldInput::of(change, is_planned) {
+                        self.hold_step(now, input);
+                    }
+                }
+                Output::Advertise { priority } => self.advertise(now, priority, socket),
+                Output::Announce => {
+                    self.announce = true;
+                    self.has_changed = true;
+                }
+                Output::Discard(reason) => {
+                    self.adverts_received = self.adverts_received.saturating_sub(1);
+                    *self.discarded.entry(reason.label()).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn hold_step(&mut self, now: Duration, input: HoldInput) {
+        let hold = self.hold.step(now, self.times, input);
+        if hold != self.hold {
+            tracing::debug!(vrrp_instance = %self.name, from = ?self.hold, to = ?hold, "VIPs");
+            self.hold = hold;
+            self.has_changed = true;
+        }
+    }
+
+    fn advertise(&mut self, now: Duration, priority: u8, socket: Option<&AdvertSocket>) {
+        let Some(socket) = socket else { return };
+        for destination in self.instance.config().destinations() {
+            let packet = self.instance.config().packet(priority, destination);
+            match socket.send(&packet, destination) {
+                Ok(()) => self.adverts_sent += 1,
+                Err(error) => {
+                    let interface = &self.plan.interface;
+                    let text = format!(
+                        "cannot send an advert to {destination} on {interface}: {error}; other \
+                         directors may take over: check `ip route get {destination}` and the \
+                         firewall"
+                    );
+                    self.show(now, "send", text);
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self, now: Duration, reason: Discard, source: Ipv4Addr) {
+        *self.discarded.entry(reason.label()).or_default() += 1;
+        if let Some(text) = explain(reason) {
+            let vrid = self.plan.vrid;
+            self.show(now, reason.label(), format!("adverts of {source} for VRID {vrid} {text}"));
+        }
+    }
+
+    /// Puts a problem into the status, and into the log at a bounded rate.
+    fn show(&mut self, now: Duration, kind: &'static str, text: String) {
+        let is_new = self.shown.get(kind).is_none_or(|(_, shown)| *shown != text);
+        self.has_changed |= is_new;
+        if is_new && now >= self.log_from {
+            tracing::warn!(vrrp_instance = %self.name, "{text}");
+            self.log_from = now + LOG_GAP;
+        }
+        self.shown.insert(kind, (now + PROBLEM_STAYS, text));
+    }
+
+    /// What it tells of itself.
+    pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
+        self.shown.retain(|_, (until, _)| now < *until);
+        let interface = view.interfaces.get(&self.plan.interface);
+        let is_bound = |vip: &&Cidr| match vip.address() {
+            IpAddr::V4(address) => interface.is_some_and(|found| found.has(address)),
+            IpAddr::V6(_) => false,
+        };
+        let shown = self.shown.values().map(|(_, text)| text);
+        InstanceStatus {
+            role: self.instance.role(),
+            since: self.since,
+            active_router: self.heard_from,
+            became_active: self.became_active,
+            adverts_sent: self.adverts_sent,
+            adverts_received: self.adverts_received,
+            discarded: self.discarded.clone(),
+            vips_bound: self.plan.vips.iter().filter(is_bound).copied().collect(),
+            problems: self.obstacle.iter().chain(shown).cloned().collect(),
+        }
+    }
+}
+
+/// What a person does about discarded packets; none for those that configuration does not cause.
+fn explain(reason: Discard) -> Option<&'static str> {
+    match reason {
+        Discard::Version => Some("are of another VRRP version: configure one version"),
+        Discard::Interval => Some("have another interval: version 2 wants equal ones"),
+        Discard::AddressList => Some("list other VIPs: make them equal, or change one VRID"),
+        Discard::AuthenticationType => {
+            Some("have another authentication type: set auth_pass on both sides or on none")
+        }
+        Discard::AuthenticationData => Some("have another password: make auth_pass equal"),
+        Discard::OwnSource => {
+            Some("carry this director's own address: another host uses it, or the segment loops")
+        }
+        Discard::NotAPeer => Some(
+            "do not come from a unicast peer: add the director as a member, or remove it there",
+        ),
+        Discard::Owner => Some("contest addresses that this director owns: lower one priority"),
+        Discard::Checksum => Some("have a wrong checksum: check the network card and the sender"),
+        Discard::Ttl => Some("have crossed a router or are forged: VRRP stays on one segment"),
+        Discard::IpHeader
+        | Discard::Type
+        | Discard::Length
+        | Discard::Vrid
+        | Discard::NoAddress
+        | Discard::ZeroInterval
+        | Discard::NotStarted => None,
+    }
+}
