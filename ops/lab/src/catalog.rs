@@ -1,0 +1,143 @@
+//! The scenarios by name.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::findings::Findings;
+use crate::lab::Lab;
+use crate::scenarios;
+
+/// What a scenario needs under its feet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// A kernel with IPVS, and the seed's cluster on it.
+    Kernel,
+    /// The user's machine: loopback and a real disk.
+    Host,
+}
+
+/// A scenario.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// Its name on the command line and in its result.
+    pub(crate) name: &'static str,
+    /// One line for people.
+    pub(crate) summary: &'static str,
+    /// What it needs.
+    pub(crate) ground: Ground,
+    /// It needs the OTLP collector installed.
+    pub(crate) needs_collector: bool,
+    /// Longest time it may take once the cluster is up; generous, because it only ends machines that hang.
+    pub(crate) budget: Duration,
+    /// Runs it.
+    pub(crate) run: fn(&mut Lab, &mut Findings) -> Result<()>,
+}
+
+const fn kernel(
+    name: &'static str,
+    minutes: u64,
+    summary: &'static str,
+    run: fn(&mut Lab, &mut Findings) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        summary,
+        ground: Ground::Kernel,
+        needs_collector: false,
+        budget: Duration::from_mins(minutes),
+        run,
+    }
+}
+
+/// All scenarios, in the order of `all`: those that share a boot stand together.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "raft",
+        summary: "the leader is killed while a client applies: is anything acknowledged lost?",
+        ground: Ground::Host,
+        needs_collector: false,
+        budget: Duration::from_mins(5),
+        run: scenarios::raft::run,
+    },
+    kernel(
+        "seed",
+        3,
+        "the seed's cluster comes up and serves both Tomcats in turn",
+        scenarios::seed::run,
+    ),
+    kernel(
+        "tomcat-crash",
+        4,
+        "kill -9 of a Tomcat: out of the tables, and back",
+        scenarios::tomcat_crash::run,
+    ),
+    kernel(
+        "upgrade",
+        6,
+        "each program stopped and started again under load",
+        scenarios::restart::upgrade,
+    ),
+    kernel(
+        "crash-restart",
+        6,
+        "each program killed and started again under load",
+        scenarios::restart::crash,
+    ),
+    kernel(
+        "headless",
+        5,
+        "no controller lives; a Tomcat and a director die, agents restart",
+        scenarios::headless::run,
+    ),
+    kernel(
+        "director-power-loss",
+        12,
+        "the Active director loses power right after an advert",
+        scenarios::failover::power_loss,
+    ),
+    kernel("handover", 12, "the Active director is stopped by plan", scenarios::failover::handover),
+    kernel(
+        "side-by-side",
+        15,
+        "keepalived and Fulcrum on the same nodes with the same settings",
+        scenarios::side_by_side::run,
+    ),
+    Scenario {
+        needs_collector: true,
+        ..kernel(
+            "telemetry",
+            6,
+            "traces, metrics and logs arrive at a real OTLP collector",
+            scenarios::telemetry::run,
+        )
+    },
+];
+
+/// The scenarios of those names; `all` stands for all.
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
+    if names.is_empty() {
+        bail!("name a scenario, or all; --list shows them");
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        if name == "all" {
+            chosen.extend(ALL);
+            continue;
+        }
+        let Some(scenario) = ALL.iter().find(|scenario| scenario.name == name) else {
+            let known: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+            bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
+        };
+        chosen.push(scenario);
+    }
+    Ok(chosen)
+}
+
+/// Prints their list.
+#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
+pub(crate) fn print() {
+    for scenario in ALL {
+        println!("{:<22} {}", scenario.name, scenario.summary);
+    }
+}

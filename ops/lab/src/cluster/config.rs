@@ -1,0 +1,75 @@
+//! Configuration files of Fulcrum's programs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::net::topology::{CONTROLLERS, Node};
+
+/// Ports of the controllers.
+const API_PORT: u16 = 7400;
+const RAFT_PORT: u16 = 7401;
+
+/// The API endpoint of a controller.
+pub(crate) fn api(node: Node) -> String {
+    format!("{}:{API_PORT}", node.address)
+}
+
+/// A controller among its peers.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its API endpoint, host:port.
+    pub(crate) api: String,
+    /// Its endpoint for other controllers, host:port.
+    pub(crate) raft: String,
+}
+
+/// The seed's controllers.
+pub(crate) fn peers() -> Vec<Peer> {
+    CONTROLLERS
+        .iter()
+        .map(|node| Peer {
+            name: node.name.to_owned(),
+            api: api(*node),
+            raft: format!("{}:{RAFT_PORT}", node.address),
+        })
+        .collect()
+}
+
+/// A controller's file.
+pub(crate) fn controller(name: &str, peers: &[Peer], data_dir: &Path) -> String {
+    let mut text = format!(
+        "name = \"{name}\"\nsite = \"main\"\ndata_dir = \"{}\"\ninsecure = true\n",
+        data_dir.display()
+    );
+    for (index, peer) in peers.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[controllers]]\nid = {}\nname = \"{}\"\napi = \"{}\"\nraft = \"{}\"\n",
+            index + 1,
+            peer.name,
+            peer.api,
+            peer.raft
+        );
+    }
+    text
+}
+
+/// An agent's file; `part` is `director` or `realserver`.
+pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
+    let home = dir.join(node.name);
+    let controllers: Vec<String> =
+        CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
+    let socket = match part {
+        "director" => format!("socket = \"{}\"\n", home.join("director.sock").display()),
+        _ => String::new(),
+    };
+    format!(
+        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\n{socket}insecure = true\n",
+        node.name,
+        controllers.join(", "),
+        home.join(part).display()
+    )
+}

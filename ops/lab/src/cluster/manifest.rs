@@ -1,0 +1,83 @@
+//! The seed's cluster as a manifest, with the settings of a comparison.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::net::topology::{DIRECTORS, PORT, VIP, WEBS};
+use crate::settings::{PRIORITY, PRIORITY_BACKUP, Settings, VRID};
+
+/// The manifest.
+pub(crate) fn seed(settings: &Settings) -> String {
+    let mut text = String::from("kind: Site\nname: main\nspec: {description: the seed's site}\n");
+    // Writing to a String cannot fail.
+    for director in DIRECTORS {
+        let _ = write!(
+            text,
+            "---\nkind: Director\nname: {}\nspec: {{site: main, dip: {}, interface: eth0}}\n",
+            director.name, director.address
+        );
+    }
+    let auth = if settings.vrrp_version == 2 { "\n  auth_pass: \"1111\"" } else { "" };
+    let _ = write!(
+        text,
+        "---\nkind: VrrpInstance\nname: vi-1\nspec:\n  site: main\n  vrid: {VRID}\n  version: v{}\n  \
+         advert_interval: {}\n  vips: [{VIP}]\n  members:\n  - {{director: {}, priority: {PRIORITY}}}\n  \
+         - {{director: {}, priority: {PRIORITY_BACKUP}}}{auth}\n",
+        settings.vrrp_version,
+        duration(settings.advert),
+        DIRECTORS[0].name,
+        DIRECTORS[1].name,
+    );
+    for web in WEBS {
+        let _ = write!(
+            text,
+            "---\nkind: RealServer\nname: {}\nspec:\n  site: main\n  rip: {}\n  port: {PORT}\n  \
+             probe: {{http_path: /}}\n",
+            web.name, web.address
+        );
+    }
+    let members: Vec<String> =
+        WEBS.iter().map(|web| format!("{{real_server: {}}}", web.name)).collect();
+    let check = &settings.check;
+    let _ = write!(
+        text,
+        "---\nkind: Pool\nname: tomcats\nspec:\n  members: [{}]\n  check: {{tcp: {{}}, interval: {}, \
+         timeout: {}, retries: {}, retry_delay: {}}}\n",
+        members.join(", "),
+        duration(check.interval),
+        duration(check.timeout),
+        check.retries,
+        duration(check.retry_delay),
+    );
+    let _ = write!(
+        text,
+        "---\nkind: VirtualServer\nname: web\nspec:\n  vrrp_instance: vi-1\n  vip: {VIP}\n  \
+         port: {PORT}\n  protocol: tcp\n  scheduler: rr\n  forwarding: dr\n  pool: tomcats\n"
+    );
+    text
+}
+
+/// `6s` or `100ms`.
+fn duration(value: Duration) -> String {
+    if value.subsec_millis() == 0 {
+        format!("{}s", value.as_secs())
+    } else {
+        format!("{}ms", value.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{FAST, SEED};
+
+    #[test]
+    fn follows_the_settings() {
+        let seed = seed(&SEED);
+        assert!(seed.contains("advert_interval: 1s") && seed.contains("auth_pass: \"1111\""));
+        assert!(seed.contains("interval: 6s, timeout: 10s, retries: 3, retry_delay: 8s"));
+        let fast = super::seed(&FAST);
+        assert!(fast.contains("version: v3") && fast.contains("advert_interval: 100ms"));
+        assert!(!fast.contains("auth_pass"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The lab's network: nodes on one segment, and direct ways to look at it and to cut it.
+
+pub(crate) mod adverts;
+pub(crate) mod link;
+pub(crate) mod namespace;
+pub(crate) mod topology;

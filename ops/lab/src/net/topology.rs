@@ -1,0 +1,136 @@
+//! The seed's cluster as data, and its namespaces.
+
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::say;
+
+/// The kernel's defaults of what a director's program may change (Documentation/networking/ipvs-sysctl.rst).
+const IPVS_DEFAULTS: [(&str, &str); 3] =
+    [("conn_reuse_mode", "1"), ("expire_nodest_conn", "0"), ("expire_quiescent_template", "0")];
+
+/// A host of the cluster: a network namespace whose `eth0` stands on the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its name, and that of its namespace.
+    pub(crate) name: &'static str,
+    /// Its address.
+    pub(crate) address: Ipv4Addr,
+}
+
+const fn node(name: &'static str, last: u8) -> Node {
+    Node { name, address: Ipv4Addr::new(192, 168, 1, last) }
+}
+
+/// The directors, the one of higher priority first.
+pub(crate) const DIRECTORS: [Node; 2] = [node("d1", 135), node("d2", 136)];
+/// The Tomcat hosts.
+pub(crate) const WEBS: [Node; 2] = [node("web1", 138), node("web2", 139)];
+/// The controllers.
+pub(crate) const CONTROLLERS: [Node; 3] = [node("c1", 131), node("c2", 132), node("c3", 133)];
+/// Where the page is reloaded.
+pub(crate) const CLIENT: Node = node("client", 200);
+/// Where the OTLP collector listens.
+pub(crate) const COLLECTOR: Node = node("otel", 130);
+/// The address that clients use.
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 150);
+/// The port that clients use.
+pub(crate) const PORT: u16 = 80;
+/// The namespace that holds the bridge.
+pub(crate) const SWITCH: &str = "lan";
+
+/// All nodes.
+pub(crate) fn nodes() -> impl Iterator<Item = Node> {
+    DIRECTORS.into_iter().chain(WEBS).chain(CONTROLLERS).chain([CLIENT, COLLECTOR])
+}
+
+/// The bridge's port that a node hangs on.
+pub(crate) fn port_of(node: &str) -> String {
+    format!("p-{node}")
+}
+
+/// Makes the namespaces, the bridge, and each node's `lo` and `eth0`.
+pub(crate) fn bring_up() -> Result<()> {
+    let mut names = vec![SWITCH.to_owned()];
+    names.extend(nodes().map(|node| node.name.to_owned()));
+    let adds: Vec<String> = names.iter().map(|name| format!("netns add {name}")).collect();
+    ip_batch(None, &adds).context("cannot make network namespaces")?;
+    for name in &names {
+        // Neighbour discovery of IPv6 would be noise on the segment; a kernel without IPv6 has no such file.
+        let _ = set_sysctl(name, "net/ipv6/conf/all/disable_ipv6", "1");
+        let _ = set_sysctl(name, "net/ipv6/conf/default/disable_ipv6", "1");
+    }
+    let mut switch = vec![
+        "link set lo up".to_owned(),
+        "link add lan0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0".to_owned(),
+        "link set lan0 up".to_owned(),
+    ];
+    for node in nodes() {
+        let port = port_of(node.name);
+        switch.push(format!("link add {port} type veth peer name eth0 netns {}", node.name));
+        switch.push(format!("link set {port} master lan0 up"));
+    }
+    ip_batch(Some(SWITCH), &switch).context("cannot make the bridge")?;
+    for node in nodes() {
+        let lines = [
+            "link set lo up".to_owned(),
+            format!("addr add {}/24 dev eth0", node.address),
+            "link set eth0 up".to_owned(),
+        ];
+        ip_batch(Some(node.name), &lines)
+            .with_context(|| format!("cannot set up node {}", node.name))?;
+    }
+    say!("network is up: {} nodes on one bridge", nodes().count());
+    Ok(())
+}
+
+/// Takes away what a director holds in memory only, as a power cut would: VIPs, the IPVS table
+/// and its settings.
+pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
+    ip_batch(
+        Some(director.name),
+        &[
+            "addr flush dev eth0".to_owned(),
+            format!("addr add {}/24 dev eth0", director.address),
+            "neigh flush dev eth0".to_owned(),
+        ],
+    )?;
+    for (name, value) in IPVS_DEFAULTS {
+        set_sysctl(director.name, &format!("net/ipv4/vs/{name}"), value)?;
+    }
+    crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
+}
+
+/// Writes a sysctl of a node; `name` with slashes.
+pub(crate) fn set_sysctl(node: &str, name: &str, value: &str) -> Result<()> {
+    super::namespace::inside(node, || {
+        // The thread's own view: /proc/sys shows the namespace of the task that opens it.
+        let path = format!("/proc/sys/{name}");
+        std::fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))
+    })
+}
+
+/// Feeds lines to one `ip -batch` run, in a namespace or outside.
+pub(crate) fn ip_batch(namespace: Option<&str>, lines: &[String]) -> Result<()> {
+    let mut command = Command::new("ip");
+    if let Some(namespace) = namespace {
+        command.args(["-netns", namespace]);
+    }
+    let mut child = command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run ip (package iproute2)")?;
+    let text = lines.join("\n") + "\n";
+    child.stdin.take().context("ip has no standard input")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("ip failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The script that makes the ground ready for the inner part: the first program of a user-mode-linux kernel, or of a
+//! process namespace on the running one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::Kernel;
+use crate::catalog::Scenario;
+use crate::peers::collector;
+
+/// Modules that scenarios use. A missing scheduler is a scenario's matter, hence no failure here.
+const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh veth bridge nlmon";
+
+/// Writes it into `out`; it answers there too.
+pub(crate) fn write(
+    kernel: Kernel,
+    batch: &[&'static Scenario],
+    out: &Path,
+    bin_dir: &Path,
+    collector: Option<&Path>,
+) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let names: Vec<&str> = batch.iter().map(|scenario| scenario.name).collect();
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let ground = match kernel {
+        Kernel::Uml => format!(
+            "mount -t proc proc /proc; mount -t sysfs sysfs /sys\n\
+             mount -t tmpfs tmpfs /run\n\
+             mkdir -p /run/netns /run/out /run/modules/lib/modules\n\
+             mount -t hostfs -o {} none /run/out\n\
+             ln -s \"/usr/lib/uml/modules/$(uname -r)\" /run/modules/lib/modules/\n\
+             for module in {MODULES}; do modprobe -d /run/modules $module; done\n",
+            quoted(out)
+        ),
+        Kernel::Plain => format!(
+            "mount --make-rprivate /\n\
+             for module in {MODULES}; do modprobe $module; done\n\
+             mkdir -p {out_quoted}\n\
+             exec 3<{out_quoted}\n\
+             mount -t tmpfs tmpfs /run\n\
+             mkdir -p /run/netns /run/out\n\
+             mount --bind /proc/self/fd/3 /run/out\n",
+            out_quoted = quoted(out)
+        ),
+    };
+    let power_off = match kernel {
+        Kernel::Uml => " --power-off",
+        Kernel::Plain => "",
+    };
+    let collector = collector
+        .map(|program| format!("export {}={}\n", collector::VARIABLE, quoted(program)))
+        .unwrap_or_default();
+    let text = format!(
+        "#!/bin/sh\n\
+         export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run LANG=C.UTF-8\n\
+         {ground}\
+         ip link set lo up\n\
+         mkdir -p /run/tmp; export TMPDIR=/run/tmp\n\
+         {collector}\
+         {} inner{power_off} --out /run/out --bin-dir {} {}\n",
+        quoted(&own),
+        quoted(bin_dir),
+        names.join(" ")
+    );
+    let script = out.join("init");
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(script)
+}

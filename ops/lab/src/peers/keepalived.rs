@@ -1,0 +1,104 @@
+//! keepalived, Debian's, with the seed's configuration: the other column of every comparison.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::net::topology::{DIRECTORS, Node, PORT, VIP, WEBS};
+use crate::process::Launch;
+use crate::settings::{PRIORITY, PRIORITY_BACKUP, Settings, VRID};
+
+/// What starts it on a director: writes its configuration under `dir`.
+pub(crate) fn launch(node: Node, settings: &Settings, dir: &Path) -> Result<Launch> {
+    let home = dir.join(node.name).join("keepalived");
+    fs::create_dir_all(&home)?;
+    let file = |name: &str| home.join(name).to_string_lossy().into_owned();
+    // Files of an instance that was killed would keep the next one from starting.
+    for pid_file in ["k.pid", "v.pid", "c.pid"] {
+        let _ = fs::remove_file(home.join(pid_file));
+    }
+    fs::write(home.join("keepalived.conf"), config(node, settings))?;
+    let args = [
+        "--dont-fork".to_owned(),
+        "--no-syslog".to_owned(),
+        "--log-console".to_owned(),
+        "--log-detail".to_owned(),
+        format!("--use-file={}", file("keepalived.conf")),
+        format!("--pid={}", file("k.pid")),
+        format!("--vrrp_pid={}", file("v.pid")),
+        format!("--checkers_pid={}", file("c.pid")),
+    ];
+    Ok(Launch {
+        node: Some(node.name),
+        label: "keepalived".to_owned(),
+        program: "keepalived".into(),
+        args: args.to_vec(),
+        env: Vec::new(),
+    })
+}
+
+/// The seed's keepalived.conf as it is meant, with these settings.
+fn config(node: Node, settings: &Settings) -> String {
+    let is_first = node == DIRECTORS[0];
+    let (state, priority) =
+        if is_first { ("MASTER", PRIORITY) } else { ("BACKUP", PRIORITY_BACKUP) };
+    let authentication = match settings.vrrp_version {
+        2 => "    authentication {\n        auth_type PASS\n        auth_pass 1111\n    }\n",
+        _ => "",
+    };
+    let check = &settings.check;
+    let mut text = format!(
+        "global_defs {{\n    router_id {}\n    vrrp_version {}\n}}\n\
+         vrrp_instance VI_1 {{\n    state {state}\n    interface eth0\n    virtual_router_id {VRID}\n    \
+         priority {priority}\n    advert_int {}\n{authentication}    virtual_ipaddress {{\n        {VIP}\n    }}\n}}\n\
+         virtual_server {VIP} {PORT} {{\n    delay_loop {}\n    lb_algo rr\n    lb_kind DR\n    protocol TCP\n",
+        node.name,
+        settings.vrrp_version,
+        settings.advert.as_secs_f64(),
+        check.interval.as_secs_f64(),
+    );
+    for web in WEBS {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "    real_server {} {PORT} {{\n        weight 1\n        TCP_CHECK {{\n            \
+             connect_timeout {}\n            retry {}\n            delay_before_retry {}\n            \
+             connect_port {PORT}\n        }}\n    }}\n",
+            web.address,
+            check.timeout.as_secs_f64(),
+            check.retries,
+            check.retry_delay.as_secs_f64(),
+        );
+    }
+    text.push_str("}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{FAST, SEED};
+
+    #[test]
+    fn the_seeds_file() {
+        let text = config(DIRECTORS[0], &SEED);
+        for line in [
+            "state MASTER",
+            "priority 100",
+            "advert_int 1\n",
+            "auth_pass 1111",
+            "delay_loop 6",
+            "connect_timeout 10",
+            "retry 3",
+            "delay_before_retry 8",
+            "real_server 192.168.1.139 80",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+        let fast = config(DIRECTORS[1], &FAST);
+        assert!(fast.contains("advert_int 0.1\n") && fast.contains("priority 90"));
+        assert!(!fast.contains("auth_pass"));
+    }
+}

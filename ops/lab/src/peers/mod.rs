@@ -1,0 +1,5 @@
+//! The programs beside ours: real Tomcats, keepalived to compare with, a real OTLP collector.
+
+pub(crate) mod collector;
+pub(crate) mod keepalived;
+pub(crate) mod tomcat;

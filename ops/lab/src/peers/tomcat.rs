@@ -1,0 +1,149 @@
+//! Real Tomcats, Debian's `tomcat10`, each with a base directory of its own and a page that tells which one it is.
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::client::{self, page};
+use crate::net::topology::{Node, PORT};
+use crate::process::{Launch, Process};
+use crate::say;
+
+/// Where Debian keeps it.
+pub(crate) const HOME: &str = "/usr/share/tomcat10";
+/// Two of them start at once on one slow processor: 38 s were seen on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// A Tomcat on a node.
+#[derive(Debug)]
+pub(crate) struct Tomcat {
+    /// Its host.
+    pub(crate) node: Node,
+    base: PathBuf,
+    process: Option<Process>,
+}
+
+impl Tomcat {
+    /// Writes its base directory under `dir`.
+    pub(crate) fn install(node: Node, dir: &Path) -> Result<Self> {
+        let base = dir.join(node.name).join("tomcat");
+        for part in ["conf", "page/WEB-INF", "logs", "temp", "webapps", "work"] {
+            fs::create_dir_all(base.join(part))?;
+        }
+        fs::write(base.join("conf/server.xml"), server_xml(&base))?;
+        fs::write(base.join("conf/web.xml"), WEB_XML)?;
+        fs::write(base.join("page/index.html"), page::text(node.name))?;
+        Ok(Self { node, base, process: None })
+    }
+
+    /// Its address and port.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.node.address, PORT)
+    }
+
+    /// Starts it, and does not wait.
+    pub(crate) fn start(&mut self, logs: &Path) -> Result<()> {
+        let base = self.base.to_string_lossy().into_owned();
+        let args = [
+            // One slow processor: little compiling, the simple collector, no file of counters outside.
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+            "-Xms64m",
+            "-Xmx128m",
+            "-XX:+PerfDisableSharedMem",
+            "-Djava.security.egd=file:/dev/urandom",
+            "-Djava.net.preferIPv4Stack=true",
+            &format!("-Dcatalina.home={HOME}"),
+            &format!("-Dcatalina.base={base}"),
+            &format!("-Djava.io.tmpdir={base}/temp"),
+            "-cp",
+            &format!("{HOME}/bin/bootstrap.jar:{HOME}/bin/tomcat-juli.jar"),
+            "org.apache.catalina.startup.Bootstrap",
+            "start",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let launch = Launch {
+            node: Some(self.node.name),
+            label: "tomcat".to_owned(),
+            program: "java".into(),
+            args,
+            env: Vec::new(),
+        };
+        self.process = Some(Process::start(logs, launch)?);
+        Ok(())
+    }
+
+    /// Waits until it serves its page at its own address; answers with the moment at which it was seen to.
+    pub(crate) fn wait_ready(&mut self) -> Result<Instant> {
+        let process = self.process.as_mut().context("this Tomcat was not started")?;
+        let target = SocketAddrV4::new(self.node.address, PORT);
+        let name = self.node.name;
+        crate::process::wait_until(&format!("Tomcat on {name} serves"), START_TIMEOUT, || {
+            if !process.is_running() {
+                anyhow::bail!("Tomcat on {name} ended:\n{}", process.tail(20));
+            }
+            let answer = client::get_once(name, target, "/");
+            Ok(answer.is_ok_and(|text| text.contains(name)).then(Instant::now))
+        })
+    }
+
+    /// kill -9; answers with the moment before.
+    pub(crate) fn kill(&mut self) -> Result<Instant> {
+        let process = self.process.take().context("this Tomcat does not run")?;
+        let at = Instant::now();
+        say!("kill -9 of Tomcat on {} (pid {})", self.node.name, process.pid());
+        process.kill()?;
+        Ok(at)
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+}
+
+fn server_xml(base: &Path) -> String {
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<Server port="-1">
+  <Service name="Catalina">
+    <Connector port="{PORT}" protocol="HTTP/1.1" connectionTimeout="20000"
+               maxThreads="50" minSpareThreads="5"/>
+    <Engine name="Catalina" defaultHost="localhost">
+      <Valve className="org.apache.catalina.valves.HealthCheckValve" path="/healthz"/>
+      <Host name="localhost" appBase="webapps" autoDeploy="false" unpackWARs="false">
+        <Context path="" docBase="{}/page" containerSciFilter="jasper|websocket">
+          <JarScanner scanClassPath="false"/>
+        </Context>
+      </Host>
+    </Engine>
+  </Service>
+</Server>
+"#,
+        base.display()
+    )
+}
+
+/// The page needs no more than the servlet that serves files, and starts faster without the rest.
+const WEB_XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<web-app xmlns="https://jakarta.ee/xml/ns/jakartaee" version="6.0" metadata-complete="true">
+  <absolute-ordering/>
+  <servlet>
+    <servlet-name>default</servlet-name>
+    <servlet-class>org.apache.catalina.servlets.DefaultServlet</servlet-class>
+    <load-on-startup>1</load-on-startup>
+  </servlet>
+  <servlet-mapping>
+    <servlet-name>default</servlet-name>
+    <url-pattern>/</url-pattern>
+  </servlet-mapping>
+  <welcome-file-list>
+    <welcome-file>index.html</welcome-file>
+  </welcome-file-list>
+</web-app>
+"#;

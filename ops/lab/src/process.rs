@@ -1,0 +1,204 @@
+//! Programs that the lab runs: each in a node's network namespace, in its own process group, with a log file of its own.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// How often a state is looked at while waiting for it. Short against every bound that scenarios measure.
+pub(crate) const POLL: Duration = Duration::from_millis(10);
+
+/// Starts of one program in one run: far more than all scenarios together make.
+const MOST_STARTS: u32 = 10_000;
+
+/// A program that the lab started. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// `node.program`, for people.
+    pub(crate) name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The node, whose namespace it runs in; the lab's own namespace when none.
+    pub(crate) node: Option<&'static str>,
+    /// For the log's name and for people.
+    pub(crate) label: String,
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<String>,
+    /// Environment beside the lab's own.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Process {
+    /// Starts it; its output goes to a new file `NODE.LABEL.N.log` in `logs`.
+    pub(crate) fn start(logs: &Path, launch: Launch) -> Result<Self> {
+        let name = format!("{}.{}", launch.node.unwrap_or("host"), launch.label);
+        let log = (1..MOST_STARTS)
+            .map(|n| logs.join(format!("{name}.{n}.log")))
+            .find(|path| !path.exists())
+            .context("no name for the log is free")?;
+        let output =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = match launch.node {
+            // `ip netns exec` becomes the program by exec, so the child's id is the program's.
+            Some(node) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", node]).arg(&launch.program);
+                command
+            }
+            None => Command::new(&launch.program),
+        };
+        let child = command
+            .args(&launch.args)
+            .envs(launch.env)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name} ({})", launch.program.display()))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its output goes.
+    pub(crate) fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal to it and to the processes that it forked.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        match killpg(group, signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(anyhow!("cannot send {signal} to {}: {errno}", self.name)),
+        }
+    }
+
+    /// Sends a signal to its first process alone.
+    pub(crate) fn signal_first(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        match nix::sys::signal::kill(pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(anyhow!("cannot send {signal} to {}: {errno}", self.name)),
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > timeout {
+                bail!("{} did not end within {timeout:?}", self.name);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGKILL to the whole group, and the wait for its end.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait(Duration::from_secs(10)).map(|_| ())
+    }
+
+    /// Waits until its output holds a line with `word`; fails at once when it ends before.
+    pub(crate) fn wait_for_line(&mut self, word: &str, timeout: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            if self.log_text().contains(word) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}) before it said {word:?}:\n{}", self.name, self.tail(20));
+            }
+            if start.elapsed() > timeout {
+                bail!("{} did not say {word:?} within {timeout:?}:\n{}", self.name, self.tail(20));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// The last lines of its output.
+    pub(crate) fn tail(&self, lines: usize) -> String {
+        tail_of(&self.log_text(), lines)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_running() {
+            // Nobody can be told of a failure here, and the machine or namespace ends with the lab anyway.
+            let _ = self.signal(Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The last lines of a text.
+pub(crate) fn tail_of(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Runs a short program to its end and answers with its standard output; a failure tells its standard error.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} {} failed ({}): {}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Waits until `holds` answers with something.
+///
+/// # Errors
+/// When the time is over, with `what` was waited for.
+pub(crate) fn wait_until<T>(
+    what: &str,
+    timeout: Duration,
+    mut holds: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = holds()? {
+            return Ok(found);
+        }
+        if start.elapsed() > timeout {
+            bail!("waited {timeout:?} in vain: {what}");
+        }
+        std::thread::sleep(POLL);
+    }
+}

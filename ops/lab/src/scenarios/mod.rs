@@ -1,0 +1,10 @@
+//! The scenarios, one file each.
+
+pub(crate) mod failover;
+pub(crate) mod headless;
+pub(crate) mod raft;
+pub(crate) mod restart;
+pub(crate) mod seed;
+pub(crate) mod side_by_side;
+pub(crate) mod telemetry;
+pub(crate) mod tomcat_crash;

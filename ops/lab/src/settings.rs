@@ -1,0 +1,95 @@
+//! The settings that both sides run with, so that a comparison compares programs and not parameters.
+
+use std::time::Duration;
+
+/// VRRP and check parameters of one comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// For people.
+    pub(crate) name: &'static str,
+    /// VRRP's version on the wire, 2 or 3.
+    pub(crate) vrrp_version: u8,
+    /// Time between adverts.
+    pub(crate) advert: Duration,
+    /// The directors' check of real servers.
+    pub(crate) check: Check,
+}
+
+/// A TCP check: keepalived's `delay_loop`, `connect_timeout`, `retry` and `delay_before_retry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// Time between tries.
+    pub(crate) interval: Duration,
+    /// Longest time of a try.
+    pub(crate) timeout: Duration,
+    /// Failed tries that are tolerated.
+    pub(crate) retries: u32,
+    /// Time between a failed try and its repetition.
+    pub(crate) retry_delay: Duration,
+}
+
+/// The seed's settings as they are meant: its `nb_get_retry` counts.
+pub(crate) const SEED: Settings = Settings {
+    name: "seed",
+    vrrp_version: 2,
+    advert: Duration::from_secs(1),
+    check: Check {
+        interval: Duration::from_secs(6),
+        timeout: Duration::from_secs(10),
+        retries: 3,
+        retry_delay: Duration::from_secs(8),
+    },
+};
+
+/// Adverts every 100 ms, checks every second.
+pub(crate) const FAST: Settings = Settings {
+    name: "100 ms adverts",
+    vrrp_version: 3,
+    advert: Duration::from_millis(100),
+    check: Check {
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        retries: 1,
+        retry_delay: Duration::from_secs(1),
+    },
+};
+
+/// Priority of the director that is Active when all is well.
+pub(crate) const PRIORITY: u8 = 100;
+/// Priority of the other one.
+pub(crate) const PRIORITY_BACKUP: u8 = 90;
+/// The seed's virtual router identifier.
+pub(crate) const VRID: u8 = 51;
+
+impl Check {
+    /// Longest time from a real server's refusal of connections until the check has taken it out: a whole interval
+    /// before the first failed try, then the retries. Refusals come at once, so no timeout is part of it.
+    pub(crate) fn detection(&self) -> Duration {
+        self.interval + self.retry_delay * self.retries
+    }
+}
+
+impl Settings {
+    /// Longest time without an Active router after one is gone (RFC 9568 §6.1): three adverts and the Backup's skew.
+    pub(crate) fn vrrp_outage(&self) -> Duration {
+        let skew = match self.vrrp_version {
+            // RFC 3768: (256 - priority) / 256 seconds, whatever the interval.
+            2 => Duration::from_secs(1),
+            _ => self.advert,
+        };
+        self.advert * 3 + skew.mul_f64(f64::from(256 - u16::from(PRIORITY_BACKUP)) / 256.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standards_times() {
+        assert_eq!(SEED.check.detection(), Duration::from_secs(30));
+        assert_eq!(FAST.check.detection(), Duration::from_secs(2));
+        assert_eq!(SEED.vrrp_outage().as_millis(), 3648);
+        assert_eq!(FAST.vrrp_outage().as_millis(), 364);
+    }
+}

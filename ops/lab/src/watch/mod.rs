@@ -1,0 +1,4 @@
+//! Eyes on the directors' IPVS tables: their content over time, and every edit of them.
+
+pub(crate) mod edits;
+pub(crate) mod table;
