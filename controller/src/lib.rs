@@ -8,4 +8,5 @@ pub mod api;
 pub mod config;
 pub mod mesh;
 pub mod outbox;
+pub mod raft;
 pub mod sessions;

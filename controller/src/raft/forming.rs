@@ -1,0 +1,249 @@
+//! Forms the cluster from the configuration, and keeps it in order while this node leads.
+//!
+//! A node with a new store first asks the others. Did the cluster know it with another store, then that store's promises
+//! are forgotten, and the node must not vote. Is there a cluster, its leader will send the log. Only when a majority is
+//! as new as this node and has the same members does it begin one: several may do so at once, for they begin the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulcrum_proto::internal::v1::{
+    Command, FormCluster, IdentifyResponse, RegisterStore, command::Command as Wire,
+};
+use fulcrum_runtime::backoff::Backoff;
+use openraft::error::{InitializeError, RaftError};
+use tokio::sync::watch;
+
+use super::leadership::{Leadership, Role};
+use super::peers::Peers;
+use super::service::Identity;
+use super::state::IntentState;
+use super::types::Openraft;
+
+/// A member that does not say who it is within this time is away.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Waits between two rounds of asking: at first the others are just starting too.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// Longest wait between two rounds.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// A leader looks after the cluster's order this often.
+const ORDER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a node with a new store does.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The cluster knows it with another store.
+    Refuse,
+    /// There is a cluster.
+    Join,
+    /// There is none, and a majority agrees on its members.
+    Begin,
+    /// Too few have answered.
+    Wait,
+}
+
+/// Decides from what the other members answered.
+fn step(own: &Identity, answers: &[IdentifyResponse]) -> Step {
+    let knows_another = |answer: &IdentifyResponse| {
+        answer
+            .stores
+            .iter()
+            .any(|store| store.node_id == own.node_id && store.store_id != own.store_id)
+    };
+    if answers.iter().any(knows_another) {
+        return Step::Refuse;
+    }
+    if answers.iter().any(|answer| answer.is_formed) {
+        return Step::Join;
+    }
+    let agreeing = answers.iter().filter(|answer| answer.members == own.members).count();
+    if agreeing + 1 > own.members.len() / 2 { Step::Begin } else { Step::Wait }
+}
+
+/// Finds out what a node with a new store may do, and does it. Gives `false` when it must not take part.
+pub(crate) async fn admit(raft: &Openraft, peers: &Peers, own: &Identity) -> bool {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    loop {
+        let answers = ask_all(peers).await;
+        for answer in answers.iter().filter(|answer| answer.members != own.members) {
+            tracing::warn!(
+                controller = answer.node_id, members = ?answer.members, own_members = ?own.members,
+                "[[controllers]] differs between controllers: make it the same on all"
+            );
+        }
+        match step(own, &answers) {
+            Step::Refuse => return false,
+            Step::Join => return true,
+            Step::Begin => {
+                begin(raft, own).await;
+                return true;
+            }
+            Step::Wait => tokio::time::sleep(backoff.next()).await,
+        }
+    }
+}
+
+async fn ask_all(peers: &Peers) -> Vec<IdentifyResponse> {
+    let asked = peers.ids().map(|id| peers.identify(id, IDENTIFY_TIMEOUT));
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn begin(raft: &Openraft, own: &Identity) {
+    let members: BTreeSet<u64> = own.members.iter().copied().collect();
+    match raft.initialize(members).await {
+        Ok(()) => tracing::info!(members = ?own.members, "beginning the cluster"),
+        // Another member was quicker.
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+        Err(error) => tracing::error!(%error, "the cluster cannot be begun"),
+    }
+}
+
+/// While this node leads: names the cluster, and notes which store each member votes with.
+pub(crate) async fn keep_order<F, O>(
+    peers: Arc<Peers>,
+    own: Arc<Identity>,
+    mut leadership: watch::Receiver<Leadership>,
+    intent: watch::Receiver<Arc<IntentState>>,
+    propose: F,
+) where
+    F: Fn(Command) -> O,
+    O: Future<Output = bool>,
+{
+    let mut alarmed = BTreeSet::new();
+    loop {
+        if leadership
+            .wait_for(|now| matches!(now.role, Role::Leader | Role::Stopped))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        if leadership.borrow().role == Role::Stopped {
+            return;
+        }
+        let known = intent.borrow().clone();
+        let mut is_done = true;
+        if known.cluster_id.is_empty() {
+            let cluster_id = uuid::Uuid::new_v4().to_string();
+            is_done &= propose(command(Wire::FormCluster(FormCluster { cluster_id }))).await;
+        }
+        is_done &= register_stores(&peers, &own, &known, &mut alarmed, &propose).await;
+        if is_done {
+            tokio::time::sleep(ORDER_INTERVAL).await;
+        } else {
+            tokio::time::sleep(FIRST_WAIT).await;
+        }
+    }
+}
+
+/// Gives whether nothing is left to do at once.
+async fn register_stores<F, O>(
+    peers: &Peers,
+    own: &Identity,
+    known: &IntentState,
+    alarmed: &mut BTreeSet<u64>,
+    propose: &F,
+) -> bool
+where
+    F: Fn(Command) -> O,
+    O: Future<Output = bool>,
+{
+    let mut found = BTreeMap::from([(own.node_id, own.store_id.clone())]);
+    for answer in ask_all(peers).await {
+        found.insert(answer.node_id, answer.store_id);
+    }
+    let mut is_done = true;
+    for (node_id, store_id) in found {
+        match known.stores.get(&node_id) {
+            None => {
+                let register = RegisterStore { node_id, store_id };
+                is_done &= propose(command(Wire::RegisterStore(register))).await;
+            }
+            Some(registered) if *registered != store_id && alarmed.insert(node_id) => {
+                tracing::error!(
+                    controller = %peers.label(node_id),
+                    "a controller has come back with another store; it must get a new id in [[controllers]]"
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    is_done
+}
+
+fn command(wire: Wire) -> Command {
+    Command { command: Some(wire), time_ms: 0, traceparent: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_store_joins_begins_waits_or_is_refused() {
+        let own = |members: &[u64]| Identity {
+            node_id: 1,
+            store_id: "new".to_owned(),
+            members: members.to_vec(),
+        };
+        let answer = |node_id: u64, is_formed: bool, members: &[u64], known_store: Option<&str>| {
+            IdentifyResponse {
+                node_id,
+                store_id: format!("store-{node_id}"),
+                cluster_id: String::new(),
+                is_formed,
+                members: members.to_vec(),
+                stores: known_store
+                    .map(|store_id| RegisterStore { node_id: 1, store_id: store_id.to_owned() })
+                    .into_iter()
+                    .collect(),
+            }
+        };
+        let three = [1, 2, 3];
+        let cases = [
+            ("alone", own(&[1]), vec![], Step::Begin),
+            ("nobody answers", own(&three), vec![], Step::Wait),
+            (
+                "one of two is as new",
+                own(&three),
+                vec![answer(2, false, &three, None)],
+                Step::Begin,
+            ),
+            (
+                "one as new, with other members",
+                own(&three),
+                vec![answer(2, false, &[1, 2], None)],
+                Step::Wait,
+            ),
+            (
+                "two of five are not enough",
+                own(&[1, 2, 3, 4, 5]),
+                vec![answer(2, false, &[1, 2, 3, 4, 5], None)],
+                Step::Wait,
+            ),
+            (
+                "a cluster is there",
+                own(&three),
+                vec![answer(2, false, &three, None), answer(3, true, &three, None)],
+                Step::Join,
+            ),
+            (
+                "it knows this store",
+                own(&three),
+                vec![answer(3, true, &three, Some("new"))],
+                Step::Join,
+            ),
+            (
+                "it knows another store",
+                own(&three),
+                vec![answer(2, false, &three, None), answer(3, true, &three, Some("old"))],
+                Step::Refuse,
+            ),
+        ];
+        for (name, own, answers, expected) in cases {
+            assert_eq!(step(&own, &answers), expected, "{name}");
+        }
+    }
+}

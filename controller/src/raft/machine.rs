@@ -1,0 +1,258 @@
+//! The state machine as records on disk and as a snapshot.
+
+use std::sync::Arc;
+
+use fulcrum_model::{
+    Revision,
+    resource::{Resource, ResourceKey},
+};
+use fulcrum_proto::convert::{kind_to_wire, resource_from_wire, resource_to_wire};
+use fulcrum_proto::internal::v1;
+use fulcrum_proto::v1 as public;
+use prost::Message as _;
+
+use super::codec::{
+    DecodeError, decode, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
+    stored_membership_to_wire,
+};
+use super::state::{ApplyError, CommandOutcome, IntentState, StateKey};
+use super::types::{Entry, EntryPayload, LogId, StoredMembership};
+
+/// Key of the header among the state's records. The others begin with another letter.
+pub(crate) const HEADER_KEY: &[u8] = b"h";
+const RESOURCE: u8 = b'r';
+const REQUEST: u8 = b'q';
+const STORE: u8 = b'n';
+
+/// Intent with what openraft wants to know about it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Machine {
+    /// The intent.
+    pub(crate) intent: Arc<IntentState>,
+    /// Last entry applied.
+    pub(crate) applied: Option<LogId>,
+    /// Membership as of that entry.
+    pub(crate) membership: StoredMembership,
+}
+
+/// An entry or a record that this release cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MachineError {
+    /// A committed entry cannot be applied.
+    #[error("the log's entry {index} cannot be applied: {source}")]
+    Apply {
+        /// The entry.
+        index: u64,
+        /// Why.
+        source: ApplyError,
+    },
+    /// Not a message of ours.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A resource of the state that this release refuses.
+    #[error("a resource of the state cannot be read: {reason}")]
+    Resource {
+        /// Its bad fields.
+        reason: String,
+    },
+    /// A record of the state that this release does not know.
+    #[error(
+        "the state holds a record that this release does not know; was it written by a newer one?"
+    )]
+    Record,
+}
+
+impl Machine {
+    /// Applies an entry and notes what it changed. One outcome for each of its commands.
+    ///
+    /// # Errors
+    /// [`MachineError`] when this release cannot apply it; the replica must stop then.
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry,
+        changed: &mut Vec<StateKey>,
+    ) -> Result<Vec<CommandOutcome>, MachineError> {
+        let index = entry.log_id.index;
+        let outcomes = match &entry.payload {
+            EntryPayload::Blank => Vec::new(),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Vec::new()
+            }
+            EntryPayload::Normal(proposal) => {
+                let commands: v1::Commands = decode("an entry's commands", &proposal.0)?;
+                // Copies the intent while somebody reads the one that was published.
+                let intent = Arc::make_mut(&mut self.intent);
+                commands
+                    .commands
+                    .iter()
+                    .map(|command| intent.apply(index, command, changed))
+                    .collect::<Result<_, _>>()
+                    .map_err(|source| MachineError::Apply { index, source })?
+            }
+        };
+        self.applied = Some(entry.log_id);
+        Ok(outcomes)
+    }
+
+    /// Everything but the records, which the caller counts and sums.
+    pub(crate) fn header(&self) -> v1::StateHeader {
+        v1::StateHeader {
+            applied: self.applied.map(log_id_to_wire),
+            membership: Some(stored_membership_to_wire(&self.membership)),
+            cluster_id: self.intent.cluster_id.clone(),
+            incarnation: self.intent.incarnation,
+            revision: self.intent.revision.0,
+            time_ms: self.intent.time_ms,
+            traceparent: self.intent.last_traceparent.clone(),
+            records: 0,
+            digest: Vec::new(),
+        }
+    }
+
+    /// The stored key of a part of the state, and its value unless it is gone.
+    pub(crate) fn record(&self, key: &StateKey) -> (Vec<u8>, Option<Vec<u8>>) {
+        let numbered = |letter: u8, number: u64| [&[letter], &number.to_be_bytes()[..]].concat();
+        match key {
+            StateKey::Resource(key) => {
+                let value = self.intent.resources.get(key).map(encode_resource);
+                (resource_key(key), value)
+            }
+            StateKey::Request(number) => {
+                let value = self
+                    .intent
+                    .requests
+                    .get(*number)
+                    .map(|(id, revision)| answered_request(id, revision).encode_to_vec());
+                (numbered(REQUEST, *number), value)
+            }
+            StateKey::Store(node_id) => {
+                let value = self
+                    .intent
+                    .stores
+                    .get(node_id)
+                    .map(|store_id| register_store(*node_id, store_id).encode_to_vec());
+                (numbered(STORE, *node_id), value)
+            }
+        }
+    }
+
+    /// The keys of all records.
+    pub(crate) fn keys(&self) -> Vec<StateKey> {
+        let resources = self.intent.resources.keys().cloned().map(StateKey::Resource);
+        let requests = self.intent.requests.iter().map(|(number, _, _)| StateKey::Request(number));
+        let stores = self.intent.stores.keys().copied().map(StateKey::Store);
+        resources.chain(requests).chain(stores).collect()
+    }
+
+    /// Takes over a header from the disk or a snapshot.
+    pub(crate) fn set_header(&mut self, header: &v1::StateHeader) {
+        self.applied = header.applied.map(log_id_from_wire);
+        self.membership =
+            header.membership.as_ref().map(stored_membership_from_wire).unwrap_or_default();
+        let intent = Arc::make_mut(&mut self.intent);
+        intent.cluster_id.clone_from(&header.cluster_id);
+        intent.incarnation = header.incarnation;
+        intent.revision = Revision(header.revision);
+        intent.time_ms = header.time_ms;
+        intent.last_traceparent.clone_from(&header.traceparent);
+    }
+
+    /// Takes over a record from the disk. Records of a kind must come in the order of their keys.
+    ///
+    /// # Errors
+    /// [`MachineError`] when this release cannot read it.
+    pub(crate) fn set_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), MachineError> {
+        match key {
+            [RESOURCE, ..] => self.add_resource(&decode("a resource", value)?),
+            [REQUEST, number @ ..] => {
+                let number = number.try_into().map_err(|_| MachineError::Record)?;
+                let wire: v1::AnsweredRequest = decode("an answered request", value)?;
+                let revision = Revision(wire.revision);
+                Arc::make_mut(&mut self.intent).requests.restore(
+                    u64::from_be_bytes(number),
+                    wire.request_id,
+                    revision,
+                );
+                Ok(())
+            }
+            [STORE, ..] => {
+                let wire: v1::RegisterStore = decode("a node's store", value)?;
+                Arc::make_mut(&mut self.intent).stores.insert(wire.node_id, wire.store_id);
+                Ok(())
+            }
+            [_, ..] | [] => Err(MachineError::Record),
+        }
+    }
+
+    /// The whole of it.
+    pub(crate) fn to_snapshot(&self, snapshot_id: String) -> v1::Snapshot {
+        let intent = &self.intent;
+        v1::Snapshot {
+            snapshot_id,
+            header: Some(self.header()),
+            resources: intent.resources.values().map(resource_to_wire).collect(),
+            requests: intent
+                .requests
+                .iter()
+                .map(|(_, id, revision)| answered_request(id, revision))
+                .collect(),
+            stores: intent.stores.iter().map(|(id, store)| register_store(*id, store)).collect(),
+        }
+    }
+
+    /// # Errors
+    /// [`MachineError`] when this release cannot read it.
+    pub(crate) fn from_snapshot(wire: &v1::Snapshot) -> Result<Self, MachineError> {
+        let mut machine = Self::default();
+        let header = wire
+            .header
+            .as_ref()
+            .ok_or(DecodeError::Missing { what: "a snapshot", field: "header" })?;
+        machine.set_header(header);
+        for resource in &wire.resources {
+            machine.add_resource(resource)?;
+        }
+        for (number, request) in (0..).zip(&wire.requests) {
+            let revision = Revision(request.revision);
+            Arc::make_mut(&mut machine.intent).requests.restore(
+                number,
+                request.request_id.clone(),
+                revision,
+            );
+        }
+        for store in &wire.stores {
+            Arc::make_mut(&mut machine.intent).stores.insert(store.node_id, store.store_id.clone());
+        }
+        Ok(machine)
+    }
+
+    fn add_resource(&mut self, wire: &public::Resource) -> Result<(), MachineError> {
+        let mut errors = Vec::new();
+        let Some(mut resource) = resource_from_wire(0, wire, &mut errors) else {
+            let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(MachineError::Resource { reason: reasons.join("; ") });
+        };
+        resource.revision = Revision(wire.metadata.as_ref().map_or(0, |m| m.revision));
+        Arc::make_mut(&mut self.intent).resources.insert(resource.key(), resource);
+        Ok(())
+    }
+}
+
+fn resource_key(key: &ResourceKey) -> Vec<u8> {
+    // A kind's number fits a byte for as long as there are fewer than 256 of them.
+    let kind = u8::try_from(kind_to_wire(key.kind) as i32).unwrap_or(u8::MAX);
+    [&[RESOURCE, kind], key.name.as_str().as_bytes()].concat()
+}
+
+fn encode_resource(resource: &Resource) -> Vec<u8> {
+    resource_to_wire(resource).encode_to_vec()
+}
+
+fn answered_request(id: &str, revision: Revision) -> v1::AnsweredRequest {
+    v1::AnsweredRequest { request_id: id.to_owned(), revision: revision.0 }
+}
+
+fn register_store(node_id: u64, store_id: &str) -> v1::RegisterStore {
+    v1::RegisterStore { node_id, store_id: store_id.to_owned() }
+}

@@ -1,0 +1,288 @@
+//! The replicated log: intent survives the death of any minority of controllers, and power loss.
+//!
+//! What it does: openraft elects a leader and replicates entries; the store keeps them on disk with checksums and a
+//! high-water mark, and is refused when anything of it is missing; the state machine makes the same intent of them on every
+//! node. What it never does: validate or plan (the caller has), or read a clock while it applies. openraft is named
+//! only below this module, sled only in `sled_store`. Start reading at [`Raft`], then `store` and `state`.
+
+mod checksum;
+mod codec;
+mod config;
+mod error;
+mod forming;
+mod leadership;
+mod log_store;
+mod machine;
+mod mark;
+mod network;
+mod peers;
+mod proposals;
+mod service;
+mod sled_store;
+mod snapshot;
+mod start;
+mod state;
+mod state_machine;
+mod store;
+mod store_error;
+mod store_thread;
+mod types;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fulcrum_proto::internal::v1::command::Command as Wire;
+use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
+use fulcrum_proto::internal::v1::raft_service_server::RaftServiceServer;
+use fulcrum_proto::internal::v1::{Command, TakeLeadershipRequest};
+use openraft::error::{CheckIsLeaderError, RaftError};
+use prost::Message as _;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tonic::transport::Channel;
+
+pub use config::{Member, RaftConfig, RaftTiming};
+pub use error::{StartError, WriteError, WriteOutcome};
+pub use leadership::{Leadership, Role};
+pub use service::ForwardHandler;
+pub use state::{CommandOutcome, IntentState};
+
+use log_store::LogStore;
+use peers::{MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, Peers};
+use proposals::{Proposed, Refused};
+use service::{Identity, Service};
+use state::Edit;
+use store_error::StoreError;
+use store_thread::StoreHandle;
+use types::Openraft;
+
+/// Longest wait for a majority. Two elections fit into it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A leader that stops gives its successor this long.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Raft {
+    node: Arc<Node>,
+}
+
+struct Node {
+    directory: PathBuf,
+    members: Arc<BTreeMap<u64, Member>>,
+    identity: Arc<Identity>,
+    raft: Openraft,
+    log: LogStore,
+    store: StoreHandle,
+    peers: Arc<Peers>,
+    proposals: mpsc::Sender<Proposed>,
+    intent: watch::Receiver<Arc<IntentState>>,
+    leadership: watch::Receiver<Leadership>,
+    is_admitted: watch::Receiver<bool>,
+    failure: watch::Sender<Option<StartError>>,
+    is_stopping: watch::Sender<bool>,
+    /// Held while stopping, so that whoever else stops it waits for the same end.
+    stopped: Mutex<bool>,
+}
+
+impl Raft {
+    /// The newest committed intent that was applied here.
+    pub fn state(&self) -> watch::Receiver<Arc<IntentState>> {
+        self.node.intent.clone()
+    }
+
+    /// Who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.node.leadership.clone()
+    }
+
+    /// Writes, on the leader. `Ok` when a majority has the command on stable storage and it is applied here; see the
+    /// outcome for whether it took effect. A command without a time stamp gets this node's.
+    ///
+    /// # Errors
+    /// [`WriteError`]. After `NoQuorum` and `Stopped` the write may still take effect.
+    #[tracing::instrument(name = "raft.commit", skip_all)]
+    pub async fn write(&self, command: Command) -> Result<WriteOutcome, WriteError> {
+        self.node.check_leads()?;
+        let mut command = command;
+        if command.time_ms == 0 {
+            command.time_ms = now_ms();
+        }
+        let bytes = command.encoded_len();
+        if bytes > MAX_COMMAND_BYTES {
+            return Err(WriteError::TooLarge { bytes, max_bytes: MAX_COMMAND_BYTES });
+        }
+        if let Some(Wire::WriteIntent(write)) = &command.command {
+            Edit::from_wire(write).map_err(|e| WriteError::Invalid { reason: e.to_string() })?;
+        }
+        self.node.propose(command, bytes).await
+    }
+
+    /// Returns when everything acknowledged before the call is in [`Self::state`]. On the leader.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn read_barrier(&self) -> Result<(), WriteError> {
+        let confirmed = tokio::time::timeout(WRITE_TIMEOUT, self.node.raft.ensure_linearizable());
+        match confirmed.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward)))) => {
+                Err(self.node.refused(Refused::NotLeader(forward.leader_id)))
+            }
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(WriteError::NoQuorum { waited: WRITE_TIMEOUT })
+            }
+            Ok(Err(RaftError::Fatal(error))) => {
+                Err(self.node.refused(Refused::Stopped(error.to_string())))
+            }
+        }
+    }
+
+    /// The service for the controllers' own listener. Forwarded writes go to `forward`.
+    pub fn service(
+        &self,
+        forward: Arc<dyn ForwardHandler>,
+    ) -> RaftServiceServer<impl raft_service::RaftService> {
+        let service = Service {
+            raft: self.node.raft.clone(),
+            log: self.node.log.clone(),
+            identity: Arc::clone(&self.node.identity),
+            intent: self.node.intent.clone(),
+            is_admitted: self.node.is_admitted.clone(),
+            forward,
+            snapshots: Semaphore::new(1),
+        };
+        RaftServiceServer::new(service)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// To forward a write to the leader; `None` when this node leads or none is known.
+    pub fn leader_client(&self) -> Option<RaftServiceClient<Channel>> {
+        let leader_id = self.node.leadership.borrow().leader_id?;
+        self.node.peers.bulk(leader_id)
+    }
+
+    /// Returns when the node has stopped by itself and why: the program should end with the error.
+    pub async fn failed(&self) -> StartError {
+        let mut failure = self.node.failure.subscribe();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            // The sender lives in the node, and the node in `self`.
+            let _ = failure.changed().await;
+        }
+    }
+
+    /// Stops as planned: a leader first has its best follower elected, and no new write is taken meanwhile.
+    pub async fn stop(self) {
+        self.node.is_stopping.send_replace(true);
+        let mut is_stopped = self.node.stopped.lock().await;
+        if std::mem::replace(&mut *is_stopped, true) {
+            return;
+        }
+        if self.node.leadership.borrow().role == Role::Leader {
+            self.node.hand_over().await;
+        }
+        if let Err(error) = self.node.raft.shutdown().await {
+            tracing::error!(%error, "Raft did not stop in order");
+        }
+        self.node.store.stop().await;
+    }
+}
+
+/// The generated service's trait, for [`Raft::service`]'s type.
+pub mod raft_service {
+    pub use fulcrum_proto::internal::v1::raft_service_server::RaftService;
+}
+
+impl Node {
+    fn check_leads(&self) -> Result<(), WriteError> {
+        let leadership = self.leadership.borrow();
+        match leadership.role {
+            Role::Leader if *self.is_stopping.borrow() => {
+                Err(WriteError::NotLeader { leader: None })
+            }
+            Role::Leader => Ok(()),
+            Role::Stopped => Err(self.refused(Refused::Stopped("it was stopped".to_owned()))),
+            Role::Learner | Role::Follower | Role::Candidate => {
+                Err(WriteError::NotLeader { leader: leadership.leader.clone() })
+            }
+        }
+    }
+
+    async fn propose(&self, command: Command, bytes: usize) -> Result<WriteOutcome, WriteError> {
+        let (answer, answered) = oneshot::channel();
+        let answered = tokio::time::timeout(WRITE_TIMEOUT, async {
+            let stopped = || Refused::Stopped("it was stopped".to_owned());
+            self.proposals
+                .send(Proposed { command, bytes, answer })
+                .await
+                .map_err(|_| stopped())?;
+            answered.await.unwrap_or_else(|_| Err(stopped()))
+        });
+        match answered.await {
+            Ok(result) => result.map_err(|error| self.refused(error)),
+            Err(_) => Err(WriteError::NoQuorum { waited: WRITE_TIMEOUT }),
+        }
+    }
+
+    fn refused(&self, error: Refused) -> WriteError {
+        let failure = self.store.failure().borrow().clone();
+        match (error, failure) {
+            (_, Some(StoreError::Full { .. })) => {
+                WriteError::StorageFull { directory: self.directory.clone() }
+            }
+            (_, Some(error)) => WriteError::Stopped { reason: error.to_string() },
+            (Refused::NotLeader(id), None) => {
+                WriteError::NotLeader { leader: id.and_then(|id| self.members.get(&id).cloned()) }
+            }
+            (Refused::Stopped(reason), None) => WriteError::Stopped { reason },
+        }
+    }
+
+    /// Has the follower that is furthest elected, so that the others need not wait for the lease to run out.
+    async fn hand_over(&self) {
+        let best = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
+            let replication = metrics.replication.clone().unwrap_or_default();
+            replication
+                .into_iter()
+                .filter(|(id, _)| *id != self.identity.node_id && voters.contains(id))
+                .max_by_key(|(_, matched)| *matched)
+                .map(|(id, _)| id)
+        };
+        let Some((successor, mut client)) =
+            best.and_then(|id| self.peers.control(id).map(|client| (id, client)))
+        else {
+            return;
+        };
+        // Its signs of life would renew the lease that the voters wait for.
+        self.raft.runtime_config().heartbeat(false);
+        let envelope = Some(self.peers.envelope(successor));
+        let mut request = tonic::Request::new(TakeLeadershipRequest { envelope });
+        request.set_timeout(HANDOVER_TIMEOUT);
+        match client.take_leadership(request).await {
+            Ok(_) => {
+                tracing::info!(successor = %self.peers.label(successor), "leadership handed over");
+            }
+            Err(error) => tracing::warn!(
+                successor = %self.peers.label(successor), error = error.message(),
+                "leadership could not be handed over; the others elect a leader when the lease has run out"
+            ),
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

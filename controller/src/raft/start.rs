@@ -1,0 +1,227 @@
+//! Starts a node: opens the store, starts openraft, and takes part in the cluster.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use fulcrum_proto::internal::v1::Command;
+use openraft::{Config, SnapshotPolicy};
+use prost::Message as _;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::config::RaftConfig;
+use super::error::StartError;
+use super::leadership::Leadership;
+use super::log_store::{LogCache, LogStore};
+use super::network::Network;
+use super::peers::Peers;
+use super::service::Identity;
+use super::state_machine::StateMachine;
+use super::store::{Contents, Store};
+use super::store_error::StoreError;
+use super::store_thread::{StoreHandle, panic_text};
+use super::types::Openraft;
+use super::{Node, Raft, forming, leadership, proposals};
+
+/// A snapshot is built after this many entries,
+const SNAPSHOT_ENTRIES: u64 = 5000;
+/// and so many entries are kept behind it, so that a follower that was away for a moment needs no snapshot.
+const KEPT_ENTRIES: u64 = 1000;
+/// A follower this far behind gets a snapshot: more than the two above, or the snapshot would not be enough.
+const SNAPSHOT_LAG_ENTRIES: u64 = 10_000;
+/// Entries are dropped this many at a time, for each time costs a sync.
+const PURGE_ENTRIES: u64 = 256;
+
+impl Raft {
+    /// Opens and verifies the store, starts openraft, and forms the cluster from the configuration or takes part in it, without manual
+    /// steps. Returns when the node runs; wait on [`Self::leadership`] for a leader. The [`Self::service`] must be
+    /// served for others to reach it. Ends as [`Self::stop`] does when `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// [`StartError`] tells what to do. What is found out later is told by [`Self::failed`].
+    pub async fn start(
+        config: RaftConfig,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        if !config.members.contains_key(&config.node_id) {
+            return Err(StartError::NotAMember { node_id: config.node_id });
+        }
+        let openraft_config = Arc::new(openraft_config(&config)?);
+        let directory = config.directory();
+        let (store, contents) = open(&config).await?;
+        let store = StoreHandle::spawn(store)
+            .map_err(|error| StartError::Storage { reason: error.to_string() })?;
+        let identity = Arc::new(Identity {
+            node_id: config.node_id,
+            store_id: contents.store_id,
+            members: config.members.keys().copied().collect(),
+        });
+        let cache = LogCache::new(contents.vote, contents.purged, contents.entries);
+        let log = LogStore::new(store.clone(), cache);
+        let is_new = log.is_empty();
+        let (machine, intent) = StateMachine::new(
+            contents.machine,
+            directory.clone(),
+            contents.snapshot_applied,
+            store.clone(),
+        );
+        let cluster_id = follow_cluster_id(intent.clone());
+        let peers = Arc::new(Peers::new(&config, cluster_id)?);
+        let network = Network::new(Arc::clone(&peers));
+        let raft = Openraft::new(config.node_id, openraft_config, network, log.clone(), machine)
+            .await
+            .map_err(|error| StartError::Raft { reason: error.to_string() })?;
+        let members = Arc::new(config.members);
+        let (published, leadership) = watch::channel(Leadership::default());
+        tokio::spawn(leadership::follow(raft.metrics(), published, Arc::clone(&members)));
+        let (proposals, arrived) = mpsc::channel(proposals::QUEUE);
+        tokio::spawn(proposals::run(raft.clone(), arrived));
+        let (admitted, is_admitted) = watch::channel(!is_new);
+        let node = Arc::new(Node {
+            directory,
+            members,
+            identity,
+            raft,
+            log,
+            store,
+            peers,
+            proposals,
+            intent,
+            leadership,
+            is_admitted,
+            failure: watch::Sender::new(None),
+            is_stopping: watch::Sender::new(false),
+            stopped: Mutex::new(false),
+        });
+        let started = Self { node };
+        started.spawn_watchers(admitted, shutdown);
+        Ok(started)
+    }
+
+    fn spawn_watchers(&self, admitted: watch::Sender<bool>, shutdown: CancellationToken) {
+        tokio::spawn(take_part(Arc::clone(&self.node), admitted));
+        tokio::spawn(watch_failure(Arc::clone(&self.node)));
+        let raft = self.clone();
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            raft.stop().await;
+        });
+    }
+}
+
+async fn open(config: &RaftConfig) -> Result<(Store, Contents), StartError> {
+    let (node_id, directory) = (config.node_id, config.directory());
+    let opened_directory = directory.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let store_id = uuid::Uuid::new_v4().to_string();
+        // sled panics on some damage.
+        catch_unwind(AssertUnwindSafe(|| Store::open(&opened_directory, node_id, store_id)))
+            .unwrap_or_else(|panic| {
+                let text = panic_text(&*panic);
+                Err(StoreError::Damaged(format!("the database cannot be opened: {text}")))
+            })
+    });
+    opened
+        .await
+        .map_err(|error| StartError::Storage { reason: error.to_string() })?
+        .map_err(|error| StartError::from_store(node_id, directory, error))
+}
+
+fn openraft_config(config: &RaftConfig) -> Result<Config, StartError> {
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: "fulcrum".to_owned(),
+        heartbeat_interval: ms(config.timing.heartbeat),
+        election_timeout_min: ms(config.timing.election_min),
+        election_timeout_max: ms(config.timing.election_max),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+        replication_lag_threshold: SNAPSHOT_LAG_ENTRIES,
+        purge_batch_size: PURGE_ENTRIES,
+        ..Config::default()
+    }
+    .validate()
+    .map_err(|error| StartError::Timing { reason: error.to_string() })
+}
+
+/// The cluster's id alone, for it is read with every message.
+fn follow_cluster_id(
+    mut intent: watch::Receiver<Arc<super::IntentState>>,
+) -> watch::Receiver<String> {
+    let (published, receiver) = watch::channel(intent.borrow().cluster_id.clone());
+    tokio::spawn(async move {
+        while published.borrow().is_empty() && intent.changed().await.is_ok() {
+            published.send_replace(intent.borrow_and_update().cluster_id.clone());
+        }
+        // Receivers read the last value after the sender is gone.
+    });
+    receiver
+}
+
+/// Finds out whether the node may vote, forms the cluster if there is none, and keeps it in order.
+async fn take_part(node: Arc<Node>, admitted: watch::Sender<bool>) {
+    if !*admitted.borrow() {
+        if !forming::admit(&node.raft, &node.peers, &node.identity).await {
+            let error = StartError::OtherStore {
+                node_id: node.identity.node_id,
+                directory: node.directory.clone(),
+            };
+            fail(&node, error).await;
+            return;
+        }
+        admitted.send_replace(true);
+    }
+    let proposer = Arc::clone(&node);
+    let propose = move |command: Command| {
+        let node = Arc::clone(&proposer);
+        async move {
+            let bytes = command.encoded_len();
+            node.propose(command, bytes).await.is_ok()
+        }
+    };
+    let (peers, identity) = (Arc::clone(&node.peers), Arc::clone(&node.identity));
+    forming::keep_order(peers, identity, node.leadership.clone(), node.intent.clone(), propose)
+        .await;
+}
+
+/// Stops the node when its store or openraft has failed: it neither votes nor serves then.
+async fn watch_failure(node: Arc<Node>) {
+    let mut failure = node.store.failure();
+    let mut metrics = node.raft.metrics();
+    let error = loop {
+        if let Some(error) = failure.borrow_and_update().clone() {
+            break StartError::from_store(node.identity.node_id, node.directory.clone(), error);
+        }
+        let state = metrics.borrow_and_update().running_state.clone();
+        match state {
+            Ok(()) => {}
+            Err(openraft::error::Fatal::Stopped) => return,
+            Err(error) => {
+                // The store tells better what has happened, a moment later.
+                tokio::task::yield_now().await;
+                let reason = error.to_string();
+                match failure.borrow().clone() {
+                    Some(error) => {
+                        let id = node.identity.node_id;
+                        break StartError::from_store(id, node.directory.clone(), error);
+                    }
+                    None => break StartError::Raft { reason },
+                }
+            }
+        }
+        tokio::select! {
+            changed = failure.changed() => if changed.is_err() && failure.borrow().is_none() { return },
+            changed = metrics.changed() => if changed.is_err() { return },
+        }
+    };
+    fail(&node, error).await;
+}
+
+async fn fail(node: &Node, error: StartError) {
+    tracing::error!(%error, "this controller takes no part in Raft any more");
+    node.failure.send_replace(Some(error));
+    if let Err(error) = node.raft.shutdown().await {
+        tracing::error!(%error, "Raft did not stop in order");
+    }
+}

@@ -1,0 +1,220 @@
+//! The state machine: what every replica makes of the same commands. No clock, ordered maps only.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fulcrum_model::{
+    Revision,
+    resource::{Resource, ResourceKey},
+};
+use fulcrum_proto::convert::{kind_from_wire, resource_from_wire};
+use fulcrum_proto::internal::v1::{self, command::Command as Wire};
+
+/// Requests that are remembered, so that a repetition is answered as the first time. A client repeats within seconds;
+/// a thousand writes take longer than that.
+const REMEMBERED_REQUESTS: usize = 1024;
+
+/// Committed and applied intent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntentState {
+    /// The cluster's UUID; empty before it is formed.
+    pub cluster_id: String,
+    /// Grows when a backup is restored; 0 before the cluster is formed.
+    pub incarnation: u64,
+    /// The intent's version: the log index of the newest write.
+    pub revision: Revision,
+    /// What is wanted.
+    pub resources: BTreeMap<ResourceKey, Resource>,
+    /// Newest time stamp of a command, by its leader's clock, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Trace of the newest write, W3C traceparent; empty when none.
+    pub last_traceparent: String,
+    /// Requests answered lately.
+    pub(crate) requests: AnsweredRequests,
+    /// Which store each node votes with, by node id.
+    pub(crate) stores: BTreeMap<u64, String>,
+}
+
+/// What became of a command. The same on every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandOutcome {
+    /// It was applied; the intent's revision afterwards.
+    Applied(Revision),
+    /// The intent had moved on from the command's base revision; the revision that it is at. Nothing was changed.
+    Stale(Revision),
+    /// The request was answered before, with this revision. Nothing was changed.
+    Repeated(Revision),
+}
+
+/// A committed command that this release cannot apply. The replica must stop, or it would differ from the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// A kind of command or resource that this release does not know.
+    #[error("it holds {what} that this release does not know: upgrade this controller")]
+    Unknown {
+        /// What is unknown.
+        what: &'static str,
+    },
+    /// A resource that this release refuses.
+    #[error("it holds a resource that this release cannot read: {reason}")]
+    Resource {
+        /// Its bad fields.
+        reason: String,
+    },
+}
+
+/// Part of the state that a command changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StateKey {
+    /// A resource.
+    Resource(ResourceKey),
+    /// A remembered request, by its number.
+    Request(u64),
+    /// A node's store.
+    Store(u64),
+}
+
+/// Requests answered lately, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnsweredRequests {
+    revisions: BTreeMap<String, Revision>,
+    order: VecDeque<(u64, String)>,
+}
+
+impl AnsweredRequests {
+    /// Number and id of each, oldest first, with its revision.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &str, Revision)> {
+        self.order.iter().map(|(number, id)| {
+            (*number, id.as_str(), self.revisions.get(id).copied().unwrap_or_default())
+        })
+    }
+
+    /// Id and revision of the request of that number.
+    pub(crate) fn get(&self, number: u64) -> Option<(&str, Revision)> {
+        let at = self.order.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        let id = &self.order[at].1;
+        Some((id, self.revisions.get(id).copied()?))
+    }
+
+    /// Adds one as it was stored. Numbers must rise.
+    pub(crate) fn restore(&mut self, number: u64, id: String, revision: Revision) {
+        self.revisions.insert(id.clone(), revision);
+        self.order.push_back((number, id));
+    }
+
+    fn remember(&mut self, id: &str, revision: Revision, changed: &mut Vec<StateKey>) {
+        let number = self.order.back().map_or(0, |(number, _)| number + 1);
+        self.restore(number, id.to_owned(), revision);
+        changed.push(StateKey::Request(number));
+        if self.order.len() > REMEMBERED_REQUESTS
+            && let Some((oldest, id)) = self.order.pop_front()
+        {
+            self.revisions.remove(&id);
+            changed.push(StateKey::Request(oldest));
+        }
+    }
+}
+
+impl IntentState {
+    /// The revision that a request was answered with, if it was lately.
+    pub fn answered(&self, request_id: &str) -> Option<Revision> {
+        self.requests.revisions.get(request_id).copied()
+    }
+
+    /// Applies the command of the entry at `index` and notes what it changed.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when this release cannot know what the command means. Nothing is changed then.
+    pub(crate) fn apply(
+        &mut self,
+        index: u64,
+        command: &v1::Command,
+        changed: &mut Vec<StateKey>,
+    ) -> Result<CommandOutcome, ApplyError> {
+        let outcome = match &command.command {
+            Some(Wire::FormCluster(form)) => {
+                if self.cluster_id.is_empty() {
+                    self.cluster_id.clone_from(&form.cluster_id);
+                    self.incarnation = 1;
+                }
+                CommandOutcome::Applied(self.revision)
+            }
+            Some(Wire::RegisterStore(register)) => {
+                self.stores.entry(register.node_id).or_insert_with(|| {
+                    changed.push(StateKey::Store(register.node_id));
+                    register.store_id.clone()
+                });
+                CommandOutcome::Applied(self.revision)
+            }
+            Some(Wire::WriteIntent(write)) => self.write(index, write, command, changed)?,
+            None => return Err(ApplyError::Unknown { what: "a command" }),
+        };
+        self.time_ms = self.time_ms.max(command.time_ms);
+        Ok(outcome)
+    }
+
+    fn write(
+        &mut self,
+        index: u64,
+        write: &v1::WriteIntent,
+        command: &v1::Command,
+        changed: &mut Vec<StateKey>,
+    ) -> Result<CommandOutcome, ApplyError> {
+        if let Some(revision) = self.answered(&write.request_id) {
+            return Ok(CommandOutcome::Repeated(revision));
+        }
+        if write.base_revision != self.revision.0 {
+            return Ok(CommandOutcome::Stale(self.revision));
+        }
+        let edit = Edit::from_wire(write)?;
+        let revision = Revision(index);
+        for mut resource in edit.put {
+            resource.revision = revision;
+            changed.push(StateKey::Resource(resource.key()));
+            self.resources.insert(resource.key(), resource);
+        }
+        for key in edit.delete {
+            self.resources.remove(&key);
+            changed.push(StateKey::Resource(key));
+        }
+        self.revision = revision;
+        self.last_traceparent.clone_from(&command.traceparent);
+        if !write.request_id.is_empty() {
+            self.requests.remember(&write.request_id, revision, changed);
+        }
+        Ok(CommandOutcome::Applied(revision))
+    }
+}
+
+/// A write as the model has it.
+pub(crate) struct Edit {
+    put: Vec<Resource>,
+    delete: Vec<ResourceKey>,
+}
+
+impl Edit {
+    /// # Errors
+    /// [`ApplyError`] when a resource or a key cannot be read.
+    pub(crate) fn from_wire(write: &v1::WriteIntent) -> Result<Self, ApplyError> {
+        let mut errors = Vec::new();
+        let put: Vec<Resource> = write
+            .put
+            .iter()
+            .enumerate()
+            .filter_map(|(index, wire)| resource_from_wire(index, wire, &mut errors))
+            .collect();
+        if !errors.is_empty() || put.len() != write.put.len() {
+            let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(ApplyError::Resource { reason: reasons.join("; ") });
+        }
+        let delete = write.delete.iter().map(key_from_wire).collect::<Result<_, _>>()?;
+        Ok(Self { put, delete })
+    }
+}
+
+fn key_from_wire(key: &v1::ResourceKey) -> Result<ResourceKey, ApplyError> {
+    let kind = kind_from_wire(key.kind).ok_or(ApplyError::Unknown { what: "a kind" })?;
+    let name = key.name.parse().map_err(|error: fulcrum_model::NameError| {
+        ApplyError::Resource { reason: format!("{}: {error}", key.name) }
+    })?;
+    Ok(ResourceKey { kind, name })
+}

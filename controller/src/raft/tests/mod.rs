@@ -1,0 +1,7 @@
+//! Tests over a whole store, a whole node and three nodes in one process.
+
+mod cluster;
+mod damage;
+mod nodes;
+mod single;
+mod suite;
