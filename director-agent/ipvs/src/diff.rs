@@ -25,6 +25,16 @@ impl Ownership {
         self.made.contains(key)
     }
 
+    /// Takes note that we make it. True when that was not known.
+    pub fn insert(&mut self, key: VirtualServerKey) -> bool {
+        self.made.insert(key)
+    }
+
+    /// Forgets one that is gone. True when it was known.
+    pub fn remove(&mut self, key: &VirtualServerKey) -> bool {
+        self.made.remove(key)
+    }
+
     /// Those that we made, ordered.
     pub fn iter(&self) -> impl Iterator<Item = &VirtualServerKey> {
         self.made.iter()
@@ -59,27 +69,43 @@ pub fn diff(
     let mut operations = Vec::new();
     let mut additions = Vec::new();
     for (key, wanted) in &desired.virtual_servers {
-        match observed.virtual_servers.get(key) {
-            Some(found) => {
-                change(&mut operations, key, wanted, found);
-                let leaving = found.destinations.iter();
-                for (name, destination) in
-                    leaving.filter(|(name, _)| !wanted.destinations.contains_key(name))
-                {
-                    let is_due = removals.is_due(key, name, now);
-                    operations.extend(let_go(key, name, destination, is_due));
-                }
-            }
-            None => add(&mut additions, key, wanted),
-        }
+        let found = observed.virtual_servers.get(key);
+        let list = if found.is_some() { &mut operations } else { &mut additions };
+        diff_one(list, key, Some(wanted), found, removals, now);
     }
     operations.append(&mut additions);
     for (key, found) in &observed.virtual_servers {
         if !desired.virtual_servers.contains_key(key) && ownership.made(key) {
-            retire(&mut operations, key, found, removals, now);
+            diff_one(&mut operations, key, None, Some(found), removals, now);
         }
     }
     operations
+}
+
+/// Appends the operations of one virtual server that is ours.
+pub(crate) fn diff_one(
+    operations: &mut Vec<Operation>,
+    key: &VirtualServerKey,
+    wanted: Option<&VirtualServer>,
+    found: Option<&VirtualServer>,
+    removals: &Removals,
+    now: Duration,
+) {
+    match (wanted, found) {
+        (Some(wanted), None) => add(operations, key, wanted),
+        (Some(wanted), Some(found)) => {
+            change(operations, key, wanted, found);
+            let leaving = found.destinations.iter();
+            for (name, destination) in
+                leaving.filter(|(name, _)| !wanted.destinations.contains_key(name))
+            {
+                let is_due = removals.is_due(key, name, now);
+                operations.extend(let_go(key, name, destination, is_due));
+            }
+        }
+        (None, Some(found)) => retire(operations, key, found, removals, now),
+        (None, None) => {}
+    }
 }
 
 /// A virtual server that is new, with all its real servers.

@@ -3,19 +3,22 @@
 //! What it does: [`diff()`] says which [`Operation`]s bring an observed [`Table`] to a desired one without ever
 //! resetting a connection that could stay; [`codec`] turns operations into netlink requests and the kernel's
 //! dumps into tables. What it never does: open a socket, read a clock, flush, or touch an entry that is not
-//! ours. Start reading at [`table`], then [`diff()`](mod@diff), then [`codec`].
+//! ours. Start reading at [`table`], then [`diff()`](mod@diff),
+//! then [`reconcile`], then [`codec`].
 
 pub mod codec;
 pub mod diff;
 pub mod key;
 pub mod operation;
 pub mod plan;
+pub mod reconcile;
 pub mod removal;
 pub mod table;
 
 pub use diff::{Ownership, diff};
 pub use key::{AddressFamily, DestinationKey, KeyError, Transport, VirtualServerKey};
 pub use operation::{ApplyError, Operation};
+pub use reconcile::{Drift, Entry, Reconciler, Refused};
 pub use removal::Removals;
 pub use table::{
     Connections, Destination, DestinationSettings, Flags, Forwarding, Netmask, SchedulerName,

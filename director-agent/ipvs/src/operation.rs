@@ -83,6 +83,18 @@ impl Operation {
         }
     }
 
+    /// The entry that it touches: a virtual server, or a real server of one.
+    pub fn entry(&self) -> (VirtualServerKey, Option<DestinationKey>) {
+        match self {
+            Self::AddVirtualServer { key, .. }
+            | Self::EditVirtualServer { key, .. }
+            | Self::DeleteVirtualServer { key } => (*key, None),
+            Self::AddDestination { virtual_server, key, .. }
+            | Self::EditDestination { virtual_server, key, .. }
+            | Self::DeleteDestination { virtual_server, key } => (*virtual_server, Some(*key)),
+        }
+    }
+
     /// Whether it adds, edits or deletes.
     pub fn kind(&self) -> OperationKind {
         match self {

@@ -51,6 +51,18 @@ pub fn dump_virtual_servers(buffer: &mut Vec<u8>, family: u16, sequence: u32) {
     message(buffer, family, sequence, REQUEST | DUMP, command::GET_SERVICE, |_| {});
 }
 
+/// Appends the request for one virtual server, without its real servers; refused with `ESRCH` when there is none.
+pub fn get_virtual_server(
+    buffer: &mut Vec<u8>,
+    family: u16,
+    sequence: u32,
+    key: &VirtualServerKey,
+) {
+    message(buffer, family, sequence, REQUEST | ACK, command::GET_SERVICE, |buffer| {
+        put_virtual_server(buffer, key, None);
+    });
+}
+
 /// Appends the request for a dump of one virtual server's real servers. The kernel answers an empty success when
 /// there is no such virtual server: check that first.
 pub fn dump_destinations(buffer: &mut Vec<u8>, family: u16, sequence: u32, key: &VirtualServerKey) {

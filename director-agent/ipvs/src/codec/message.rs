@@ -13,8 +13,6 @@ const NOOP: u16 = 1;
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
-/// `NLM_F_DUMP_INTR`: the table changed while it was dumped.
-const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_CAPPED`: an error message holds the request's header only.
 const CAPPED: u16 = 0x100;
 /// `NLM_F_ACK_TLVS`: an error message ends with attributes.
@@ -27,8 +25,6 @@ const ERROR_TEXT: u16 = 1;
 pub struct Message<'a> {
     /// The sequence number of the request that it answers.
     pub sequence: u32,
-    /// The dump that it belongs to is inconsistent: read again.
-    pub is_interrupted: bool,
     /// What it says.
     pub payload: Payload<'a>,
 }
@@ -116,7 +112,7 @@ fn read(message: &[u8]) -> Result<Message<'_>, Malformed> {
             Payload::Answer { family, command, attributes }
         }
     };
-    Ok(Message { sequence, is_interrupted: flags & DUMP_INTERRUPTED != 0, payload })
+    Ok(Message { sequence, payload })
 }
 
 /// `struct nlmsgerr`: the errno, the request (its header only when capped), then attributes.

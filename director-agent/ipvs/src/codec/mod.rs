@@ -14,7 +14,9 @@ mod message;
 
 pub use attribute::Malformed;
 pub use decode::{DecodeError, Information, destination, information, virtual_server};
-pub use encode::{dump_destinations, dump_virtual_servers, get_information, request};
+pub use encode::{
+    dump_destinations, dump_virtual_servers, get_information, get_virtual_server, request,
+};
 pub use message::{Message, Messages, Payload, Refusal};
 
 /// Name of the generic netlink family.
