@@ -9,6 +9,7 @@ pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod ipvs;
 pub mod latch;
 pub mod local;
 pub mod metrics;

@@ -1,0 +1,412 @@
+//! The driver's thread: takes wishes in, turns them into writes, reads the table again and again.
+//!
+//! ```text
+//!   a wish comes in ----> plan -> write -> told as converged -> read what was touched -> delete what has drained
+//!   every second -------> read a slice of the table ------------^
+//! ```
+
+mod read;
+mod send;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulcrum_ipvs::codec::Information;
+use fulcrum_ipvs::{
+    AddressFamily, Destination, DestinationKey, DestinationSettings, Forwarding, Ownership,
+    Reconciler, SchedulerName, VirtualServer, VirtualServerKey, VirtualServerSettings,
+};
+use fulcrum_model::Scheduler;
+use fulcrum_runtime::boot;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use self::send::Sent;
+use super::error::{IpvsError, IpvsRefused};
+use super::journal::{Entries, Journal};
+use super::netlink::Kernel;
+use super::{Desired, Edits, IpvsSnapshot, Progress, ReadReply, Relay, sysctl};
+
+/// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Reading may take one part in so many of the time; a large table is then looked at less often.
+const READING_SHARE: u32 = 20;
+/// A leaving real server may keep its connections for so long: as long as the kernel keeps an idle TCP connection
+/// (900 s, `ipvsadm --list --timeout`), so whoever is cut off has been silent for all that time.
+const REMOVAL_ALLOWANCE: Duration = Duration::from_mins(15);
+/// Longest time between two attempts at what the kernel refused; the first comes after [`INTERVAL`]. A missing
+/// scheduler makes the kernel run modprobe each time.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+/// Wishes that may interrupt one another before the driver looks at its other duties. Each is begun, so none starves.
+const ROUNDS: usize = 16;
+
+/// What comes in.
+pub(super) struct Inbox {
+    pub(super) desired: watch::Receiver<Option<Arc<Desired>>>,
+    pub(super) relay: watch::Receiver<Option<Relay>>,
+    pub(super) read_requests: mpsc::Receiver<ReadReply>,
+}
+
+/// Starts the thread and waits until it has read the table.
+pub(super) async fn spawn(
+    state_dir: &Path,
+    inbox: Inbox,
+    progress: watch::Sender<Progress>,
+) -> Result<watch::Receiver<IpvsSnapshot>, IpvsError> {
+    let (started, start) = oneshot::channel();
+    let state_dir = state_dir.to_owned();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // The other side has gone when nobody waits any more.
+                let _ = started.send(Err(IpvsError::Thread(error)));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            match Driver::start(&state_dir, inbox, progress).await {
+                Ok((driver, snapshots)) => {
+                    if started.send(Ok(snapshots)).is_ok() {
+                        driver.run().await;
+                    }
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("ipvs".to_owned()).spawn(body).map_err(IpvsError::Thread)?;
+    start.await.map_err(|_| IpvsError::Stopped)?
+}
+
+struct Driver {
+    inbox: Inbox,
+    progress: watch::Sender<Progress>,
+    snapshots: watch::Sender<IpvsSnapshot>,
+    kernel: Kernel,
+    information: Option<Information>,
+    reconciler: Reconciler,
+    journal: Journal,
+    /// Something is ours that the journal does not name, or the other way round.
+    journal_is_due: bool,
+    relay: Option<Relay>,
+    /// `net.ipv4.vs.sloppy_tcp` as it was before a relay.
+    sloppy_tcp: Option<String>,
+    start: Instant,
+    desired: Option<Arc<Desired>>,
+    edits: Edits,
+    problems: Problems,
+    /// Schedulers that the kernel is known to have: asking for others may make it load modules.
+    schedulers: BTreeSet<SchedulerName>,
+    /// Written in this turn.
+    touched: BTreeSet<VirtualServerKey>,
+    /// Held something else than was thought, in this turn.
+    surprised: BTreeSet<VirtualServerKey>,
+    /// The rolling read goes on after this virtual server.
+    cursor: Option<VirtualServerKey>,
+    retry_at: Instant,
+    retry_after: Duration,
+}
+
+/// What does not fit, by where it shows.
+#[derive(Default)]
+struct Problems {
+    journal: Option<String>,
+    relay: Option<String>,
+    reading: Option<String>,
+    writing: Option<String>,
+    entries: Vec<String>,
+    drift: Option<(Instant, String)>,
+}
+
+impl Driver {
+    async fn start(
+        state_dir: &Path,
+        inbox: Inbox,
+        progress: watch::Sender<Progress>,
+    ) -> Result<(Self, watch::Receiver<IpvsSnapshot>), IpvsError> {
+        let mut kernel = Kernel::open().await?;
+        let (held, entries) = read::everything(&mut kernel).await?;
+        let information = kernel.information().await?;
+        let (journal, known, problem) = Journal::open(state_dir.join("ipvs-journal"), table_name());
+        if let Some(problem) = &problem {
+            tracing::error!("{problem}");
+        }
+        let made: Ownership = known.made.iter().copied().collect();
+        tracing::info!(
+            virtual_servers = held.virtual_servers.len(),
+            entries = held.entries(),
+            made = known.made.len(),
+            "IPVS table read"
+        );
+        let schedulers = held.virtual_servers.values().map(|v| v.settings.scheduler.clone());
+        let schedulers = schedulers.collect();
+        let (snapshots, seen) = watch::channel(IpvsSnapshot::default());
+        let now = Instant::now();
+        let mut driver = Self {
+            inbox,
+            progress,
+            snapshots,
+            kernel,
+            information,
+            reconciler: Reconciler::new(made, known.relays, held, REMOVAL_ALLOWANCE),
+            journal,
+            journal_is_due: false,
+            relay: None,
+            sloppy_tcp: known.sloppy_tcp,
+            start: now,
+            desired: None,
+            edits: Edits::default(),
+            problems: Problems { journal: problem, entries, ..Problems::default() },
+            schedulers,
+            touched: BTreeSet::new(),
+            surprised: BTreeSet::new(),
+            cursor: None,
+            retry_at: now,
+            retry_after: INTERVAL,
+        };
+        // Takes back what a relay of an earlier life left behind.
+        driver.set_relay(None);
+        driver.publish();
+        Ok((driver, seen))
+    }
+
+    /// Until every handle is dropped. The kernel's table stays as it is.
+    async fn run(mut self) {
+        let mut next_look = Instant::now() + INTERVAL;
+        loop {
+            tokio::select! {
+                changed = self.inbox.desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.turn().await;
+                }
+                changed = self.inbox.relay.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.turn().await;
+                }
+                Some(reply) = self.inbox.read_requests.recv() => {
+                    let read = self.look(usize::MAX).await;
+                    // Whoever asked may have given up.
+                    let _ = reply.send(read.map(|()| self.reconciler.table()));
+                    self.turn().await;
+                }
+                () = tokio::time::sleep_until(next_look) => {
+                    let began = Instant::now();
+                    self.look_and_repair().await;
+                    next_look = Instant::now() + INTERVAL.max(READING_SHARE * began.elapsed());
+                }
+            }
+        }
+    }
+
+    /// Takes in the newest wishes and writes them, then what has drained meanwhile.
+    async fn turn(&mut self) {
+        self.take_wishes();
+        self.write_wishes().await;
+        self.publish();
+        self.read_touched().await;
+        self.write_wishes().await;
+        self.reconciler.end_turn();
+        self.surprised.clear();
+        self.publish();
+    }
+
+    /// The look at the table that comes round.
+    async fn look_and_repair(&mut self) {
+        if Instant::now() >= self.retry_at {
+            let is_clear = self.reconciler.retry().is_empty();
+            let longer = (2 * self.retry_after).min(LONGEST_RETRY);
+            self.retry_after = if is_clear { INTERVAL } else { longer };
+            self.retry_at = Instant::now() + self.retry_after;
+        }
+        match self.look(read::SLICE).await {
+            Ok(()) => self.problems.reading = None,
+            Err(error) => {
+                let problem = error.to_string();
+                if self.problems.reading.as_ref() != Some(&problem) {
+                    tracing::error!(%error, "the IPVS table cannot be read");
+                }
+                self.problems.reading = Some(problem);
+            }
+        }
+        self.turn().await;
+    }
+
+    /// Makes the newest wishes the reconciler's.
+    fn take_wishes(&mut self) {
+        let desired = self.inbox.desired.borrow_and_update().clone();
+        let is_same = |desired: &Arc<Desired>| {
+            self.desired.as_ref().is_some_and(|known| Arc::ptr_eq(known, desired))
+        };
+        if let Some(desired) = desired.filter(|desired| !is_same(desired)) {
+            self.reconciler.want(desired.table.clone());
+            self.journal_is_due |= self.reconciler.claim();
+            self.desired = Some(desired);
+        }
+        let relay = *self.inbox.relay.borrow_and_update();
+        if relay != self.relay {
+            self.set_relay(relay);
+        }
+    }
+
+    /// Writes until nothing is left to write, taking in newer wishes on the way, and tells how far that came.
+    async fn write_wishes(&mut self) {
+        for _ in 0..ROUNDS {
+            let operations = self.reconciler.plan(self.start.elapsed());
+            if operations.is_empty() {
+                self.tell_progress();
+                break;
+            }
+            let sent = self.send(&operations).await;
+            let is_clear = self.reconciler.stale().is_empty();
+            match sent {
+                Sent::Interrupted => self.take_wishes(),
+                Sent::All if !is_clear => self.read_stale().await,
+                Sent::All | Sent::Failed => {
+                    self.tell_progress();
+                    break;
+                }
+            }
+        }
+        if self.journal_is_due {
+            self.write_journal();
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        let generation = desired.generation;
+        let refused = self.refusal();
+        self.progress.send_if_modified(|progress| {
+            let before = (progress.settled, progress.refused.clone());
+            if refused.is_none() {
+                progress.settled = generation;
+            }
+            progress.refused = refused.map(|refused| (generation, refused));
+            before != (progress.settled, progress.refused.clone())
+        });
+    }
+
+    /// Why the wanted table is not in the kernel, if it is not.
+    fn refusal(&self) -> Option<IpvsRefused> {
+        if let Some(reason) = &self.problems.writing {
+            return Some(IpvsRefused::Unreachable { reason: reason.clone() });
+        }
+        let refused = self.reconciler.refusals().next()?;
+        Some(IpvsRefused::of(&refused.operation, &refused.refusal))
+    }
+
+    fn publish(&mut self) {
+        let mut problems = Vec::new();
+        let fixed = &self.problems;
+        problems.extend(fixed.writing.clone());
+        problems.extend(fixed.reading.clone());
+        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
+        problems.extend(refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string()));
+        problems.extend(fixed.journal.clone());
+        problems.extend(fixed.relay.clone());
+        problems.extend(fixed.entries.iter().cloned());
+        problems.extend(fixed.recent_drift());
+        let snapshot = IpvsSnapshot {
+            table: self.reconciler.table(),
+            kernel: self.information,
+            edits: self.edits,
+            problems,
+            generation: self.progress.borrow().settled,
+        };
+        self.snapshots.send_if_modified(|told| {
+            let is_news = *told != snapshot;
+            *told = snapshot;
+            is_news
+        });
+    }
+
+    /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
+    fn write_journal(&mut self) {
+        let made = self.reconciler.made().clone();
+        let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
+        let entries = Entries { relays, sloppy_tcp: self.sloppy_tcp.clone(), ..Entries::default() };
+        match self.journal.write(&made, entries) {
+            Ok(()) => (self.problems.journal, self.journal_is_due) = (None, false),
+            Err(error) => {
+                let problem = format!(
+                    "{error}; until then a restart would take virtual servers of ours that are no longer planned for foreign"
+                );
+                if self.problems.journal.as_ref() != Some(&problem) {
+                    tracing::error!(%error, "the IPVS journal cannot be written");
+                }
+                self.problems.journal = Some(problem);
+            }
+        }
+    }
+
+    /// Begins or ends a relay. The value of the sysctl is journalled before it is changed.
+    fn set_relay(&mut self, relay: Option<Relay>) {
+        self.relay = relay;
+        self.reconciler.relay(relay.map(relay_entry));
+        self.journal_is_due |= self.reconciler.claim();
+        let result = match (relay, self.sloppy_tcp.clone()) {
+            (Some(_), None) => sysctl::sloppy_tcp().and_then(|before| {
+                self.sloppy_tcp = Some(before);
+                self.write_journal();
+                sysctl::set_sloppy_tcp("1")
+            }),
+            (Some(_), Some(_)) => sysctl::set_sloppy_tcp("1"),
+            (None, Some(before)) => sysctl::set_sloppy_tcp(&before).map(|()| {
+                self.sloppy_tcp = None;
+                self.journal_is_due = true;
+            }),
+            (None, None) => Ok(()),
+        };
+        self.problems.relay = result.err().map(|error| {
+            tracing::error!(%error, "net.ipv4.vs.sloppy_tcp cannot be set");
+            format!(
+                "net.ipv4.vs.sloppy_tcp cannot be set ({error}), so connections are not relayed: give the agent \
+                 CAP_NET_ADMIN and a writable /proc/sys (under systemd, no ProtectKernelTunables)"
+            )
+        });
+    }
+}
+
+impl Problems {
+    /// Drift is worth a word for a minute: a second program that edits our entries shows itself again by then.
+    fn recent_drift(&self) -> Option<String> {
+        let (seen, words) = self.drift.as_ref()?;
+        (seen.elapsed() < Duration::from_mins(1)).then(|| words.clone())
+    }
+}
+
+fn relay_entry(relay: Relay) -> (VirtualServerKey, VirtualServer) {
+    let family = AddressFamily::of(relay.director);
+    let key = VirtualServerKey::Fwmark { mark: relay.mark, family };
+    let destination =
+        Destination { settings: DestinationSettings::new(1, Forwarding::Route), connections: None };
+    // Under a firewall mark a real server's port is the packet's own.
+    let name = DestinationKey { address: relay.director, port: 0 };
+    let server = VirtualServer {
+        settings: VirtualServerSettings::new(Scheduler::Rr, family),
+        destinations: [(name, destination)].into(),
+        foreign: false,
+    };
+    (key, server)
+}
+
+/// Names the kernel's table for the journal: this boot's, of this network namespace.
+fn table_name() -> String {
+    let boot_id = boot::boot_id().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no boot id: the IPVS journal is not trusted after a restart");
+        format!("unknown-{}", std::process::id())
+    });
+    let namespace = std::fs::read_link("/proc/self/ns/net")
+        .map_or_else(|_| "unknown".to_owned(), |link| link.to_string_lossy().into_owned());
+    format!("{boot_id} {namespace}")
+}

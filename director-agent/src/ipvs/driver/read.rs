@@ -1,0 +1,150 @@
+//! Reading the table: whole at the start, in slices of bounded cost after that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_ipvs::{Drift, Table, VirtualServer, VirtualServerKey, VirtualServerSettings};
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::ipvs::error::IpvsError;
+use crate::ipvs::netlink::Kernel;
+
+/// Virtual servers whose real servers are read in one look: about 10 ms of work. A larger table is gone through in
+/// several looks; whether its virtual servers stand is seen in each.
+pub(super) const SLICE: usize = 512;
+/// Virtual servers that are read again right after they were written. The rest of a large burst waits for its slice.
+const TOUCHED: usize = 64;
+
+/// The whole table, and what in it cannot be understood.
+pub(super) async fn everything(kernel: &mut Kernel) -> Result<(Table, Vec<String>), IpvsError> {
+    let (servers, mut problems) = kernel.virtual_servers().await?;
+    let mut table = Table::default();
+    for (key, settings) in servers {
+        let (server, mut unclear) = with_destinations(kernel, &key, settings).await?;
+        problems.append(&mut unclear);
+        table.virtual_servers.insert(key, server);
+    }
+    Ok((table, problems))
+}
+
+async fn with_destinations(
+    kernel: &mut Kernel,
+    key: &VirtualServerKey,
+    settings: VirtualServerSettings,
+) -> Result<(VirtualServer, Vec<String>), IpvsError> {
+    let (destinations, problems) = kernel.destinations(key).await?;
+    Ok((VirtualServer { settings, destinations, foreign: false }, problems))
+}
+
+impl Driver {
+    /// Looks at all virtual servers, and at the real servers of `slice` of them and of those that differ.
+    pub(super) async fn look(&mut self, slice: usize) -> Result<(), IpvsError> {
+        let (servers, mut problems) = self.kernel.virtual_servers().await?;
+        let missing = |key: &&VirtualServerKey| !servers.contains_key(*key);
+        let gone: Vec<_> =
+            self.reconciler.held().virtual_servers.keys().filter(missing).copied().collect();
+        for key in gone {
+            // A dump may pass over an entry when the table changes meanwhile: ask for it by name.
+            self.read_one(key, &mut problems).await?;
+        }
+        for (key, settings) in self.choose(servers, slice) {
+            self.read_listed(key, settings, &mut problems).await?;
+        }
+        self.problems.entries = problems;
+        Ok(())
+    }
+
+    /// Those whose settings are not as we think, and the next `slice` in turn.
+    fn choose(
+        &mut self,
+        servers: BTreeMap<VirtualServerKey, VirtualServerSettings>,
+        slice: usize,
+    ) -> Vec<(VirtualServerKey, VirtualServerSettings)> {
+        let cursor = self.cursor;
+        let is_after = |key: &VirtualServerKey| cursor.is_none_or(|cursor| *key > cursor);
+        let in_turn: Vec<_> =
+            servers.keys().filter(|key| is_after(key)).take(slice).copied().collect();
+        // The next look begins at the start again when this one has reached the end.
+        self.cursor = in_turn.last().copied().filter(|_| in_turn.len() == slice);
+        let first = in_turn.first().copied();
+        let held = &self.reconciler.held().virtual_servers;
+        let is_chosen = |(key, settings): &(VirtualServerKey, VirtualServerSettings)| {
+            let is_in_turn = first.is_some_and(|first| *key >= first)
+                && in_turn.last().is_some_and(|last| key <= last);
+            is_in_turn || held.get(key).is_none_or(|held| held.settings != *settings)
+        };
+        servers.into_iter().filter(is_chosen).collect()
+    }
+
+    /// Reads again what the kernel does not hold as we thought.
+    pub(super) async fn read_stale(&mut self) {
+        let stale: Vec<_> = self.reconciler.stale().iter().copied().collect();
+        self.read_some(stale).await;
+    }
+
+    /// Reads again what was just written and what leaves, so that a difference is seen at once and what has drained
+    /// can go.
+    pub(super) async fn read_touched(&mut self) {
+        let touched = std::mem::take(&mut self.touched).into_iter().take(TOUCHED);
+        let leaving = self.reconciler.leaving().into_iter().take(TOUCHED);
+        let keys: BTreeSet<_> = touched.chain(leaving).collect();
+        self.read_some(keys.into_iter().collect()).await;
+    }
+
+    async fn read_some(&mut self, keys: Vec<VirtualServerKey>) {
+        let mut problems = Vec::new();
+        for key in keys {
+            if let Err(error) = self.read_one(key, &mut problems).await {
+                // The look that comes round tries again, and tells when it fails too.
+                tracing::warn!(%error, virtual_server = %key, "cannot read what was written");
+                return;
+            }
+        }
+    }
+
+    /// Reads one virtual server by its name.
+    async fn read_one(
+        &mut self,
+        key: VirtualServerKey,
+        problems: &mut Vec<String>,
+    ) -> Result<(), IpvsError> {
+        // The kernel answers an empty success for the real servers of a virtual server that is not there.
+        if let Some(settings) = self.kernel.virtual_server(&key).await? {
+            return self.read_listed(key, settings, problems).await;
+        }
+        self.observe(key, None);
+        Ok(())
+    }
+
+    /// Reads the real servers of a virtual server that is there.
+    async fn read_listed(
+        &mut self,
+        key: VirtualServerKey,
+        settings: VirtualServerSettings,
+        problems: &mut Vec<String>,
+    ) -> Result<(), IpvsError> {
+        let kernel = &mut self.kernel;
+        let (mut server, mut unclear) = with_destinations(kernel, &key, settings.clone()).await?;
+        if self.reconciler.differs(&key, Some(&server)) {
+            // The same as with a virtual server that is missing: a second dump confirms what the first one showed.
+            (server, unclear) = with_destinations(kernel, &key, settings).await?;
+        }
+        problems.append(&mut unclear);
+        self.observe(key, Some(server));
+        Ok(())
+    }
+
+    fn observe(&mut self, key: VirtualServerKey, found: Option<VirtualServer>) {
+        let drift = self.reconciler.observe(key, found, self.start.elapsed());
+        for Drift { found, repair } in &drift {
+            tracing::warn!(virtual_server = %key, %found, %repair, "another program changed an IPVS entry of ours");
+        }
+        if let Some(Drift { found, repair }) = drift.first() {
+            let words = format!(
+                "another program changed an IPVS entry of ours ({found}; repair: {repair}): stop it, or take the entry \
+                 out of the intent"
+            );
+            self.problems.drift = Some((Instant::now(), words));
+        }
+    }
+}

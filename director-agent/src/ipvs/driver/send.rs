@@ -1,0 +1,228 @@
+//! Writing: operations to the kernel, its answers to the reconciler.
+
+use std::collections::BTreeSet;
+
+use fulcrum_ipvs::codec::Refusal;
+use fulcrum_ipvs::operation::OperationKind;
+use fulcrum_ipvs::{Operation, SchedulerName, VirtualServerKey};
+use fulcrum_runtime::trace;
+use nix::errno::Errno;
+use tracing::Instrument as _;
+
+use super::Driver;
+use crate::ipvs::error::{IpvsError, IpvsRefused};
+use crate::ipvs::modules;
+use crate::ipvs::netlink::Outcome;
+
+/// Operations between two looks for newer wishes: a few milliseconds of the kernel's work.
+const BURST: usize = 400;
+
+/// How far the operations came.
+pub(super) enum Sent {
+    /// Each was done or refused, or its answer was lost.
+    All,
+    /// A newer wish is waiting.
+    Interrupted,
+    /// The kernel could not be asked.
+    Failed,
+}
+
+impl Driver {
+    /// Sends the operations, in order, until a newer wish comes in.
+    pub(super) async fn send(&mut self, operations: &[Operation]) -> Sent {
+        let revision = self.desired.as_ref().map_or(0, |desired| desired.revision);
+        let span = tracing::info_span!(
+            "ipvs.write",
+            operations = operations.len(),
+            virtual_server = tracing::field::Empty,
+            revision,
+        );
+        // What is repaired later is no part of the trace of what was wanted.
+        let settled = self.progress.borrow().settled;
+        if let Some(desired) = self.desired.as_ref().filter(|d| d.generation > settled) {
+            trace::set_parent(&span, &desired.traceparent);
+        }
+        let first = operations.first().map(Operation::virtual_server);
+        if let Some(first) =
+            first.filter(|key| operations.iter().all(|o| o.virtual_server() == *key))
+        {
+            span.record("virtual_server", tracing::field::display(first));
+        }
+        match self.send_bursts(operations).instrument(span).await {
+            Ok(sent) => {
+                self.problems.writing = None;
+                sent
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if self.problems.writing.as_ref() != Some(&problem) {
+                    tracing::error!(%error, "the IPVS table cannot be written");
+                }
+                self.problems.writing = Some(problem);
+                for operation in operations {
+                    self.reconciler.unsure(*operation.virtual_server());
+                }
+                Sent::Failed
+            }
+        }
+    }
+
+    async fn send_bursts(&mut self, operations: &[Operation]) -> Result<Sent, IpvsError> {
+        let mut refused = BTreeSet::new();
+        let mut rest = operations;
+        while let Some(first) = rest.first() {
+            let length = self.burst(rest);
+            let (burst, after) = rest.split_at(length);
+            rest = after;
+            let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
+            if adds && self.journal_is_due {
+                self.write_journal();
+            }
+            match self.unproven(first) {
+                Some(scheduler) => self.try_scheduler(first, scheduler, &mut refused).await?,
+                None => self.send_burst(burst, &mut refused).await?,
+            }
+            if !rest.is_empty() && self.inbox.desired.has_changed().unwrap_or(false) {
+                return Ok(Sent::Interrupted);
+            }
+        }
+        Ok(Sent::All)
+    }
+
+    /// How many of `operations` go out together: an operation that may make the kernel load a module goes alone.
+    fn burst(&self, operations: &[Operation]) -> usize {
+        let position = operations.iter().take(BURST).position(|o| self.unproven(o).is_some());
+        match position {
+            Some(0) => 1,
+            Some(position) => position,
+            None => operations.len().min(BURST),
+        }
+    }
+
+    /// The scheduler that the operation asks for, if the kernel has not shown that it has it.
+    fn unproven(&self, operation: &Operation) -> Option<SchedulerName> {
+        match operation {
+            Operation::AddVirtualServer { settings, .. }
+            | Operation::EditVirtualServer { settings, .. } => {
+                let scheduler = &settings.scheduler;
+                (!self.schedulers.contains(scheduler)).then(|| scheduler.clone())
+            }
+            Operation::DeleteVirtualServer { .. }
+            | Operation::AddDestination { .. }
+            | Operation::EditDestination { .. }
+            | Operation::DeleteDestination { .. } => None,
+        }
+    }
+
+    /// Sends the first operation that asks for a scheduler, alone. The kernel loads the module by itself where it can;
+    /// where it cannot, we try.
+    async fn try_scheduler(
+        &mut self,
+        operation: &Operation,
+        scheduler: SchedulerName,
+        refused: &mut BTreeSet<VirtualServerKey>,
+    ) -> Result<(), IpvsError> {
+        let operation = std::slice::from_ref(operation);
+        let is_missing = |outcomes: &[Outcome]| {
+            let is_missing = |refusal: &Refusal| refusal.errno == Errno::ENOENT as i32;
+            matches!(outcomes, [Outcome::Refused(refusal)] if is_missing(refusal))
+        };
+        let mut outcomes = self.kernel.write(operation).await?;
+        if is_missing(&outcomes) {
+            match modules::load(&format!("ip_vs_{scheduler}")).await {
+                Ok(()) => outcomes = self.kernel.write(operation).await?,
+                Err(reason) => {
+                    tracing::warn!(%scheduler, reason, "cannot load a scheduler's module");
+                }
+            }
+        }
+        if outcomes == [Outcome::Done] {
+            self.schedulers.insert(scheduler);
+        }
+        self.take_outcomes(operation, outcomes, refused);
+        Ok(())
+    }
+
+    async fn send_burst(
+        &mut self,
+        burst: &[Operation],
+        refused: &mut BTreeSet<VirtualServerKey>,
+    ) -> Result<(), IpvsError> {
+        let is_possible = |operation: &&Operation| !refused.contains(operation.virtual_server());
+        let burst: Vec<_> = burst.iter().filter(is_possible).cloned().collect();
+        let outcomes = self.kernel.write(&burst).await?;
+        self.take_outcomes(&burst, outcomes, refused);
+        Ok(())
+    }
+
+    fn take_outcomes(
+        &mut self,
+        operations: &[Operation],
+        outcomes: Vec<Outcome>,
+        refused: &mut BTreeSet<VirtualServerKey>,
+    ) {
+        for (operation, outcome) in operations.iter().zip(outcomes) {
+            let key = *operation.virtual_server();
+            self.touched.insert(key);
+            match outcome {
+                Outcome::Done => self.count(operation),
+                Outcome::Unknown => self.reconciler.unsure(key),
+                // What follows from a virtual server that could not be added is no news.
+                Outcome::Refused(_) if refused.contains(&key) => {}
+                Outcome::Refused(refusal) => {
+                    if matches!(operation, Operation::AddVirtualServer { .. }) {
+                        refused.insert(key);
+                    }
+                    self.take_refusal(operation, refusal);
+                }
+            }
+        }
+    }
+
+    fn take_refusal(&mut self, operation: &Operation, refusal: Refusal) {
+        let key = *operation.virtual_server();
+        if is_surprise(operation, refusal.errno) && self.surprised.insert(key) {
+            // Refused for what another program did meanwhile: read, and the next plan knows better.
+            tracing::debug!(%operation, errno = refusal.errno, "the kernel holds something else than was thought");
+            self.reconciler.unsure(key);
+            return;
+        }
+        let words = IpvsRefused::of(operation, &refusal);
+        if self.reconciler.refused(operation, refusal) {
+            tracing::error!("{words}");
+        }
+    }
+
+    fn count(&mut self, operation: &Operation) {
+        tracing::debug!(%operation, "IPVS edit");
+        let key = operation.virtual_server();
+        let is_relay = self.reconciler.is_relay(key);
+        let is_repair = self.reconciler.done(operation);
+        self.journal_is_due |= matches!(operation, Operation::DeleteVirtualServer { .. });
+        if is_relay {
+            return;
+        }
+        let edits = &mut self.edits;
+        edits.drift_repaired += u64::from(is_repair);
+        match operation.kind() {
+            OperationKind::Add => edits.added += 1,
+            OperationKind::Edit => edits.edited += 1,
+            OperationKind::Delete => edits.deleted += 1,
+        }
+    }
+}
+
+/// Whether that errno says that the table is not as we thought, rather than that the operation cannot be.
+fn is_surprise(operation: &Operation, errno: i32) -> bool {
+    let errno = Errno::from_raw(errno);
+    match operation {
+        Operation::AddVirtualServer { .. } => errno == Errno::EEXIST,
+        Operation::AddDestination { .. } => matches!(errno, Errno::EEXIST | Errno::ESRCH),
+        Operation::EditVirtualServer { .. } | Operation::DeleteVirtualServer { .. } => {
+            errno == Errno::ESRCH
+        }
+        Operation::EditDestination { .. } | Operation::DeleteDestination { .. } => {
+            matches!(errno, Errno::ESRCH | Errno::ENOENT)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Which virtual servers we made, on disk: what tells ours from foreign ones after a restart.
+//!
+//! A text file, written before the kernel is: it may name what was never made, never the other way round. It counts only
+//! for the boot and the network namespace that it was written in: another kernel's table knows nothing of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fulcrum_ipvs::{Ownership, VirtualServerKey};
+use fulcrum_runtime::durable;
+
+/// First line: the format.
+const FORMAT: &str = "fulcrum-ipvs-journal 1";
+
+/// What the journal tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entries {
+    /// Virtual servers that we made, relays among them.
+    pub(super) made: BTreeSet<VirtualServerKey>,
+    /// Those that were relays.
+    pub(super) relays: BTreeSet<VirtualServerKey>,
+    /// `net.ipv4.vs.sloppy_tcp` as it was before a relay; none when it is as it was.
+    pub(super) sloppy_tcp: Option<String>,
+}
+
+/// The journal's file.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    /// Names the kernel's table: its boot and network namespace.
+    table: String,
+    written: Option<Entries>,
+}
+
+impl Journal {
+    /// Opens the journal of the table that `table` names. A journal of another table is as good as none; one that
+    /// cannot be read is too, and the second value says so: what we made and no longer want then counts as foreign.
+    pub(super) fn open(path: PathBuf, table: String) -> (Self, Entries, Option<String>) {
+        let (entries, problem) = match std::fs::read_to_string(&path) {
+            Ok(text) => match decode(&text, &table) {
+                Ok(entries) => (entries, None),
+                Err(what) => (Entries::default(), Some(unreadable(&path, &what))),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Entries::default(), None),
+            Err(error) => (Entries::default(), Some(unreadable(&path, &error.to_string()))),
+        };
+        (Self { path, table, written: None }, entries, problem)
+    }
+
+    /// Puts these entries on stable storage, unless they are there.
+    pub(super) fn write(&mut self, made: &Ownership, entries: Entries) -> io::Result<()> {
+        let entries = Entries { made: made.iter().copied().collect(), ..entries };
+        if self.written.as_ref() == Some(&entries) {
+            return Ok(());
+        }
+        durable::write_atomic(&self.path, encode(&entries, &self.table).as_bytes())?;
+        self.written = Some(entries);
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path, what: &str) -> String {
+    format!(
+        "the journal {} cannot be read ({what}): virtual servers that an earlier run made and that are no longer planned \
+         count as foreign; delete those by hand with ipvsadm -D",
+        path.display()
+    )
+}
+
+fn encode(entries: &Entries, table: &str) -> String {
+    let mut text = format!("{FORMAT}\ntable {table}\n");
+    for key in &entries.made {
+        let word = if entries.relays.contains(key) { "relay" } else { "made" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{word} {key}");
+    }
+    if let Some(value) = &entries.sloppy_tcp {
+        let _ = writeln!(text, "sloppy_tcp {value}");
+    }
+    text
+}
+
+/// An error says which line is wrong, in words.
+fn decode(text: &str, table: &str) -> Result<Entries, String> {
+    let mut lines = text.lines();
+    if lines.next() != Some(FORMAT) {
+        return Err(format!("its first line is not {FORMAT:?}"));
+    }
+    let mut entries = Entries::default();
+    for (index, line) in lines.enumerate() {
+        let error = || format!("line {} is {line:?}", index + 2);
+        let (word, rest) = line.split_once(' ').ok_or_else(error)?;
+        match word {
+            "table" if rest == table => {}
+            "table" => return Ok(Entries::default()),
+            "made" | "relay" => {
+                let key = rest.parse().map_err(|_| error())?;
+                entries.made.insert(key);
+                if word == "relay" {
+                    entries.relays.insert(key);
+                }
+            }
+            "sloppy_tcp" => entries.sloppy_tcp = Some(rest.to_owned()),
+            _ => return Err(error()),
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> VirtualServerKey {
+        text.parse().expect("a key")
+    }
+
+    fn entries() -> Entries {
+        Entries {
+            made: [key("TCP 192.168.1.150:80"), key("UDP [2001:db8::1]:53"), key("FWM 7")].into(),
+            relays: [key("FWM 7")].into(),
+            sloppy_tcp: Some("0".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = "fulcrum-ipvs-journal 1\n\
+            table boot-1 net:[1]\n\
+            made TCP 192.168.1.150:80\n\
+            made UDP [2001:db8::1]:53\n\
+            relay FWM 7\n\
+            sloppy_tcp 0\n";
+        assert_eq!(encode(&entries(), "boot-1 net:[1]"), text);
+        assert_eq!(decode(text, "boot-1 net:[1]"), Ok(entries()));
+        assert_eq!(decode(text, "boot-2 net:[1]"), Ok(Entries::default()), "another boot");
+    }
+
+    #[test]
+    fn what_is_damaged_is_told() {
+        for (text, expected) in [
+            ("", "its first line is not \"fulcrum-ipvs-journal 1\""),
+            (
+                "fulcrum-ipvs-journal 1\ntable t\nmade TCP 1.2.3.4\n",
+                "line 3 is \"made TCP 1.2.3.4\"",
+            ),
+            ("fulcrum-ipvs-journal 1\nmade", "line 2 is \"made\""),
+            ("fulcrum-ipvs-journal 1\nbuilt FWM 1", "line 2 is \"built FWM 1\""),
+        ] {
+            assert_eq!(decode(text, "t"), Err(expected.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_survives_its_writer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ipvs-journal");
+        let (mut journal, found, problem) = Journal::open(path.clone(), "t".to_owned());
+        assert_eq!((found, problem), (Entries::default(), None));
+        let made: Ownership = entries().made.into_iter().collect();
+        journal.write(&made, entries()).expect("written");
+        let (_, found, problem) = Journal::open(path.clone(), "t".to_owned());
+        assert_eq!((found, problem), (entries(), None));
+
+        std::fs::write(&path, "nonsense").expect("written");
+        let (_, found, problem) = Journal::open(path, "t".to_owned());
+        assert_eq!(found, Entries::default());
+        assert!(problem.expect("a problem").contains("ipvsadm -D"));
+    }
+}

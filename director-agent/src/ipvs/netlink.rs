@@ -1,0 +1,356 @@
+//! Requests to the kernel and its answers: the only file of this agent's IPVS part that opens netlink.
+//!
+//! neli resolves the family and opens the sockets; the bytes are `fulcrum_ipvs::codec`'s, because hundreds of requests
+//! go out in one send. Three traps are kept shut: every wait has an end; dumps have a socket of their own and are
+//! drained at once, for an undrained one blocks its socket; and no more requests are in flight than the receive
+//! buffer holds acknowledgements.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use fulcrum_ipvs::codec::{self, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal};
+use fulcrum_ipvs::{
+    Destination, DestinationKey, Operation, VirtualServerKey, VirtualServerSettings,
+};
+use neli::consts::socket::{Msg, NlFamily};
+use neli::err::RouterError;
+use neli::router::asynchronous::NlRouter;
+use neli::socket::NlSocket;
+use neli::utils::Groups;
+use nix::errno::Errno;
+use tokio::time::{Instant, timeout};
+
+use super::error::IpvsError;
+use super::modules;
+
+/// Longest wait for an answer. The kernel answers within the call that sends, so this ends what is broken.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two tries to receive what should have been there at once.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Requests in flight at first. Their acknowledgements, refusals of up to 1,280 bytes with their bookkeeping, fit the
+/// receive buffer that any process may have (`net.core.rmem_max`, 212,992 bytes unless set otherwise, doubled).
+const WINDOW: usize = 256;
+/// Requests in flight after acknowledgements were lost: they fit any receive buffer.
+const SMALL_WINDOW: usize = 64;
+/// Receive buffer in bytes to ask for; the kernel gives what `net.core.rmem_max` allows.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// The kernel's largest piece of a dump is 32 KiB.
+const PIECE: usize = 64 << 10;
+
+/// The kernel's IPVS of this network namespace.
+pub(super) struct Kernel {
+    family: u16,
+    writes: Socket,
+    reads: Socket,
+    window: usize,
+    sequence: u32,
+}
+
+/// How one operation went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Done.
+    Done,
+    /// Refused.
+    Refused(Refusal),
+    /// The answer was lost: only reading tells.
+    Unknown,
+}
+
+/// Real servers of one virtual server.
+pub(super) type Destinations = BTreeMap<DestinationKey, Destination>;
+
+impl Kernel {
+    /// Resolves the family, loading the module if it is missing and this process may, and opens the sockets.
+    pub(super) async fn open() -> Result<Self, IpvsError> {
+        let family = match resolve().await {
+            Err(IpvsError::MissingModule { .. }) => match modules::load("ip_vs").await {
+                Ok(()) => resolve().await,
+                Err(reason) => Err(IpvsError::MissingModule { reason }),
+            },
+            resolved => resolved,
+        }?;
+        let (writes, reads) = (Socket::open()?, Socket::open()?);
+        Ok(Self { family, writes, reads, window: WINDOW, sequence: 0 })
+    }
+
+    /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers.
+    ///
+    /// # Errors
+    /// [`IpvsError`] when a request cannot be sent; how those before it went is then unknown.
+    pub(super) async fn write(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Vec<Outcome>, IpvsError> {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for window in operations.chunks(self.window) {
+            outcomes.append(&mut self.write_window(window).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn write_window(&mut self, window: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
+        let doing = "edit the IPVS table";
+        let first = self.sequence.wrapping_add(1);
+        let mut request = Vec::new();
+        for operation in window {
+            self.sequence = self.sequence.wrapping_add(1);
+            codec::request(&mut request, self.family, self.sequence, operation);
+        }
+        self.writes.send(&request, doing)?;
+        let mut outcomes = vec![Outcome::Unknown; window.len()];
+        let mut unanswered = window.len();
+        while unanswered > 0 {
+            let bytes = match self.writes.receive(doing).await {
+                Ok(bytes) => bytes,
+                // Answers were lost, or never came: what is still unknown will be read.
+                Err(error) => {
+                    tracing::warn!(%error, unanswered, "acknowledgements of IPVS edits are missing");
+                    self.window = SMALL_WINDOW;
+                    break;
+                }
+            };
+            for message in Messages::new(bytes) {
+                let message = message.map_err(|source| IpvsError::Malformed { doing, source })?;
+                let index = usize::try_from(message.sequence.wrapping_sub(first));
+                let slot = index.ok().and_then(|index| outcomes.get_mut(index));
+                // An answer to an earlier window has no slot: it was given up.
+                let Some(slot) = slot.filter(|slot| **slot == Outcome::Unknown) else { continue };
+                match message.payload {
+                    Payload::Done => *slot = Outcome::Done,
+                    Payload::Refused(refusal) => *slot = Outcome::Refused(refusal),
+                    Payload::DumpEnd
+                    | Payload::DumpFailed(_)
+                    | Payload::Answer { .. }
+                    | Payload::Nothing => continue,
+                }
+                unanswered -= 1;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// All virtual servers, and what is wrong with those that cannot be understood, in words.
+    pub(super) async fn virtual_servers(
+        &mut self,
+    ) -> Result<(BTreeMap<VirtualServerKey, VirtualServerSettings>, Vec<String>), IpvsError> {
+        let mut found = BTreeMap::new();
+        let mut problems = Vec::new();
+        let doing = "read the virtual servers";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::dump_virtual_servers(buffer, family, sequence);
+        };
+        self.exchange(doing, request, |attributes| match codec::virtual_server(attributes) {
+            Ok((key, settings)) => {
+                found.insert(key, settings);
+            }
+            Err(error) => problems.push(format!("a virtual server cannot be understood: {error}")),
+        })
+        .await?;
+        Ok((found, problems))
+    }
+
+    /// One virtual server's settings; none when there is no such virtual server.
+    pub(super) async fn virtual_server(
+        &mut self,
+        key: &VirtualServerKey,
+    ) -> Result<Option<VirtualServerSettings>, IpvsError> {
+        let mut found = None;
+        let doing = "read a virtual server";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::get_virtual_server(buffer, family, sequence, key);
+        };
+        let result = self
+            .exchange(doing, request, |attributes| {
+                found = codec::virtual_server(attributes).ok().map(|(_, settings)| settings);
+            })
+            .await;
+        match result {
+            Ok(()) => Ok(found),
+            Err(IpvsError::Refused { refusal, .. }) if refusal.errno == Errno::ESRCH as i32 => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The real servers of a virtual server, with their connections. Empty when there is no such virtual server.
+    pub(super) async fn destinations(
+        &mut self,
+        key: &VirtualServerKey,
+    ) -> Result<(Destinations, Vec<String>), IpvsError> {
+        let mut found = Destinations::new();
+        let mut problems = Vec::new();
+        let doing = "read the real servers of a virtual server";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::dump_destinations(buffer, family, sequence, key);
+        };
+        self.exchange(doing, request, |attributes| {
+            match codec::destination(attributes, key.family()) {
+                Ok((key, destination)) => {
+                    found.insert(key, destination);
+                }
+                Err(error) => {
+                    problems.push(format!("a real server of {key} cannot be understood: {error}"));
+                }
+            }
+        })
+        .await?;
+        Ok((found, problems))
+    }
+
+    /// What IPVS tells of itself.
+    pub(super) async fn information(&mut self) -> Result<Option<Information>, IpvsError> {
+        let mut found = None;
+        let doing = "read the version of IPVS";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::get_information(buffer, family, sequence);
+        };
+        self.exchange(doing, request, |attributes| found = codec::information(attributes).ok())
+            .await?;
+        Ok(found)
+    }
+
+    /// Sends one request on the reading socket and takes in all its answers. IPVS's dumps are positional and do not say
+    /// when the table changed meanwhile: whoever finds an entry missing asks again before acting on it.
+    async fn exchange(
+        &mut self,
+        doing: &'static str,
+        request: impl FnOnce(&mut Vec<u8>, u16, u32),
+        take: impl FnMut(&[u8]),
+    ) -> Result<(), IpvsError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        request(&mut bytes, self.family, self.sequence);
+        let result = match self.reads.send(&bytes, doing) {
+            Ok(()) => self.reads.drain(doing, self.family, self.sequence, take).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error @ IpvsError::Refused { .. }) => Err(as_capability(error)),
+            Err(error) => {
+                // Half a dump may be waiting in the socket, and would block the next one.
+                self.reads = Socket::open()?;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn as_capability(error: IpvsError) -> IpvsError {
+    match error {
+        IpvsError::Refused { refusal, .. } if refusal.errno == Errno::EPERM as i32 => {
+            IpvsError::MissingCapability
+        }
+        other => other,
+    }
+}
+
+/// A generic netlink socket.
+struct Socket {
+    socket: NlSocket,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    fn open() -> Result<Self, IpvsError> {
+        let doing = "open a socket";
+        let open = || {
+            let socket = NlSocket::connect(NlFamily::Generic, None, Groups::empty())?;
+            socket.nonblock()?;
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            // The kernel's own words on a refusal, where it has some.
+            socket.enable_ext_ack(true)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|source| IpvsError::Socket { doing, source })?;
+        Ok(Self { socket, buffer: vec![0; PIECE] })
+    }
+
+    /// The kernel works through the requests within this call.
+    fn send(&self, bytes: &[u8], doing: &'static str) -> Result<(), IpvsError> {
+        let sent = self.socket.send(bytes, Msg::empty());
+        let sent = sent.map_err(|source| IpvsError::Socket { doing, source })?;
+        if sent == bytes.len() {
+            return Ok(());
+        }
+        let source = io::Error::from(io::ErrorKind::WriteZero);
+        Err(IpvsError::Socket { doing, source })
+    }
+
+    /// One receive's worth of messages. They are there as soon as the request was sent, so there is no need to be
+    /// woken up: the pause below is for what should not happen.
+    async fn receive(&mut self, doing: &'static str) -> Result<&[u8], IpvsError> {
+        let began = Instant::now();
+        let length = loop {
+            // TRUNC: the true length, so that an answer that was cut off is seen.
+            match self.socket.recv(&mut self.buffer[..], Msg::TRUNC) {
+                Ok((length, _)) => break length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if began.elapsed() >= PATIENCE {
+                        return Err(IpvsError::NoAnswer { doing, waited_ms: PATIENCE.as_millis() });
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(IpvsError::Socket { doing, source }),
+            }
+        };
+        self.buffer.get(..length).ok_or(IpvsError::Malformed {
+            doing,
+            source: Malformed { what: "an answer is longer than the kernel's longest" },
+        })
+    }
+
+    /// Takes in the answers to request `sequence` up to their end.
+    async fn drain(
+        &mut self,
+        doing: &'static str,
+        family: u16,
+        sequence: u32,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), IpvsError> {
+        loop {
+            let bytes = self.receive(doing).await?;
+            for message in Messages::new(bytes) {
+                let message = message.map_err(|source| IpvsError::Malformed { doing, source })?;
+                if message.sequence != sequence {
+                    continue;
+                }
+                match message.payload {
+                    Payload::Done | Payload::DumpEnd => return Ok(()),
+                    Payload::Refused(refusal) | Payload::DumpFailed(refusal) => {
+                        return Err(IpvsError::Refused { doing, refusal });
+                    }
+                    Payload::Answer { family: from, attributes, .. } if from == family => {
+                        take(attributes);
+                    }
+                    Payload::Answer { .. } | Payload::Nothing => {}
+                }
+            }
+        }
+    }
+}
+
+/// The family's number. neli's router serves this one question, then is dropped: it must carry no dumps.
+async fn resolve() -> Result<u16, IpvsError> {
+    let doing = "find the family IPVS";
+    let ask = async {
+        let (router, _) = NlRouter::connect(NlFamily::Generic, None, Groups::empty())
+            .await
+            .map_err(|error| IpvsError::Socket { doing, source: io::Error::other(error) })?;
+        router.resolve_genl_family(FAMILY_NAME).await.map_err(|error| match error {
+            RouterError::Nlmsgerr(error) if *error.error() == -(Errno::ENOENT as i32) => {
+                IpvsError::MissingModule { reason: "no such family".to_owned() }
+            }
+            error => IpvsError::Socket { doing, source: io::Error::other(error.to_string()) },
+        })
+    };
+    // The kernel may load the module while it looks for the family.
+    let patience = 5 * PATIENCE;
+    timeout(patience, ask)
+        .await
+        .map_err(|_| IpvsError::NoAnswer { doing, waited_ms: patience.as_millis() })?
+}

@@ -1,0 +1,96 @@
+//! How long it takes to program many virtual servers, beside `ipvsadm -R`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use fulcrum_director::ipvs::IpvsHandle;
+use fulcrum_ipvs::Table;
+use fulcrum_model::Scheduler;
+
+use crate::witness::{Failure, bare, equal, restore, server, table, tell, want, web};
+
+const VIRTUAL_SERVERS: u16 = 1000;
+
+/// Prints one line of figures.
+pub(crate) async fn run(state_dir: &Path) -> ExitCode {
+    match measure(state_dir).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            println!("bulk FAILED: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(state_dir: &Path) -> Result<(), Failure> {
+    let weights: Vec<(u8, u32)> = (1..=10).map(|host| (host, 1)).collect();
+    let name = |index: u16| {
+        let [third, fourth] = index.to_be_bytes();
+        web(third, fourth)
+    };
+    let servers: Vec<_> =
+        (0..VIRTUAL_SERVERS).map(|index| (name(index), server(Scheduler::Rr, &weights))).collect();
+    let whole = table(&servers);
+
+    let mut rules = String::new();
+    for (key, server) in &whole.virtual_servers {
+        let vip = key.to_string().replace("TCP ", "");
+        // Writing to a String cannot fail.
+        let _ = writeln!(rules, "-A -t {vip} -s rr");
+        for rip in server.destinations.keys() {
+            let _ = writeln!(rules, "-a -t {vip} -r {rip} -g -w 1");
+        }
+    }
+    let began = Instant::now();
+    restore(&rules)?;
+    let ipvsadm = began.elapsed();
+    tell("-C")?;
+
+    let (handle, snapshots) =
+        IpvsHandle::spawn(state_dir).await.map_err(|error| error.to_string())?;
+    let began = Instant::now();
+    want(&handle, 1, whole.clone()).await?;
+    let programmed = began.elapsed();
+    let began = Instant::now();
+    let read = handle.read().await.map_err(|error| error.to_string())?;
+    let reading = began.elapsed();
+    equal("what was read", bare(read), whole.clone())?;
+
+    let one_weight = weight_changes(&handle, &whole).await?;
+    let mut more = whole.clone();
+    more.virtual_servers.insert(web(100, 1), server(Scheduler::Rr, &weights));
+    let began = Instant::now();
+    want(&handle, 1000, more).await?;
+    let one_more = began.elapsed();
+    println!(
+        "bulk: {VIRTUAL_SERVERS} x 10: ipvsadm -R {} ms, driver {} ms, read back {} ms; then one weight {} us \
+         (median of 20), one virtual server more {} us; problems {:?}",
+        ipvsadm.as_millis(),
+        programmed.as_millis(),
+        reading.as_millis(),
+        one_weight.as_micros(),
+        one_more.as_micros(),
+        snapshots.borrow().problems,
+    );
+    Ok(())
+}
+
+/// The median time of one weight's change in the whole table.
+async fn weight_changes(handle: &IpvsHandle, whole: &Table) -> Result<Duration, Failure> {
+    let mut times = Vec::new();
+    for turn in 0..20_u32 {
+        let mut changed = whole.clone();
+        let key = web(1, 1);
+        let server = changed.virtual_servers.get_mut(&key).ok_or("no such virtual server")?;
+        let destination = server.destinations.values_mut().next().ok_or("no real server")?;
+        destination.settings.weight = turn % 2;
+        let began = Instant::now();
+        want(handle, 2 + u64::from(turn), changed).await?;
+        times.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}

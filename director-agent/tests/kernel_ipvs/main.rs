@@ -1,0 +1,29 @@
+//! The IPVS driver against a real kernel, with ipvsadm as the independent witness.
+//!
+//! It needs root, the `ip_vs` modules and `ipvsadm`, and it changes the table of its network namespace: the lab runs it
+//! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case and prints one line for each; `kernel_ipvs bulk
+//! STATE_DIR` measures. Without these words it does nothing, so that test runners may start it.
+
+mod bulk;
+mod cases;
+mod witness;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match words.as_slice() {
+        ["run", state_dir] => runtime.block_on(cases::run(&PathBuf::from(state_dir))),
+        ["bulk", state_dir] => runtime.block_on(bulk::run(&PathBuf::from(state_dir))),
+        _ => ExitCode::SUCCESS,
+    }
+}
