@@ -114,6 +114,14 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
+/// The story for people; no part of `all`, which measures the same with more care.
+pub(crate) const DEMO: Scenario = kernel(
+    "demo",
+    6,
+    "the story of the cluster, told with its measured times",
+    scenarios::demo::run,
+);
+
 /// The scenarios of those names; `all` stands for all.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
@@ -125,8 +133,9 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
             chosen.extend(ALL);
             continue;
         }
-        let Some(scenario) = ALL.iter().find(|scenario| scenario.name == name) else {
-            let known: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+        let mut known = ALL.iter().chain([&DEMO]);
+        let Some(scenario) = known.find(|scenario| scenario.name == name) else {
+            let known: Vec<&str> = ALL.iter().chain([&DEMO]).map(|known| known.name).collect();
             bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
         };
         chosen.push(scenario);
@@ -137,7 +146,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
 /// Prints their list.
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 pub(crate) fn print() {
-    for scenario in ALL {
+    for scenario in ALL.iter().chain([&DEMO]) {
         println!("{:<22} {}", scenario.name, scenario.summary);
     }
 }

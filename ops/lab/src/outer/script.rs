@@ -32,12 +32,12 @@ pub(crate) fn write(
              mkdir -p /run/netns /run/out /run/modules/lib/modules\n\
              mount -t hostfs -o {} none /run/out\n\
              ln -s \"/usr/lib/uml/modules/$(uname -r)\" /run/modules/lib/modules/\n\
-             for module in {MODULES}; do modprobe -d /run/modules $module; done\n",
+             for module in {MODULES}; do modprobe -q -d /run/modules $module; done\n",
             quoted(out)
         ),
         Kernel::Plain => format!(
             "mount --make-rprivate /\n\
-             for module in {MODULES}; do modprobe $module; done\n\
+             for module in {MODULES}; do modprobe -q $module; done\n\
              mkdir -p {out_quoted}\n\
              exec 3<{out_quoted}\n\
              mount -t tmpfs tmpfs /run\n\
