@@ -221,15 +221,6 @@ impl Cluster {
             .output()
             .context("cannot run lvsctl")
     }
-
-    /// The output of an `lvsctl` command that must succeed.
-    pub(crate) fn lvsctl_ok(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.lvsctl(arguments)?;
-        if !output.status.success() {
-            bail!("lvsctl {} ({}): {}", arguments.join(" "), output.status, text(&output.stderr));
-        }
-        Ok(text(&output.stdout))
-    }
 }
 
 /// Output as text.

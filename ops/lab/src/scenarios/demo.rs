@@ -7,7 +7,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use crate::client;
-use crate::cluster::Member;
+use crate::cluster::{Member, text};
 use crate::contest::millis;
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage, both};
@@ -40,7 +40,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         up.as_secs_f64()
     ));
     findings.figure("up_s", up.as_secs_f64());
-    show(&stage.cluster.lvsctl_ok(&["status"])?);
+    show(&text(&stage.cluster.lvsctl(&["status"])?.stdout));
 
     chapter("Pages alternate");
     tell(&reloads()?);
@@ -50,7 +50,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     controllers_die(&mut stage, findings)?;
 
     chapter("Everything is as it was");
-    show(&stage.cluster.lvsctl_ok(&["status"])?);
+    show(&text(&stage.cluster.lvsctl(&["status"])?.stdout));
     let window = stage.client.settled(begin + up, Instant::now());
     tell(&format!(
         "{} pages were asked for in all this; {} failed: {}",
@@ -135,8 +135,8 @@ fn reloads() -> Result<String> {
     let target = std::net::SocketAddrV4::new(VIP, PORT);
     let mut shown = Vec::new();
     for _ in 0..SHOWN {
-        let text = client::get_once(CLIENT.name, target, "/")?;
-        match client::page::judge(text.as_bytes(), true) {
+        let page = client::get_once(CLIENT.name, target, "/")?;
+        match client::page::judge(page.as_bytes(), true) {
             Some(Ok(web)) => shown.push(web),
             other => shown.push(format!("{other:?}")),
         }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::client::{self, page};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, text};
 use crate::contest::count;
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage};
@@ -72,7 +72,8 @@ fn agree(cluster: &Cluster, director: &str, findings: &mut Findings) -> Result<(
     let kernel = from_ipvsadm(&printed);
     let mut told = Vec::new();
     let equal = wait_until("the status tells the kernel's table", AGREE, || {
-        let status = cluster.lvsctl_ok(&["-o", "json", "status"])?;
+        // Exit code 1 tells of problems, and the status is printed all the same.
+        let status = text(&cluster.lvsctl(&["-o", "json", "status"])?.stdout);
         told = from_status(&status, director)?;
         Ok((told == kernel).then_some(()))
     });
@@ -120,21 +121,21 @@ fn from_status(status: &str, director: &str) -> Result<Vec<String>> {
             Some("PROTOCOL_UDP" | "udp") => "UDP",
             _ => "TCP",
         };
-        let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+        let word = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
         lines.push(format!(
             "{protocol} {}:{} {}",
-            text(&server["vip"]),
+            word(&server["vip"]),
             server["port"],
-            text(&server["scheduler"])
+            word(&server["scheduler"])
         ));
         for destination in server["destinations"].as_array().into_iter().flatten() {
             // A weight of zero is left out of the API's JSON.
             let weight = destination["weight"].as_u64().unwrap_or_default();
             lines.push(format!(
                 "{}:{} {} {weight}",
-                text(&destination["address"]),
+                word(&destination["address"]),
                 destination["port"],
-                text(&destination["forwarding"])
+                word(&destination["forwarding"])
             ));
         }
     }
