@@ -7,6 +7,11 @@
 pub mod api;
 pub mod config;
 pub mod mesh;
+pub mod metrics;
 pub mod outbox;
 pub mod raft;
+pub mod serve;
 pub mod sessions;
+
+#[cfg(test)]
+mod testing;

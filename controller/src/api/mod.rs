@@ -1,7 +1,10 @@
 //! The public API: thin handlers over what the other modules know and do.
 
 pub mod agents;
+pub mod apply;
 pub mod errors;
+pub mod health;
+pub mod intent;
 pub mod topology;
 
 /// Largest message taken: a manifest set of 100,000 resources with room to spare.

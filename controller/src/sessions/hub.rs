@@ -204,11 +204,13 @@ impl Hub {
         Arc::clone(&self.lock().planned)
     }
 
-    /// Agents named by the intent that have not applied the revision.
-    pub fn laggards(&self, revision: u64) -> Vec<v1::Laggard> {
+    /// Whether this controller has reached the revision, without which it cannot name every agent, and the agents named by
+    /// the intent that have not applied it.
+    pub fn laggards(&self, revision: u64) -> (bool, Vec<v1::Laggard>) {
         let inner = self.lock();
+        let reached = inner.planned.version.revision >= revision;
         let version = v1::PlanVersion { revision, ..inner.planned.version.clone() };
-        convergence::laggards(&inner.registry, &inner.planned.named, &version)
+        (reached, convergence::laggards(&inner.registry, &inner.planned.named, &version))
     }
 
     /// Changes whenever a wait for convergence may have ended.

@@ -1,0 +1,275 @@
+//! Apply: any controller takes it, the leader decides and writes.
+
+mod answers;
+mod decide;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fulcrum_intent::Intent;
+use fulcrum_model::Revision;
+use fulcrum_proto::internal::v1::command::Command as Wire;
+use fulcrum_proto::internal::v1::{Command, ForwardApplyRequest, WriteIntent};
+use fulcrum_proto::v1;
+use fulcrum_runtime::trace;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::Instrument as _;
+
+use super::errors;
+use crate::raft::{ForwardHandler, IntentState, Raft, Role, WriteError, WriteOutcome};
+use answers::Answers;
+use decide::Decision;
+
+/// How long a request waits for a leader: an election takes less than a second.
+const LEADER_WAIT: Duration = Duration::from_secs(2);
+/// Between attempts while there is none. A leadership that changes ends the wait at once.
+const LEADER_POLL: Duration = Duration::from_millis(50);
+/// Longest time that the leader is given for one write: its own wait for a majority and the queue before it.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for this controller's turn and for what it then has to catch up with.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait until a write that another controller made can be read here, too.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// A write that others come before this often gives up. Writes here take turns, so only a change of leader is in the way.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Takes writes. Cheap to clone.
+#[derive(Clone)]
+pub struct Applier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    raft: Raft,
+    /// Writes take turns, for each is validated against the intent that the one before it left.
+    turn: tokio::sync::Mutex<()>,
+    answers: Mutex<Answers>,
+}
+
+impl Applier {
+    /// Writes by this Raft node.
+    pub fn new(raft: Raft) -> Self {
+        let (turn, answers) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { raft, turn, answers }) }
+    }
+
+    /// Takes a request, here or at the leader.
+    ///
+    /// # Errors
+    /// As `IntentService.Apply` documents.
+    pub async fn apply(&self, mut request: v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+        if request.request_id.is_empty() && !request.validate_only {
+            // So that an attempt that was lost on its way to the leader can be repeated.
+            request.request_id = uuid::Uuid::new_v4().to_string();
+        }
+        let span = span_of(&request);
+        async {
+            let response = self.at_leader(&request).await?;
+            self.catch_up(Revision(response.revision), CATCH_UP_TIMEOUT).await;
+            tracing::Span::current().record("revision", response.revision);
+            Ok(response)
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Returns when everything acknowledged before the call can be read here, and the revision.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when no leader or no majority answers.
+    pub async fn newest(&self) -> Result<Arc<IntentState>, Status> {
+        // The leader answers a set without resources with its revision, confirmed by a majority.
+        let probe = v1::ApplyRequest { validate_only: true, ..Default::default() };
+        let revision = Revision(self.at_leader(&probe).await?.revision);
+        if !self.catch_up(revision, LEADER_WAIT).await {
+            return Err(errors::no_quorum(format!(
+                "this controller has not reached revision {revision} yet: try again, or ask another one"
+            )));
+        }
+        Ok(self.state())
+    }
+
+    /// Tries until the leader answers, for as long as an election may take.
+    async fn at_leader(&self, request: &v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+        let deadline = Instant::now() + LEADER_WAIT;
+        let mut leadership = self.shared.raft.leadership();
+        loop {
+            let role = leadership.borrow_and_update().role;
+            let attempt = match (role, self.shared.raft.leader_client()) {
+                (Role::Leader, _) => self.here(request).await,
+                (_, Some(mut client)) => {
+                    let mut forward =
+                        tonic::Request::new(ForwardApplyRequest { apply: Some(request.clone()) });
+                    forward.set_timeout(FORWARD_TIMEOUT);
+                    trace::inject(forward.metadata_mut());
+                    client.forward_apply(forward).await.and_then(|answer| {
+                        let missing = || Status::internal("the leader's answer is empty");
+                        answer.into_inner().apply.ok_or_else(missing)
+                    })
+                }
+                (_, None) => Err(errors::not_leader(None)),
+            };
+            match attempt {
+                Err(status) if is_passing(&status) && Instant::now() < deadline => {
+                    tracing::debug!(reason = status.message(), "waiting for a leader");
+                    let changed = tokio::time::timeout(LEADER_POLL, leadership.changed());
+                    // Gone only when this controller stops, and then the next attempt says so.
+                    let _ = changed.await;
+                }
+                Err(status) if is_transport(&status) => {
+                    let leader =
+                        leadership.borrow().leader.as_ref().map(|leader| leader.api.clone());
+                    return Err(errors::not_leader(leader.as_deref()));
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Decides and writes as the leader.
+    async fn here(&self, request: &v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+        let request = Arc::new(request.clone());
+        let _turn = if request.validate_only { None } else { Some(self.turn().await?) };
+        for _ in 0..MAX_ATTEMPTS {
+            let state = self.state();
+            let seen = state.revision;
+            match decide(Arc::clone(&request), state).await? {
+                Decision::Repeated(revision) => return Ok(self.repeated(&request, revision)),
+                Decision::Answer(response) => {
+                    if self.confirmed(seen).await? {
+                        self.answers().keep(&request.request_id, &response);
+                        return Ok(response);
+                    }
+                }
+                Decision::Refuse(status) => {
+                    if self.confirmed(seen).await? {
+                        return Err(status);
+                    }
+                }
+                Decision::Write(write, mut response) => match self.write(*write).await? {
+                    WriteOutcome::Applied(revision) => {
+                        response.revision = revision.0;
+                        self.answers().keep(&request.request_id, &response);
+                        return Ok(response);
+                    }
+                    WriteOutcome::Repeated(revision) => {
+                        return Ok(self.repeated(&request, revision));
+                    }
+                    WriteOutcome::Stale(revision) => {
+                        self.catch_up(revision, TURN_TIMEOUT).await;
+                    }
+                },
+            }
+        }
+        Err(errors::contended(self.state().revision))
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Status> {
+        tokio::time::timeout(TURN_TIMEOUT, self.shared.turn.lock()).await.map_err(|_| {
+            errors::no_quorum("the writes before this one wait for a majority: try again")
+        })
+    }
+
+    async fn write(&self, write: WriteIntent) -> Result<WriteOutcome, Status> {
+        let command = Command {
+            command: Some(Wire::WriteIntent(write)),
+            traceparent: trace::traceparent(),
+            ..Default::default()
+        };
+        self.shared.raft.write(command).await.map_err(from_write_error)
+    }
+
+    /// Whether this controller still leads and nothing was written since that revision.
+    async fn confirmed(&self, seen: Revision) -> Result<bool, Status> {
+        self.shared.raft.read_barrier().await.map_err(from_write_error)?;
+        Ok(self.state().revision == seen)
+    }
+
+    fn repeated(&self, request: &v1::ApplyRequest, revision: Revision) -> v1::ApplyResponse {
+        // Another leader answered first and kept the whole answer; every controller keeps the revision.
+        let kept = self.answers().get(&request.request_id);
+        kept.unwrap_or(v1::ApplyResponse { revision: revision.0, ..Default::default() })
+    }
+
+    /// Waits until a revision can be read here. False when that takes longer.
+    async fn catch_up(&self, revision: Revision, longest: Duration) -> bool {
+        let mut states = self.shared.raft.state();
+        let reached = states.wait_for(|state| state.revision >= revision);
+        matches!(tokio::time::timeout(longest, reached).await, Ok(Ok(_)))
+    }
+
+    fn state(&self) -> Arc<IntentState> {
+        self.shared.raft.state().borrow().clone()
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tonic::async_trait]
+impl ForwardHandler for Applier {
+    async fn forward_apply(&self, apply: v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+        let span = span_of(&apply);
+        async {
+            let response = self.here(&apply).await?;
+            tracing::Span::current().record("revision", response.revision);
+            Ok(response)
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+fn span_of(request: &v1::ApplyRequest) -> tracing::Span {
+    tracing::info_span!(
+        "intent.apply",
+        request_id = request.request_id,
+        resources = request.resources.len(),
+        validate_only = request.validate_only,
+        prune = request.prune,
+        revision = tracing::field::Empty,
+    )
+}
+
+/// Decides on a thread of its own: a large set takes a while, and evidence must not wait for it.
+async fn decide(
+    request: Arc<v1::ApplyRequest>,
+    state: Arc<IntentState>,
+) -> Result<Decision, Status> {
+    let decided = tokio::task::spawn_blocking(move || {
+        let answered = state.answered(&request.request_id);
+        let intent = Intent { revision: state.revision, resources: state.resources.clone() };
+        match decide::read(&request, &intent) {
+            Ok(ask) => decide::decide(&ask, &intent, answered),
+            Err(status) => Decision::Refuse(status),
+        }
+    });
+    decided.await.map_err(|error| Status::internal(format!("the request broke off: {error}")))
+}
+
+/// Whether trying again soon may help.
+fn is_passing(status: &Status) -> bool {
+    status.code() == Code::Unavailable || is_transport(status)
+}
+
+/// Whether the leader did not answer at all.
+fn is_transport(status: &Status) -> bool {
+    let is_broken = std::error::Error::source(status).is_some();
+    is_broken || matches!(status.code(), Code::Unknown | Code::Cancelled | Code::DeadlineExceeded)
+}
+
+fn from_write_error(error: WriteError) -> Status {
+    let text = error.to_string();
+    match error {
+        WriteError::NotLeader { leader } => {
+            errors::not_leader(leader.as_ref().map(|leader| leader.api.as_str()))
+        }
+        WriteError::NoQuorum { .. } => errors::no_quorum(text),
+        WriteError::Stopped { .. } => errors::not_leader(None),
+        WriteError::StorageFull { .. } => errors::storage_full(text),
+        WriteError::TooLarge { .. } => Status::resource_exhausted(text),
+        WriteError::Invalid { .. } => Status::internal(text),
+    }
+}

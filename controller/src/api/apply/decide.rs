@@ -1,0 +1,171 @@
+//! What an Apply means to the intent as it stands. Pure.
+
+use std::collections::BTreeSet;
+
+use fulcrum_intent::{AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected};
+use fulcrum_model::Revision;
+use fulcrum_model::resource::{Resource, ResourceKey};
+use fulcrum_proto::convert::{self, FieldViolation};
+use fulcrum_proto::{internal, v1};
+use tonic::Status;
+
+use crate::api::errors;
+
+/// Most resources of a set. More is another tool's job, and would not fit a message.
+const MAX_RESOURCES: usize = 100_000;
+/// Longest request id in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// A request whose every resource could be read.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    /// The resources, each with its index in the request.
+    set: Vec<(usize, Resource)>,
+    validate_only: bool,
+    if_revision: u64,
+    prune: bool,
+    allow_drastic: bool,
+    /// Empty when none was given.
+    request_id: String,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// This request was answered before, with this revision.
+    Repeated(Revision),
+    /// Nothing is to be written.
+    Answer(v1::ApplyResponse),
+    /// It cannot be done.
+    Refuse(Status),
+    /// Write this; then answer so, with the revision that it makes.
+    Write(Box<internal::v1::WriteIntent>, v1::ApplyResponse),
+}
+
+/// Reads a request. What can be told of the whole set against `current` is told with what is wrong in single resources.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with every bad field at once, in the request's order.
+pub(super) fn read(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, Status> {
+    let mut violations = Vec::new();
+    if request.request_id.len() > MAX_REQUEST_ID_BYTES {
+        violations.push(FieldViolation {
+            field: "request_id".to_owned(),
+            description: format!(
+                "{} bytes: a request id has at most {MAX_REQUEST_ID_BYTES}",
+                request.request_id.len()
+            ),
+        });
+    }
+    if request.resources.len() > MAX_RESOURCES {
+        violations.push(FieldViolation {
+            field: "resources".to_owned(),
+            description: format!(
+                "{}: a set has at most {MAX_RESOURCES}; apply it in parts",
+                request.resources.len()
+            ),
+        });
+        return Err(errors::bad_request(&violations));
+    }
+    let mut set = Vec::new();
+    let mut broken: BTreeSet<ResourceKey> = BTreeSet::new();
+    for (index, wire) in request.resources.iter().enumerate() {
+        match convert::resource_from_wire(index, wire, &mut violations) {
+            Some(resource) => set.push((index, resource)),
+            None => broken.extend(convert::resource_key_from_wire(wire)),
+        }
+    }
+    if !violations.is_empty() {
+        let found = fulcrum_intent::examine(current, &set, &broken, request.prune);
+        violations.extend(found.into_iter().map(from_intent));
+        violations.sort_by_key(|violation| place(&violation.field));
+        return Err(errors::bad_request(&violations));
+    }
+    Ok(Ask {
+        set,
+        validate_only: request.validate_only,
+        if_revision: request.if_revision,
+        prune: request.prune,
+        allow_drastic: request.allow_drastic,
+        request_id: request.request_id.clone(),
+    })
+}
+
+/// Decides on a request, given the intent and the revision that a request of this id was answered with, if it was.
+pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) -> Decision {
+    if let Some(revision) = answered.filter(|_| !ask.validate_only) {
+        return Decision::Repeated(revision);
+    }
+    if ask.if_revision != 0 && ask.if_revision != current.revision.0 {
+        return Decision::Refuse(errors::stale_revision(ask.if_revision, current.revision));
+    }
+    if ask.set.is_empty() && !ask.prune {
+        let revision = current.revision.0;
+        return Decision::Answer(v1::ApplyResponse { revision, ..Default::default() });
+    }
+    let prepared = fulcrum_intent::prepare(current, ask.set.clone(), ask.prune, ask.allow_drastic);
+    let Prepared { put, delete, changes, after } = match prepared {
+        Ok(prepared) => prepared,
+        Err(Rejected::Invalid(violations)) => {
+            let violations: Vec<_> = violations.into_iter().map(from_intent).collect();
+            return Decision::Refuse(errors::bad_request(&violations));
+        }
+        Err(Rejected::Held { reason, override_flag }) => {
+            return Decision::Refuse(errors::plan_held(reason, override_flag));
+        }
+    };
+    let agents = fulcrum_intent::diff_agents(current, &after);
+    let response = v1::ApplyResponse {
+        revision: current.revision.0,
+        changes: changes.iter().map(change_to_wire).collect(),
+        agent_changes: agents.into_iter().map(agent_change_to_wire).collect(),
+    };
+    if ask.validate_only || changes.is_empty() {
+        return Decision::Answer(response);
+    }
+    let write = internal::v1::WriteIntent {
+        base_revision: current.revision.0,
+        request_id: ask.request_id.clone(),
+        put: put.iter().map(convert::resource_to_wire).collect(),
+        delete: delete.iter().map(key_to_wire).collect(),
+    };
+    Decision::Write(Box::new(write), response)
+}
+
+fn from_intent(violation: fulcrum_intent::Violation) -> FieldViolation {
+    let fulcrum_intent::Violation { field, description } = violation;
+    FieldViolation { field, description }
+}
+
+/// Orders `resources[10].spec.port` after `resources[9].spec.vip`, and what is in no resource of the request first.
+fn place(field: &str) -> Option<usize> {
+    field.strip_prefix("resources[")?.split_once(']')?.0.parse().ok()
+}
+
+fn change_to_wire(change: &Change) -> v1::Change {
+    let action = match change.action {
+        ChangeAction::Create => v1::ChangeAction::Create,
+        ChangeAction::Update => v1::ChangeAction::Update,
+        ChangeAction::Delete => v1::ChangeAction::Delete,
+    };
+    v1::Change {
+        kind: convert::kind_to_wire(change.key.kind).into(),
+        name: change.key.name.to_string(),
+        action: action.into(),
+    }
+}
+
+fn agent_change_to_wire(diff: AgentDiff) -> v1::AgentChange {
+    let AgentDiff { agent, changed, removed } = diff;
+    v1::AgentChange { agent: agent.to_string(), changed, removed }
+}
+
+fn key_to_wire(key: &ResourceKey) -> internal::v1::ResourceKey {
+    internal::v1::ResourceKey {
+        kind: convert::kind_to_wire(key.kind).into(),
+        name: key.name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

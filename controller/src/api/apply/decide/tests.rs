@@ -1,0 +1,142 @@
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::testing::examples;
+
+fn request(resources: Vec<v1::Resource>) -> v1::ApplyRequest {
+    v1::ApplyRequest { resources, ..Default::default() }
+}
+
+/// The intent after the example set was written at revision 7.
+fn written() -> Intent {
+    let mut intent = Intent::default();
+    let ask = read(&request(examples::cluster()), &intent).expect("a good set");
+    intent.apply(Revision(7), ask.set.into_iter().map(|(_, resource)| resource), []);
+    intent
+}
+
+fn fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let bad = details.bad_request().expect("it names the fields");
+    bad.field_violations.iter().map(|violation| violation.field.clone()).collect()
+}
+
+#[test]
+fn a_new_set_is_written_and_told_per_agent() {
+    let empty = Intent::default();
+    let ask = read(&request(examples::cluster()), &empty).expect("a good set");
+    let Decision::Write(write, response) = decide(&ask, &empty, None) else {
+        panic!("it differs from nothing");
+    };
+    assert_eq!((write.base_revision, write.put.len(), write.delete.len()), (0, 8, 0));
+    assert_eq!(response.changes.len(), 8);
+    assert!(response.changes.iter().all(|c| c.action() == v1::ChangeAction::Create));
+    let agents: Vec<_> = response.agent_changes.iter().map(|c| c.agent.as_str()).collect();
+    assert_eq!(agents, ["director/d1", "director/d2", "realserver/web1", "realserver/web2"]);
+    assert_eq!(response.agent_changes[0].changed, ["virtual-server/web", "vrrp/vi-1"]);
+}
+
+#[test]
+fn what_is_asked_decides() {
+    let repeated = |revision| format!("repeated {revision}");
+    let cases = [
+        (v1::ApplyRequest::default(), None, "answer 0 changes at 7".to_owned()),
+        (request(examples::cluster()), None, "answer 0 changes at 7".to_owned()),
+        (
+            v1::ApplyRequest { validate_only: true, ..request(vec![examples::site("east")]) },
+            None,
+            "answer 1 changes at 7".to_owned(),
+        ),
+        (
+            v1::ApplyRequest { if_revision: 7, ..request(vec![examples::site("east")]) },
+            None,
+            "write 1 and 0 at 7".to_owned(),
+        ),
+        (
+            v1::ApplyRequest { if_revision: 6, ..request(vec![examples::site("east")]) },
+            None,
+            "refuse Aborted".to_owned(),
+        ),
+        (
+            v1::ApplyRequest { if_revision: 6, ..request(vec![examples::site("east")]) },
+            Some(Revision(7)),
+            repeated(7),
+        ),
+        (
+            v1::ApplyRequest { prune: true, ..request(vec![examples::site("main")]) },
+            None,
+            "refuse FailedPrecondition".to_owned(),
+        ),
+        (
+            v1::ApplyRequest {
+                prune: true,
+                allow_drastic: true,
+                ..request(vec![examples::site("main")])
+            },
+            None,
+            "write 0 and 7 at 7".to_owned(),
+        ),
+        (
+            request(vec![examples::virtual_server("web2", 81, "nowhere")]),
+            None,
+            "refuse InvalidArgument".to_owned(),
+        ),
+    ];
+    let intent = written();
+    for (request, answered, expected) in cases {
+        let ask = read(&request, &intent).expect("each resource alone is good");
+        let found = match decide(&ask, &intent, answered) {
+            Decision::Repeated(revision) => repeated(revision.0),
+            Decision::Answer(response) => {
+                format!("answer {} changes at {}", response.changes.len(), response.revision)
+            }
+            Decision::Refuse(status) => format!("refuse {:?}", status.code()),
+            Decision::Write(write, _) => format!(
+                "write {} and {} at {}",
+                write.put.len(),
+                write.delete.len(),
+                write.base_revision
+            ),
+        };
+        assert_eq!(found, expected, "{request:?}");
+    }
+}
+
+#[test]
+fn a_stale_revision_names_both() {
+    let intent = written();
+    let asked = v1::ApplyRequest { if_revision: 3, ..request(Vec::new()) };
+    let ask = read(&asked, &intent).expect("nothing is bad");
+    let Decision::Refuse(status) = decide(&ask, &intent, None) else { panic!("it is stale") };
+    assert_eq!(status.code(), Code::Aborted);
+    let details = status.get_error_details();
+    let info = details.error_info().expect("it says why");
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("STALE_REVISION", "fulcrum"));
+    assert_eq!(info.metadata.get("if_revision").map(String::as_str), Some("3"));
+    assert_eq!(info.metadata.get("revision").map(String::as_str), Some("7"));
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_in_the_requests_order() {
+    let mut set = examples::cluster();
+    set.push(examples::virtual_server("bad-port", 70_000, "tomcats"));
+    set.push(examples::virtual_server("bad-pool", 81, "nowhere"));
+    set.push(examples::site("Bad_Name"));
+    let asked = v1::ApplyRequest { request_id: "x".repeat(65), ..request(set) };
+    let status = read(&asked, &Intent::default()).expect_err("four things are wrong");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let fields = fields(&status);
+    assert_eq!(fields[0], "request_id");
+    for (index, part) in ["resources[8]", "resources[9]", "resources[10]"].iter().enumerate() {
+        assert!(fields[index + 1].starts_with(part), "{fields:?}");
+    }
+    assert!(status.message().ends_with("(and 3 more)"), "{}", status.message());
+}
+
+#[test]
+fn too_many_resources_are_refused_unread() {
+    let asked = request(vec![v1::Resource::default(); MAX_RESOURCES + 1]);
+    let status = read(&asked, &Intent::default()).expect_err("one too many");
+    assert_eq!(fields(&status), ["resources"]);
+}

@@ -1,0 +1,28 @@
+//! grpc.health.v1: a controller serves while it knows a leader.
+
+use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
+use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
+use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::agents::Agents;
+use super::intent::IntentApi;
+use super::topology::TopologyApi;
+
+/// The whole server, and each service by its name. All of them share one fate.
+pub const SERVICES: [&str; 4] = [
+    "",
+    IntentServiceServer::<IntentApi>::NAME,
+    TopologyServiceServer::<TopologyApi>::NAME,
+    AgentServiceServer::<Agents>::NAME,
+];
+
+/// Tells whoever asks or watches.
+pub async fn report(reporter: &HealthReporter, is_serving: bool) {
+    let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,139 @@
+//! `IntentService`: reading and writing what is wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulcrum_model::resource::{Kind, ResourceKey};
+use fulcrum_proto::convert::{self, FieldViolation};
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::intent_service_server::IntentService;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::apply::Applier;
+use super::errors;
+use crate::sessions::Hub;
+
+/// Longest wait for convergence when none is given, as the API documents.
+const DEFAULT_WAIT: Duration = Duration::from_mins(1);
+/// Longest wait that may be asked for.
+const MAX_WAIT: Duration = Duration::from_hours(1);
+/// Between two looks at the agents: a thousand acknowledgements that arrive together cost one look.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// Waits served at once. Each looks at every agent when one answers.
+const MAX_WAITERS: usize = 256;
+
+/// Answers `IntentService`.
+#[derive(Clone)]
+pub struct IntentApi {
+    applier: Applier,
+    hub: Arc<Hub>,
+    waiters: Arc<Semaphore>,
+}
+
+impl IntentApi {
+    /// Writes by `applier`; knows from `hub` how far the agents are.
+    pub fn new(applier: Applier, hub: Arc<Hub>) -> Self {
+        Self { applier, hub, waiters: Arc::new(Semaphore::new(MAX_WAITERS)) }
+    }
+
+    async fn wait(&self, revision: u64, longest: Duration) -> v1::WaitConvergedResponse {
+        let deadline = Instant::now() + longest;
+        let mut steps = self.hub.steps();
+        loop {
+            steps.mark_unchanged();
+            let (reached, laggards) = self.hub.laggards(revision);
+            let converged = reached && laggards.is_empty();
+            let waited = async {
+                let changed = steps.changed().await;
+                tokio::time::sleep(LOOK_PAUSE).await;
+                changed
+            };
+            let over =
+                converged || !matches!(tokio::time::timeout_at(deadline, waited).await, Ok(Ok(())));
+            if over {
+                return v1::WaitConvergedResponse { converged, revision, laggards };
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl IntentService for IntentApi {
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        self.applier.apply(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        let key = key_of(request.get_ref())?;
+        let state = self.applier.newest().await?;
+        let resource = state.resources.get(&key).ok_or_else(|| errors::not_found(&key))?;
+        let resource = Some(convert::resource_to_wire(resource));
+        Ok(Response::new(v1::GetResponse { resource }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
+        let wanted = request.get_ref().kind;
+        let unspecified = i32::from(v1::Kind::Unspecified);
+        let kind = if wanted == unspecified { None } else { Some(kind_of(wanted)?) };
+        let state = self.applier.newest().await?;
+        let resources = state
+            .resources
+            .iter()
+            .filter(|(key, _)| kind.is_none_or(|kind| kind == key.kind))
+            .map(|(_, resource)| convert::resource_to_wire(resource))
+            .collect();
+        Ok(Response::new(v1::ListResponse { resources, revision: state.revision.0 }))
+    }
+
+    async fn wait_converged(
+        &self,
+        request: Request<v1::WaitConvergedRequest>,
+    ) -> Result<Response<v1::WaitConvergedResponse>, Status> {
+        let request = request.into_inner();
+        let longest = timeout_of(request.timeout)?;
+        let _place = self.waiters.try_acquire().map_err(|_| {
+            let text = format!("{MAX_WAITERS} waits are served already: ask another controller");
+            Status::resource_exhausted(text)
+        })?;
+        let revision = match request.revision {
+            0 => self.applier.newest().await?.revision.0,
+            revision => revision,
+        };
+        Ok(Response::new(self.wait(revision, longest).await))
+    }
+}
+
+fn key_of(request: &v1::GetRequest) -> Result<ResourceKey, Status> {
+    let kind = kind_of(request.kind)?;
+    let name = request
+        .name
+        .parse()
+        .map_err(|error| bad("name", format!("{:?}: {error}", request.name)))?;
+    Ok(ResourceKey { kind, name })
+}
+
+fn kind_of(kind: i32) -> Result<Kind, Status> {
+    let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+    convert::kind_from_wire(kind).ok_or_else(|| bad("kind", format!("{kind}: give one of {kinds}")))
+}
+
+fn timeout_of(timeout: Option<prost_types::Duration>) -> Result<Duration, Status> {
+    let Some(timeout) = timeout else { return Ok(DEFAULT_WAIT) };
+    let wait = Duration::try_from(timeout).ok().filter(|wait| *wait <= MAX_WAIT);
+    wait.ok_or_else(|| bad("timeout", format!("{}s: a wait is 0s to 1h", timeout.seconds)))
+}
+
+fn bad(field: &str, description: String) -> Status {
+    errors::bad_request(&[FieldViolation { field: field.to_owned(), description }])
+}

@@ -1,0 +1,212 @@
+//! Puts the parts together, and takes them apart again when told to stop.
+
+mod follow;
+mod server;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulcrum_runtime::tls::TlsError;
+use fulcrum_runtime::transport::{self, TransportError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::api::apply::Applier;
+use crate::config::Config;
+use crate::mesh::publish::publish;
+use crate::metrics;
+use crate::raft::{Member, Raft, RaftConfig, RaftTiming, StartError};
+use crate::sessions::Hub;
+use crate::sessions::attach::Attacher;
+
+/// Open calls are given this long to end by themselves when a listener closes. Streams were told to end before.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Raft is given this long to hand over and to sync.
+const RAFT_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The listeners of a controller, open before anything else begins.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the API and the agents.
+    pub api: TcpListener,
+    /// For the other controllers.
+    pub raft: TcpListener,
+}
+
+/// A controller cannot serve, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener cannot be opened.
+    #[error(
+        "cannot listen on {endpoint}: {source}; check [[controllers]] and what else uses the port"
+    )]
+    Listen {
+        /// Its endpoint.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Plain text beyond loopback, or a malformed endpoint.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A TLS file cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS refuses what the files hold.
+    #[error("TLS cannot be set up from the files of [tls]: {0}")]
+    TlsSetup(#[source] tonic::transport::Error),
+    /// The reflection service cannot read the API's own descriptors.
+    #[error("the API's descriptors cannot be read: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Raft does not start, or failed later.
+    #[error(transparent)]
+    Raft(#[from] StartError),
+}
+
+/// Opens both listeners.
+///
+/// # Errors
+/// [`ServeError`] when an address cannot be used or would be plain text beyond loopback.
+pub async fn bind(config: &Config) -> Result<Listeners, ServeError> {
+    let me = config.me();
+    for endpoint in [&me.api, &me.raft] {
+        transport::check_plaintext(endpoint, config.tls.as_ref(), config.insecure)?;
+    }
+    for peer in config.peers() {
+        transport::check_plaintext(&peer.raft, config.tls.as_ref(), config.insecure)?;
+    }
+    Ok(Listeners { api: listen(&me.api).await?, raft: listen(&me.raft).await? })
+}
+
+async fn listen(endpoint: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(endpoint)
+        .await
+        .map_err(|source| ServeError::Listen { endpoint: endpoint.to_owned(), source })
+}
+
+/// Serves until `shutdown` is cancelled, then lets agents, watchers and peers go with a clean status, hands leadership over
+/// and stops.
+///
+/// # Errors
+/// [`ServeError`] when it cannot start, or when Raft fails.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let tls = server::Tls::load(config.tls.as_ref())?;
+    // Raft outlives the listeners: it hands over when they are closed.
+    let raft = Raft::start(raft_config(&config), CancellationToken::new()).await?;
+    let running = Running::start(&config, listeners, &tls, raft.clone())?;
+    let failed = tokio::select! {
+        () = shutdown.cancelled() => None,
+        error = raft.failed() => Some(error),
+    };
+    running.stop(raft).await;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// What runs beside Raft.
+struct Running {
+    hub: Arc<Hub>,
+    /// Ends what serves agents and API.
+    api_token: CancellationToken,
+    /// Ends what serves the other controllers.
+    raft_token: CancellationToken,
+    api: JoinHandle<()>,
+    raft: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        listeners: Listeners,
+        tls: &server::Tls,
+        raft: Raft,
+    ) -> Result<Self, ServeError> {
+        let (api_token, raft_token) = (CancellationToken::new(), CancellationToken::new());
+        let planned = Arc::new(follow::plan(&raft.state().borrow().clone(), None));
+        let (publish_plans, plans) = watch::channel(Arc::clone(&planned));
+        let hub = Arc::new(Hub::new(&config.name, &config.controllers, planned));
+        metrics::observe(&hub);
+
+        let attacher = Attacher { controller: config.name.clone(), hub: Arc::clone(&hub), plans };
+        let applier = Applier::new(raft.clone());
+        let addresses = (local(&listeners.api), local(&listeners.raft));
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let api = server::Api { attacher, applier: applier.clone(), hub: Arc::clone(&hub) };
+        let api = server::serve_api(listeners.api, tls, api, health, api_token.clone())?;
+        let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub) };
+        let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone())?;
+
+        for peer in config.peers() {
+            let channel = transport::connect_lazy(&peer.raft, config.tls.as_ref())?;
+            let hub = Arc::clone(&hub);
+            tokio::spawn(publish(peer.name.clone(), channel, hub, api_token.clone()));
+        }
+        tokio::spawn(follow::intent(raft.state(), Arc::clone(&hub), publish_plans));
+        let leadership = raft.leadership();
+        tokio::spawn(follow::leadership(leadership, Arc::clone(&hub), reporter, api_token.clone()));
+        tracing::info!(
+            controller = config.name,
+            api = addresses.0,
+            raft = addresses.1,
+            tls = config.tls.is_some(),
+            controllers = config.controllers.len(),
+            data_dir = %config.data_dir.display(),
+            "ready"
+        );
+        Ok(Self { hub, api_token, raft_token, api, raft: raft_server })
+    }
+
+    /// Agents go first, so that they are with another controller while this one hands over.
+    async fn stop(self, raft: Raft) {
+        self.api_token.cancel();
+        self.hub.close(&Status::unavailable("this controller is stopping: attach to another one"));
+        end(self.api).await;
+        if tokio::time::timeout(RAFT_STOP_TIMEOUT, raft.stop()).await.is_err() {
+            tracing::warn!("Raft took too long to stop and is left; nothing acknowledged is lost");
+        }
+        self.raft_token.cancel();
+        end(self.raft).await;
+    }
+}
+
+async fn end(mut server: JoinHandle<()>) {
+    if tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await.is_err() {
+        server.abort();
+    }
+}
+
+fn local(listener: &TcpListener) -> String {
+    listener.local_addr().as_ref().map_or_else(io::Error::to_string, SocketAddr::to_string)
+}
+
+fn raft_config(config: &Config) -> RaftConfig {
+    let members = config.controllers.iter().map(|controller| {
+        let member = Member {
+            name: controller.name.clone(),
+            api: controller.api.clone(),
+            raft: controller.raft.clone(),
+        };
+        (controller.id, member)
+    });
+    let times = config.raft;
+    RaftConfig {
+        node_id: config.me().id,
+        name: config.name.clone(),
+        data_dir: config.data_dir.clone(),
+        members: members.collect(),
+        tls: config.tls.clone(),
+        timing: RaftTiming {
+            heartbeat: Duration::from_millis(times.heartbeat_ms),
+            election_min: Duration::from_millis(times.election_min_ms),
+            election_max: Duration::from_millis(times.election_max_ms),
+        },
+    }
+}

@@ -1,0 +1,11 @@
+//! What the tests of this crate share, and the tests of whole controllers on loopback.
+
+pub(crate) mod agent;
+pub(crate) mod cluster;
+pub(crate) mod examples;
+
+mod agents;
+mod applying;
+mod listeners;
+mod many;
+mod watching;
