@@ -54,7 +54,7 @@ pub enum Sight {
     },
     /// A try's result, with whether the process that served is known to live.
     Probe(Result<Answer, Failure>),
-    /// The status page's load; none when it could not be read.
+    /// The status page's load, read after a try and told before its result; none when it could not be read.
     Load(Option<ServerLoad>),
 }
 
@@ -101,6 +101,13 @@ impl Judge {
     }
 
     fn fail(&mut self, failure: &Failure) {
+        if matches!(failure, Failure::TimedOut { .. }) && self.is_full() {
+            // No thread was free for the try, and the status page, on a connector of its own, says so: it serves.
+            self.failures = 0;
+            self.answer = None;
+            self.standing = Standing::Up;
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         let refused = matches!(failure, Failure::Refused(_));
         match (&self.standing, refused, self.pid) {
@@ -127,6 +134,11 @@ impl Judge {
         }
     }
 
+    /// Whether the status page says that every thread of the connector is busy.
+    fn is_full(&self) -> bool {
+        self.load.is_some_and(|load| load.max_threads > 0 && load.busy_threads >= load.max_threads)
+    }
+
     /// The evidence as it stands.
     pub fn evidence(&self) -> ServerEvidence {
         let (verdict, reason) = match &self.standing {
@@ -134,7 +146,7 @@ impl Judge {
             Standing::Stopping(reason) => (Verdict::Stopping, reason.clone()),
             Standing::Down(reason) => (Verdict::Down, reason.clone()),
             Standing::Up => match self.load {
-                Some(load) if load.max_threads > 0 && load.busy_threads >= load.max_threads => (
+                Some(load) if self.is_full() => (
                     Verdict::Saturated,
                     format!("{} of {} threads busy", load.busy_threads, load.max_threads),
                 ),
@@ -246,6 +258,30 @@ mod tests {
             ),
             ("all threads busy", vec![ok(None), load(10)], Saturated, "10 of 10 threads busy"),
             ("not all", vec![ok(None), load(9)], Up, "accepts connections"),
+            (
+                "no thread is free for the tries",
+                vec![ok(None), load(10), slow(), load(10), slow(), load(10), slow()],
+                Saturated,
+                "10 of 10 threads busy",
+            ),
+            (
+                "slow from the start for want of threads",
+                vec![load(10), slow()],
+                Saturated,
+                "10 of 10 threads busy",
+            ),
+            (
+                "slow with threads to spare",
+                vec![ok(None), load(9), slow(), load(9), slow()],
+                Down,
+                "GET / took longer than 1s",
+            ),
+            (
+                "the status page is silent too",
+                vec![ok(None), load(10), slow(), Sight::Load(None), slow(), slow()],
+                Down,
+                "GET / took longer than 1s",
+            ),
             (
                 "down is down, however busy",
                 vec![ok(None), load(10), refused()],

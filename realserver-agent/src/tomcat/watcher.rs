@@ -51,6 +51,14 @@ struct Watcher {
     hidden: bool,
 }
 
+/// When to ask the status page.
+struct Asking {
+    /// As a matter of routine.
+    next: Instant,
+    /// Not even for a try that got no answer.
+    not_before: Instant,
+}
+
 /// A try's result, and the load if the page was asked.
 type Tried = (Result<Answer, Failure>, Option<Result<ServerLoad, StatusPageError>>);
 
@@ -58,7 +66,7 @@ impl Watcher {
     async fn run(&mut self, reports: &mpsc::Sender<(Name, Report)>) {
         self.find().await;
         let mut next = Instant::now();
-        let mut next_status = next;
+        let mut asking = Asking { next, not_before: next };
         let mut attempt = std::pin::pin!(Fuse::<BoxFuture<'static, Tried>>::terminated());
         let mut is_trying = false;
         loop {
@@ -74,16 +82,21 @@ impl Watcher {
                 }
                 (result, load) = &mut attempt, if is_trying => {
                     is_trying = false;
-                    self.tried(result).await;
+                    // The load goes first: it tells a server that is full from one that is stuck.
                     if let Some(load) = load {
-                        next_status = Instant::now() + self.loaded(load);
+                        asking = self.loaded(load, Instant::now());
                     }
+                    self.tried(result).await;
                     next += next_try(&self.judge, self.server.probe.interval);
                     next = next.max(Instant::now());
                 }
                 () = tokio::time::sleep_until(next), if !is_trying => {
-                    let page = self.server.probe.status_page.clone().filter(|_| Instant::now() >= next_status);
-                    attempt.set(attempt_once(self.server.clone(), self.address, page).boxed().fuse());
+                    let now = Instant::now();
+                    let page = self.server.probe.status_page.clone();
+                    let page = page.filter(|_| now >= asking.not_before);
+                    let is_due = now >= asking.next;
+                    let tried = attempt_once(self.server.clone(), self.address, page, is_due);
+                    attempt.set(tried.boxed().fuse());
                     is_trying = true;
                     continue;
                 }
@@ -103,14 +116,14 @@ impl Watcher {
         }
     }
 
-    fn loaded(&mut self, load: Result<ServerLoad, StatusPageError>) -> Duration {
-        let pause = match &load {
-            Err(StatusPageError::Denied(_)) => DENIED_PAUSE,
-            Ok(_) | Err(_) => STATUS_INTERVAL,
+    fn loaded(&mut self, load: Result<ServerLoad, StatusPageError>, now: Instant) -> Asking {
+        let not_before = match &load {
+            Err(StatusPageError::Denied(_)) => now + DENIED_PAUSE,
+            Ok(_) | Err(_) => now,
         };
         self.load_error = load.as_ref().err().map(ToString::to_string);
         self.judge.see(Sight::Load(load.ok()));
-        pause
+        Asking { next: now + STATUS_INTERVAL, not_before }
     }
 
     async fn process_ended(&mut self) {
@@ -178,11 +191,17 @@ async fn attempt_once(
     server: WatchedServer,
     address: SocketAddr,
     page: Option<StatusPage>,
+    is_due: bool,
 ) -> Tried {
     let spec = &server.probe;
     let tried = probe::probe(address, spec.http_path.as_deref(), spec.timeout).await;
+    let is_asked = match &tried {
+        Ok(_) => is_due,
+        Err(Failure::TimedOut { .. }) => true,
+        Err(Failure::Refused(_) | Failure::Status { .. } | Failure::Other(_)) => false,
+    };
     let load = match page {
-        Some(page) if tried.is_ok() => {
+        Some(page) if is_asked => {
             Some(status_page::read(&page, address.port(), spec.timeout).await)
         }
         Some(_) | None => None,
