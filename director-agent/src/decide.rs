@@ -5,6 +5,7 @@
 //! [`weights::Decider`].
 
 pub mod arp;
+pub mod book;
 pub mod check;
 pub mod evidence;
 pub mod gate;

@@ -21,6 +21,8 @@ pub struct Decider {
     servers: BTreeMap<Name, VirtualServerPlan>,
     by_agent: BTreeMap<Name, BTreeSet<Name>>,
     by_check: BTreeMap<CheckKey, BTreeSet<Name>>,
+    /// The checks of each virtual server, in the order of its destinations.
+    checks: BTreeMap<Name, Vec<CheckKey>>,
     evidence: EvidenceStore,
     arp: ArpLatch,
     probes: BTreeMap<CheckKey, OwnProbe>,
@@ -59,6 +61,15 @@ pub struct Effect {
     pub to_tell: bool,
     /// The latch is to be saved.
     pub to_latch: bool,
+}
+
+impl Effect {
+    /// Adds what came of another input.
+    pub fn merge(&mut self, other: Self) {
+        self.weights.extend(other.weights);
+        self.to_tell |= other.to_tell;
+        self.to_latch |= other.to_latch;
+    }
 }
 
 /// Weight that the kernel holds for a real server of a virtual server, looked up when a plan arrives.
@@ -130,13 +141,27 @@ impl Decider {
         let agent = evidence.agent.clone();
         let is_planned = self.by_agent.contains_key(&agent);
         let to_latch = is_planned && self.arp.observe(&evidence);
+        let before = self.said(now, &agent);
         match self.evidence.receive(now, evidence) {
             // A repeated report may end sooner, and an older one may still tell of a VIP.
             Receipt::News | Receipt::Repeated | Receipt::Older => {}
             Receipt::Full => return Effect::default(),
         }
+        // Most reports only say that nothing has changed.
+        if !to_latch && before == self.said(now, &agent) {
+            return Effect::default();
+        }
         let touched = self.by_agent.get(&agent).cloned().unwrap_or_default();
         Effect { to_latch, ..self.redo(now, &touched) }
+    }
+
+    /// What weights depend on in the agent's evidence, if it counts.
+    fn said(&self, now: Duration, agent: &Name) -> Option<Vec<(Name, Verdict, Option<String>)>> {
+        let servers = &self.evidence.fresh(now, agent)?.servers;
+        let said = servers.iter().map(|server| {
+            (server.real_server.clone(), server.verdict, server.reasons.first().cloned())
+        });
+        Some(said.collect())
     }
 
     /// Takes what a check makes of its real server.
@@ -176,6 +201,7 @@ impl Decider {
     fn index(&mut self) {
         self.by_agent.clear();
         self.by_check.clear();
+        self.checks.clear();
         let mut vips: BTreeSet<(&Name, IpAddr)> = BTreeSet::new();
         for (name, server) in &self.servers {
             for destination in &server.destinations {
@@ -185,6 +211,7 @@ impl Decider {
                     vips.insert((agent, server.vip));
                 }
                 let key = CheckKey::new(destination.rip, destination.port, &server.check);
+                self.checks.entry(name.clone()).or_default().push(key.clone());
                 self.by_check.entry(key).or_default().insert(name.clone());
             }
         }
@@ -224,12 +251,15 @@ impl Decider {
         mut current: impl FnMut(&DestinationPlan) -> Option<(Weight, Duration)>,
     ) -> Vec<Decided> {
         let current: Vec<_> = server.destinations.iter().map(&mut current).collect();
+        let checks = self.checks.get(&server.name).map_or(&[][..], Vec::as_slice);
         let candidates: Vec<Candidate<'_>> = server
             .destinations
             .iter()
+            .zip(checks)
             .zip(&current)
-            .map(|(destination, current)| {
-                self.candidate(now, server, destination, current.map(|(weight, _)| weight))
+            .map(|((destination, check), current)| {
+                let current = current.map(|(weight, _)| weight);
+                self.candidate(now, server.vip, destination, check, current)
             })
             .collect();
         fuse(server.forwarding, server.agent, &candidates)
@@ -255,20 +285,20 @@ impl Decider {
     fn candidate<'a>(
         &'a self,
         now: Duration,
-        server: &VirtualServerPlan,
+        vip: IpAddr,
         destination: &'a DestinationPlan,
+        check: &CheckKey,
         current: Option<Weight>,
     ) -> Candidate<'a> {
-        let key = CheckKey::new(destination.rip, destination.port, &server.check);
         Candidate {
             real_server: &destination.real_server,
             planned: destination.weight,
-            probe: self.probes.get(&key).unwrap_or(&OwnProbe::Pending),
+            probe: self.probes.get(check).unwrap_or(&OwnProbe::Pending),
             agent: self
                 .evidence
                 .fresh(now, &destination.agent)
                 .and_then(|evidence| evidence.server(&destination.real_server)),
-            arp: self.arp.safety(&destination.agent, server.vip),
+            arp: self.arp.safety(&destination.agent, vip),
             current,
         }
     }

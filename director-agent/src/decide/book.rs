@@ -1,0 +1,312 @@
+//! The book of plans: what was told, what is in force, what was refused and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_model::plan::{DirectorPlan, VirtualServerPlan};
+use fulcrum_model::{Name, PlanVersion};
+use fulcrum_proto::convert::director_plan_from_objects;
+use fulcrum_proto::v1;
+use fulcrum_session::PlanCache;
+
+use super::plan::{faults, guard};
+
+/// Most faults of a plan that its refusal names: a person reads no more, and the answer stays small.
+const MOST_FAULTS: usize = 20;
+
+/// The plans of this agent.
+#[derive(Debug)]
+pub struct PlanBook {
+    /// The plan as it was told, also where it was refused: a controller tells changes against it.
+    told: PlanCache,
+    in_force: Option<v1::PlanVersion>,
+    refused: Option<String>,
+    not_programmed: Option<String>,
+}
+
+/// An update that is taken.
+#[derive(Debug, PartialEq)]
+pub enum Taken {
+    /// A plan to put in force.
+    New(v1::PlanVersion, DirectorPlan),
+    /// The plan in force, under another version.
+    Same(v1::PlanVersion),
+}
+
+impl PlanBook {
+    /// Opens the book with the saved plan, which may be none, and is not in force yet.
+    pub fn new(saved: PlanCache) -> Self {
+        Self { told: saved, in_force: None, refused: None, not_programmed: None }
+    }
+
+    /// The saved plan, put in force; none when there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be put in force.
+    pub fn open_saved(&mut self) -> Result<Option<(v1::PlanVersion, DirectorPlan)>, String> {
+        let Some(version) = self.told.version().cloned() else { return Ok(None) };
+        let read = read(&self.told).inspect_err(|reason| self.refused = Some(reason.clone()))?;
+        self.in_force = Some(version.clone());
+        Ok(Some((version, read)))
+    }
+
+    /// Takes an update, which is in force from now on, or refuses it. `held` are the virtual servers in force.
+    ///
+    /// # Errors
+    /// The answer that tells why it is refused; the plan before stays in force.
+    pub fn offer(
+        &mut self,
+        update: &v1::PlanUpdate,
+        held: &BTreeMap<Name, VirtualServerPlan>,
+    ) -> Result<Taken, v1::PlanAck> {
+        let taken = self.accept(update, held).map_err(|reason| {
+            self.refused = Some(reason.clone());
+            v1::PlanAck { version: update.version.clone(), applied: false, reason }
+        })?;
+        match &taken {
+            Taken::New(version, _) => {
+                self.in_force = Some(version.clone());
+                self.refused = None;
+                self.not_programmed = None;
+            }
+            Taken::Same(version) => self.in_force = Some(version.clone()),
+        }
+        Ok(taken)
+    }
+
+    fn accept(
+        &mut self,
+        update: &v1::PlanUpdate,
+        held: &BTreeMap<Name, VirtualServerPlan>,
+    ) -> Result<Taken, String> {
+        let version = update.version.clone().unwrap_or_default();
+        let offered = PlanVersion::try_from(&version).map_err(|error| error.to_string())?;
+        let running = self.in_force.as_ref().and_then(|v| PlanVersion::try_from(v).ok());
+        if update.whole {
+            let kept: BTreeSet<&str> = update.objects.iter().map(|o| o.key.as_str()).collect();
+            let keeps = |name: &Name| {
+                held.get(name).is_some_and(|server| kept.contains(server.key().as_str()))
+            };
+            guard(held, running.as_ref(), &offered, keeps)?;
+        }
+        let change = self.told.apply(update).map_err(|refused| refused.to_string())?;
+        if change.is_empty() && running.is_some() && self.refused.is_none() {
+            return Ok(Taken::Same(version));
+        }
+        Ok(Taken::New(version, read(&self.told)?))
+    }
+
+    /// The kernel has the plan of this version, or refuses a part of it. Returns what to answer.
+    pub fn programmed(
+        &mut self,
+        version: v1::PlanVersion,
+        refused: Option<String>,
+    ) -> Option<v1::PlanAck> {
+        if self.in_force.as_ref() != Some(&version) {
+            return None;
+        }
+        self.not_programmed.clone_from(&refused);
+        // The answer to a newer plan that was refused must not give way to that to the one in force.
+        self.refused.is_none().then(|| v1::PlanAck {
+            version: Some(version),
+            applied: refused.is_none(),
+            reason: refused.unwrap_or_default(),
+        })
+    }
+
+    /// The plan to save, once it is in force.
+    pub fn told(&self) -> &PlanCache {
+        &self.told
+    }
+
+    /// The version in force.
+    pub fn in_force(&self) -> Option<&v1::PlanVersion> {
+        self.in_force.as_ref()
+    }
+
+    /// What keeps the newest plan from being applied whole, in words with a remedy.
+    pub fn problems(&self) -> Vec<String> {
+        let refused = self.refused.iter().map(|reason| format!("newest plan refused: {reason}"));
+        refused.chain(self.not_programmed.iter().cloned()).collect()
+    }
+}
+
+/// The plan, if it can be put in force.
+fn read(told: &PlanCache) -> Result<DirectorPlan, String> {
+    let plan = director_plan_from_objects(told.objects().values())
+        .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
+    let mut faults = faults(&plan);
+    let keys: BTreeSet<String> = plan
+        .virtual_servers
+        .values()
+        .map(VirtualServerPlan::key)
+        .chain(plan.vrrp_instances.values().map(fulcrum_model::plan::VrrpInstancePlan::key))
+        .collect();
+    for key in told.objects().keys().filter(|key| !keys.contains(*key)) {
+        faults
+            .push(format!("object {key} holds what another key names: send it under its own key"));
+    }
+    if faults.is_empty() { Ok(plan) } else { Err(join(faults)) }
+}
+
+fn join(mut faults: Vec<String>) -> String {
+    let more = faults.len().saturating_sub(MOST_FAULTS);
+    faults.truncate(MOST_FAULTS);
+    if more > 0 {
+        faults.push(format!("and {more} more"));
+    }
+    faults.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::decide::fixtures::{name, plan, virtual_server};
+    use fulcrum_proto::convert::director_plan_to_objects;
+
+    fn version(cluster_id: &str, revision: u64) -> v1::PlanVersion {
+        v1::PlanVersion { cluster_id: cluster_id.to_owned(), incarnation: 1, revision }
+    }
+
+    /// Virtual servers by name and number of their VIP.
+    fn update(
+        cluster_id: &str,
+        revision: u64,
+        whole: bool,
+        servers: &[(&str, u8)],
+    ) -> v1::PlanUpdate {
+        let objects = servers.iter().flat_map(|(name, vip)| {
+            director_plan_to_objects(&plan([virtual_server(name, *vip, &["web1"])]))
+        });
+        v1::PlanUpdate {
+            version: Some(version(cluster_id, revision)),
+            whole,
+            objects: objects.collect(),
+            removed: Vec::new(),
+            traceparent: String::new(),
+        }
+    }
+
+    /// Offers updates one after the other; each comes out as the names in force, `same`, or the refusal.
+    fn run(updates: &[v1::PlanUpdate]) -> Vec<String> {
+        let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
+        let mut held = BTreeMap::new();
+        let mut outcomes = Vec::new();
+        for update in updates {
+            outcomes.push(match book.offer(update, &held) {
+                Ok(Taken::New(_, plan)) => {
+                    held = plan.virtual_servers;
+                    held.keys().map(Name::as_str).collect::<Vec<_>>().join(" ")
+                }
+                Ok(Taken::Same(_)) => "same".to_owned(),
+                Err(ack) => {
+                    assert!(!ack.applied && ack.version == update.version);
+                    assert_eq!(book.problems().len(), 1);
+                    ack.reason
+                }
+            });
+        }
+        outcomes
+    }
+
+    #[test]
+    fn plans_are_taken_or_refused() {
+        let first = || update("x", 1, true, &[("a", 1), ("b", 2)]);
+        let cases: Vec<(&str, Vec<v1::PlanUpdate>, Vec<&str>)> = vec![
+            (
+                "whole, then a change",
+                vec![first(), update("x", 2, false, &[("c", 3)])],
+                vec!["a b", "a b c"],
+            ),
+            ("a bare version", vec![first(), update("x", 2, false, &[])], vec!["a b", "same"]),
+            (
+                "a change of nothing",
+                vec![update("x", 2, false, &[("a", 1)])],
+                vec!["send it whole"],
+            ),
+            ("older", vec![first(), update("x", 0, true, &[])], vec!["a b", "older"]),
+            ("our cluster may empty it", vec![first(), update("x", 2, true, &[])], vec!["a b", ""]),
+            (
+                "another cluster may not",
+                vec![first(), update("y", 2, true, &[])],
+                vec!["a b", "UNKNOWN_HISTORY"],
+            ),
+            (
+                "nor may it take over",
+                vec![first(), update("y", 2, true, &[("a", 1), ("b", 2)])],
+                vec!["a b", "belongs to x"],
+            ),
+            (
+                "a refused change is kept to be mended",
+                vec![
+                    first(),
+                    update("x", 2, false, &[("c", 1)]),
+                    update("x", 3, false, &[]),
+                    update("x", 4, false, &[("c", 3)]),
+                ],
+                vec!["a b", "a and c both have", "a and c both have", "a b c"],
+            ),
+        ];
+        for (what, updates, expected) in cases {
+            let outcomes = run(&updates);
+            assert_eq!(outcomes.len(), expected.len(), "{what}");
+            for (outcome, expected) in outcomes.iter().zip(expected) {
+                let fits = if expected.is_empty() {
+                    outcome.is_empty()
+                } else {
+                    outcome.contains(expected)
+                };
+                assert!(fits, "{what}: {outcome:?} instead of {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_lies_under_its_own_key() {
+        let mut wrong = update("x", 1, true, &[("a", 1)]);
+        wrong.objects[0].key = "virtual-server/b".to_owned();
+        assert!(run(&[wrong])[0].contains("send it under its own key"));
+    }
+
+    #[test]
+    fn the_kernels_answer_counts_for_the_plan_in_force() {
+        let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
+        let held = BTreeMap::new();
+        book.offer(&update("x", 1, true, &[("a", 1)]), &held).expect("taken");
+        assert_eq!(book.programmed(version("x", 7), None), None, "not in force");
+
+        let refused = Some("no scheduler module".to_owned());
+        let ack = book.programmed(version("x", 1), refused).expect("an answer");
+        assert_eq!((ack.applied, ack.reason.as_str()), (false, "no scheduler module"));
+        assert_eq!(book.problems(), ["no scheduler module"]);
+
+        let ack = book.programmed(version("x", 1), None).expect("an answer");
+        assert!(ack.applied && book.problems().is_empty());
+
+        // A newer plan is refused: that is the last word, while the older one stays in force.
+        book.offer(&update("x", 2, false, &[("b", 1)]), &held).expect_err("refused");
+        assert_eq!(book.programmed(version("x", 1), None), None);
+        assert_eq!(book.in_force(), Some(&version("x", 1)));
+        assert_eq!(book.problems().len(), 1);
+    }
+
+    #[test]
+    fn a_saved_plan_is_opened() {
+        let mut saved = PlanCache::empty(Path::new("plan"));
+        assert_eq!(PlanBook::new(saved.clone()).open_saved(), Ok(None));
+        saved.apply(&update("x", 3, true, &[("a", 1)])).expect("taken");
+        let mut book = PlanBook::new(saved.clone());
+        let (opened, plan) = book.open_saved().expect("sound").expect("there is one");
+        assert_eq!(
+            (opened, plan.virtual_servers.contains_key(&name("a"))),
+            (version("x", 3), true)
+        );
+        assert_eq!(book.in_force(), Some(&version("x", 3)));
+
+        saved.apply(&update("x", 4, false, &[("b", 1)])).expect("taken");
+        let mut book = PlanBook::new(saved);
+        book.open_saved().expect_err("two of one address");
+        assert_eq!((book.in_force(), book.problems().len()), (None, 1));
+    }
+}
