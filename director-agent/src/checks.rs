@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
 use fulcrum_model::fuse::OwnProbe;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
@@ -154,5 +155,24 @@ fn timed_out(probe: &ProbeKind, timeout: Duration) -> String {
     match probe {
         ProbeKind::Tcp => format!("connect timed out after {after}"),
         ProbeKind::Http(check) => format!("GET {} timed out after {after}", check.path),
+    }
+}
+
+/// Most tries at once: each has a socket, and as many dead real servers are tried within one timeout.
+const MOST_SLOTS: u64 = 4096;
+
+/// Tries that may be under way at once: half of the descriptors that this process may open.
+pub fn slots() -> usize {
+    let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from((soft / 2).clamp(1, MOST_SLOTS)).unwrap_or(1)
+}
+
+/// Raises the number of descriptors that this process may open to what [`slots`] can use, as far as the host allows.
+pub fn raise_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = hard.min(2 * MOST_SLOTS);
+    if wanted > soft {
+        // Refused, there are fewer slots.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
     }
 }

@@ -9,8 +9,6 @@ use fulcrum_model::fuse::ArpSafety;
 use fulcrum_model::{EvidenceStamp, Name};
 use fulcrum_runtime::durable::write_atomic;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::decide::arp::{AgentLatch, ArpLatch, Statement};
 
@@ -103,6 +101,14 @@ fn agent_latch(saved: SavedAgent) -> AgentLatch {
     }
 }
 
+/// Writes a latch in place of the saved one, and waits for the disk.
+///
+/// # Errors
+/// Any error of the file system, with its remedy where known; the file then holds the latch before.
+pub fn save(path: &Path, latch: &ArpLatch) -> io::Result<()> {
+    write_atomic(path, &encode(latch))
+}
+
 fn encode(latch: &ArpLatch) -> Vec<u8> {
     let agents = latch.agents().map(|(agent, latch)| SavedAgent {
         agent: agent.to_string(),
@@ -130,62 +136,6 @@ fn saved(said: &Statement) -> Option<SavedStatement> {
     })
 }
 
-/// Saves latches beside the work that must not wait for the disk.
-#[derive(Debug)]
-pub struct LatchSaver {
-    newest: watch::Sender<ArpLatch>,
-    fault: watch::Receiver<Option<String>>,
-    task: JoinHandle<()>,
-}
-
-impl LatchSaver {
-    /// Saves into `path`, of which it is the only writer. `saved` is what the file holds now.
-    pub fn spawn(path: PathBuf, saved: ArpLatch) -> Self {
-        let (newest, receiver) = watch::channel(saved);
-        let (fault_sender, fault) = watch::channel(None);
-        let task = tokio::spawn(save_newest(path, receiver, fault_sender));
-        Self { newest, fault, task }
-    }
-
-    /// Saves this latch soon, and none that it replaces before its turn came.
-    pub fn save(&self, latch: ArpLatch) {
-        self.newest.send_replace(latch);
-    }
-
-    /// Why the last attempt failed, with the remedy.
-    pub fn fault(&self) -> Option<String> {
-        self.fault.borrow().clone()
-    }
-
-    /// Ends when all is saved.
-    pub async fn finish(self) {
-        drop(self.newest);
-        // A panic of the task was reported by the runtime; nothing is left to do about it.
-        let _ = self.task.await;
-    }
-}
-
-async fn save_newest(
-    path: PathBuf,
-    mut newest: watch::Receiver<ArpLatch>,
-    fault: watch::Sender<Option<String>>,
-) {
-    while newest.changed().await.is_ok() {
-        let bytes = encode(&newest.borrow_and_update());
-        let path = path.clone();
-        let written = tokio::task::spawn_blocking(move || write_atomic(&path, &bytes)).await;
-        let failed = match written {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(error) = &failed {
-            tracing::error!(error, "the latch of ARP safety is not saved");
-        }
-        fault.send_replace(failed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,29 +149,13 @@ mod tests {
         latch
     }
 
-    #[tokio::test]
-    async fn what_is_saved_is_read_again() {
+    #[test]
+    fn what_is_saved_is_read_again() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("arp-latch.json");
         assert_eq!(load(&path).expect("no file is an empty latch"), ArpLatch::default());
-        let saver = LatchSaver::spawn(path.clone(), ArpLatch::default());
-        saver.save(ArpLatch::default());
-        saver.save(latch());
-        saver.finish().await;
+        save(&path, &latch()).expect("saved");
         assert_eq!(load(&path).expect("just saved"), latch());
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_refuses_is_told() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("latch");
-        fs::create_dir_all(path.join("x")).expect("a directory in its place");
-        let saver = LatchSaver::spawn(path, ArpLatch::default());
-        let mut fault = saver.fault.clone();
-        saver.save(latch());
-        fault.changed().await.expect("the saver runs");
-        assert!(saver.fault().is_some_and(|fault| fault.contains("latch")));
-        saver.finish().await;
     }
 
     #[test]

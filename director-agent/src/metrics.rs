@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
+use fulcrum_proto::v1;
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use opentelemetry::{KeyValue, global};
 
@@ -86,17 +87,19 @@ impl Metrics {
         }
     }
 
-    /// A VRRP instance is in a state, as RFC 9568 names it. The plan bounds the instances.
-    pub fn vrrp_state(&self, instance: &str, state: u64) {
-        self.vrrp_state.record(state, &[KeyValue::new("vrrp_instance", instance.to_owned())]);
+    /// A VRRP instance is in a state. The plan bounds the instances.
+    pub fn vrrp_state(&self, instance: &str, state: v1::VrrpState) {
+        let number = match state {
+            v1::VrrpState::Unspecified | v1::VrrpState::Initialize => 0,
+            v1::VrrpState::Backup => 1,
+            v1::VrrpState::Active => 2,
+        };
+        self.vrrp_state.record(number, &[KeyValue::new("vrrp_instance", instance.to_owned())]);
     }
 
-    /// A VRRP instance has changed its state `count` times.
-    pub fn vrrp_changed(&self, instance: &str, count: u64) {
-        if count > 0 {
-            let labels = [KeyValue::new("vrrp_instance", instance.to_owned())];
-            self.vrrp_transitions.add(count, &labels);
-        }
+    /// A VRRP instance has changed its state.
+    pub fn vrrp_changed(&self, instance: &str) {
+        self.vrrp_transitions.add(1, &[KeyValue::new("vrrp_instance", instance.to_owned())]);
     }
 }
 

@@ -1,18 +1,15 @@
 //! What the director tells of itself, as the wire has it.
 
-use std::net::Ipv4Addr;
-
-use fulcrum_ipvs::{
-    AddressFamily, Destination, DestinationKey, Flags, Netmask, Table, VirtualServer,
-    VirtualServerKey,
-};
+use fulcrum_model::Name;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_proto::convert::verdict_to_wire;
 use fulcrum_proto::v1;
+use fulcrum_vrrp::Role;
 use prost::Message;
 
 use crate::clock::Clock;
 use crate::decide::weights::{Decided, Decider};
+use crate::vrrp::{InstanceStatus, VrrpSnapshot};
 
 /// Every weight with its reasons, ordered by virtual server and real server.
 pub fn weights(decider: &Decider, clock: Clock) -> Vec<v1::WeightDecision> {
@@ -48,72 +45,31 @@ fn probe(probe: &OwnProbe) -> v1::ProbeResult {
     }
 }
 
-/// A table as it was read from the kernel, ordered.
-pub fn ipvs(table: &Table) -> Vec<v1::IpvsVirtualServer> {
-    table.virtual_servers.iter().map(|(key, server)| virtual_server(key, server)).collect()
+/// Each VRRP instance, ordered by name.
+pub fn vrrp(seen: &VrrpSnapshot) -> Vec<v1::VrrpObserved> {
+    seen.instances.iter().map(|(name, status)| instance(name, status)).collect()
 }
 
-fn virtual_server(key: &VirtualServerKey, server: &VirtualServer) -> v1::IpvsVirtualServer {
-    let settings = &server.settings;
-    let named = match key {
-        VirtualServerKey::Address { transport, vip, port } => v1::IpvsVirtualServer {
-            vip: vip.to_string(),
-            port: (*port).into(),
-            // Of the numbers that the API names TCP's and UDP's are IANA's too; SCTP's it lets stand.
-            protocol: transport.number().into(),
-            ..Default::default()
-        },
-        VirtualServerKey::Fwmark { mark, family } => v1::IpvsVirtualServer {
-            fwmark: mark.get(),
-            fwmark_ipv6: *family == AddressFamily::V6,
-            ..Default::default()
-        },
-    };
-    v1::IpvsVirtualServer {
-        scheduler: settings.scheduler.to_string(),
-        scheduler_flags: scheduler_flags(settings.scheduler.as_str(), settings.flags),
-        persistence_timeout_s: settings.persistence_timeout_s,
-        persistence_netmask: netmask(settings.netmask),
-        persistence_engine: settings.persistence_engine.clone().unwrap_or_default(),
-        one_packet: settings.flags.contains(Flags::ONE_PACKET),
-        destinations: server.destinations.iter().map(|(key, d)| destination(key, d)).collect(),
-        foreign: server.foreign,
-        ..named
+fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
+    let discarded = status.discarded.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
+    v1::VrrpObserved {
+        instance: name.to_string(),
+        state: role(status.role).into(),
+        since: Some(status.since.into()),
+        active_router: status.active_router.map(|router| router.to_string()).unwrap_or_default(),
+        became_active: status.became_active,
+        adverts_sent: status.adverts_sent,
+        adverts_received: status.adverts_received,
+        discarded: discarded.collect(),
+        vips_bound: status.vips_bound.iter().map(ToString::to_string).collect(),
     }
 }
 
-/// As ipvsadm prints them: some schedulers have names of their own for their flags.
-fn scheduler_flags(scheduler: &str, flags: Flags) -> Vec<String> {
-    let names = match scheduler {
-        "sh" => ["sh-fallback", "sh-port", "flag-3"],
-        "mh" => ["mh-fallback", "mh-port", "flag-3"],
-        _other => ["flag-1", "flag-2", "flag-3"],
-    };
-    [Flags::SCHEDULER_1, Flags::SCHEDULER_2, Flags::SCHEDULER_3]
-        .into_iter()
-        .zip(names)
-        .filter(|(flag, _)| flags.contains(*flag))
-        .map(|(_, name)| name.to_owned())
-        .collect()
-}
-
-fn netmask(netmask: Netmask) -> String {
-    match netmask {
-        Netmask::V4(Ipv4Addr::BROADCAST) | Netmask::V6(128) => String::new(),
-        Netmask::V4(mask) => mask.to_string(),
-        Netmask::V6(prefix_length) => prefix_length.to_string(),
-    }
-}
-
-fn destination(key: &DestinationKey, destination: &Destination) -> v1::IpvsDestination {
-    let connections = destination.connections.unwrap_or_default();
-    v1::IpvsDestination {
-        address: key.address.to_string(),
-        port: key.port.into(),
-        weight: destination.settings.weight,
-        forwarding: destination.settings.forwarding.as_str().to_owned(),
-        active_connections: connections.active.into(),
-        inactive_connections: connections.inactive.into(),
+fn role(role: Role) -> v1::VrrpState {
+    match role {
+        Role::Initialize => v1::VrrpState::Initialize,
+        Role::Backup => v1::VrrpState::Backup,
+        Role::Active => v1::VrrpState::Active,
     }
 }
 

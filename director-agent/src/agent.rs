@@ -1,0 +1,373 @@
+//! The agent itself: hands what the drivers see to what decides, and the decisions to the drivers.
+//!
+//! One task owns all decisions, so nothing here is locked. It never waits for a controller, a disk or the kernel:
+//! what takes time runs beside it and comes back as an input.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use fulcrum_ipvs::Table;
+use fulcrum_model::Name;
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_proto::v1;
+use fulcrum_runtime::{boot, durable};
+use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::checks::{self, CheckNews, Checks};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decide::arp::ArpLatch;
+use crate::decide::book::PlanBook;
+use crate::decide::gate::{Gate, Opened};
+use crate::decide::pacer::Pacer;
+use crate::decide::weights::{Decider, Effect};
+use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
+use crate::latch;
+use crate::local::{self, SocketError, StatusRequest};
+use crate::metrics::Metrics;
+use crate::saver::Saver;
+use crate::state_dir::{StateDir, StateDirError};
+use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
+
+mod follow;
+mod plans;
+mod tell;
+
+use follow::Programmed;
+
+/// The agent cannot start, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The counter of starts or the host's boot id.
+    #[error(transparent)]
+    Identity(#[from] io::Error),
+    /// IPVS.
+    #[error(transparent)]
+    Ipvs(#[from] IpvsError),
+    /// VRRP.
+    #[error(transparent)]
+    Vrrp(#[from] VrrpError),
+    /// The local socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A driver has ended by itself, which is a defect.
+    #[error(
+        "the {driver} driver has ended: start the director again, and report its last log lines"
+    )]
+    DriverEnded {
+        /// Which.
+        driver: &'static str,
+    },
+}
+
+/// Runs the director until `shutdown`, then hands its VIPs over and leaves the kernel's table as it is.
+///
+/// # Errors
+/// [`AgentError`] with the remedy. Once started it goes on whatever happens around it.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let (mut agent, mut inputs) = Agent::start(config, &shutdown).await?;
+    agent.adopt_saved_plan();
+    agent.flush();
+    tracing::info!(
+        director = %agent.name,
+        virtual_servers = agent.decider.servers().len(),
+        "ready"
+    );
+    let ended = loop {
+        let input = tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            input = inputs.next(agent.wake()) => input,
+        };
+        if let Err(ended) = agent.take(input) {
+            break Err(ended);
+        }
+        agent.flush();
+    };
+    agent.stop(inputs).await;
+    ended
+}
+
+/// All that the agent knows and does.
+struct Agent {
+    name: Name,
+    clock: Clock,
+    metrics: Metrics,
+    state_dir: StateDir,
+    decider: Decider,
+    /// What the decider asks for since the last flush.
+    effect: Effect,
+    gate: Gate<BTreeMap<Name, VrrpInstancePlan>>,
+    pacer: Pacer,
+    checks: Checks,
+    ipvs: IpvsHandle,
+    vrrp: VrrpHandle,
+    session: SessionHandle,
+    /// The controller that we are attached to; empty when none.
+    controller: String,
+    epoch: u64,
+    plans: PlanBook,
+    /// The version in force, for each hello.
+    hello: watch::Sender<Option<v1::PlanVersion>>,
+    following: Option<JoinHandle<()>>,
+    results: mpsc::Sender<Programmed>,
+    plan_saver: Saver<PlanCache>,
+    latch_saver: Saver<ArpLatch>,
+    wanted: Table,
+    generation: u64,
+    /// The relay that IPVS was told of last.
+    relay: Option<Relay>,
+    ipvs_seen: watch::Receiver<IpvsSnapshot>,
+    vrrp_seen: watch::Receiver<VrrpSnapshot>,
+    measured: tell::Measured,
+}
+
+/// What comes to the agent.
+struct Inputs {
+    events: mpsc::Receiver<SessionEvent>,
+    news: mpsc::Receiver<CheckNews>,
+    results: mpsc::Receiver<Programmed>,
+    requests: mpsc::Receiver<StatusRequest>,
+    ipvs: watch::Receiver<IpvsSnapshot>,
+    vrrp: watch::Receiver<VrrpSnapshot>,
+    clock: Clock,
+    /// The local door; ends with the program.
+    door: local::Door,
+}
+
+enum Input {
+    Session(SessionEvent),
+    News(Vec<CheckNews>),
+    Programmed(Programmed),
+    Request(StatusRequest),
+    Ipvs,
+    Vrrp,
+    Time,
+    DriverEnded(&'static str),
+}
+
+/// News of checks that are decided together: enough for a rack that fails at once, and few enough not to hold others up.
+const NEWS_BATCH: usize = 256;
+
+impl Inputs {
+    /// The next input, at the latest at `wake`. The session goes last, so that no controller can hold up what is local.
+    async fn next(&mut self, wake: Duration) -> Input {
+        let wake = tokio::time::sleep_until(self.clock.at(wake));
+        let mut news = Vec::new();
+        tokio::select! {
+            biased;
+            Some(result) = self.results.recv() => Input::Programmed(result),
+            seen = self.vrrp.changed() => seen.map_or(Input::DriverEnded("VRRP"), |()| Input::Vrrp),
+            1.. = self.news.recv_many(&mut news, NEWS_BATCH) => Input::News(news),
+            () = wake => Input::Time,
+            Some(request) = self.requests.recv() => Input::Request(request),
+            seen = self.ipvs.changed() => seen.map_or(Input::DriverEnded("IPVS"), |()| Input::Ipvs),
+            Some(event) = self.events.recv() => Input::Session(event),
+        }
+    }
+
+    /// Ends when the session and the door are closed.
+    async fn close(self) {
+        let Self { mut events, door, .. } = self;
+        while events.recv().await.is_some() {}
+        door.closed().await;
+    }
+}
+
+impl Agent {
+    async fn start(
+        config: Config,
+        shutdown: &CancellationToken,
+    ) -> Result<(Self, Inputs), AgentError> {
+        let state_dir = StateDir::open(&config.state_dir)?;
+        let epoch = durable::next_counter(&state_dir.epoch())?;
+        let boot_id = boot::boot_id()?;
+        let clock = Clock::start();
+        let metrics = Metrics::new();
+        let socket = local::bind(&config.socket)?;
+        let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
+        let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
+        let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
+        let (checks, news) = Checks::new(clock, metrics.clone(), checks::slots());
+        let (hello, in_force) = watch::channel(None);
+        let session_config = SessionConfig {
+            role: v1::AgentRole::Director,
+            name: config.name.clone(),
+            epoch,
+            boot_id,
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            controllers: config.controllers,
+            tls: config.tls,
+        };
+        let (session, events) = Session::spawn(session_config, in_force, shutdown.clone());
+        let (results_sender, results) = mpsc::channel(follow::RESULTS_CAPACITY);
+        let latch = plans::saved_latch(&state_dir);
+        let latch_path = state_dir.latch();
+        let saved = plans::saved_plan(&state_dir);
+        let agent = Self {
+            name: config.name,
+            clock,
+            metrics,
+            decider: Decider::new(latch.clone()),
+            effect: Effect::default(),
+            gate: Gate::default(),
+            pacer: Pacer::default(),
+            checks,
+            ipvs,
+            vrrp,
+            session,
+            controller: String::new(),
+            epoch,
+            plan_saver: Saver::spawn("the plan", saved.clone(), PlanCache::save),
+            latch_saver: Saver::spawn("the latch of ARP safety", latch, move |latch| {
+                latch::save(&latch_path, latch)
+            }),
+            plans: PlanBook::new(saved),
+            hello,
+            following: None,
+            results: results_sender,
+            wanted: Table::default(),
+            generation: 0,
+            relay: None,
+            ipvs_seen: ipvs_seen.clone(),
+            vrrp_seen: vrrp_seen.clone(),
+            measured: tell::Measured::default(),
+            state_dir,
+        };
+        let inputs = Inputs {
+            events,
+            news,
+            results,
+            requests,
+            ipvs: ipvs_seen,
+            vrrp: vrrp_seen,
+            clock,
+            door,
+        };
+        Ok((agent, inputs))
+    }
+
+    /// When the agent has something to do again without any input.
+    fn wake(&self) -> Duration {
+        let deadlines = [self.decider.deadline(), self.gate.deadline()];
+        deadlines.into_iter().flatten().fold(self.pacer.due(), Duration::min)
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), AgentError> {
+        let now = self.clock.now();
+        match input {
+            Input::Session(event) => self.session_event(now, event),
+            Input::News(news) => {
+                for CheckNews { key, probe } in news {
+                    self.effect.merge(self.decider.probe(now, &key, probe));
+                }
+            }
+            Input::Programmed(programmed) => self.programmed(programmed),
+            Input::Request(request) => request.answer(self.status()),
+            Input::Ipvs => self.pacer.changed(),
+            Input::Vrrp => self.relay(),
+            Input::Time => self.effect.merge(self.decider.expire(now)),
+            Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),
+        }
+        Ok(())
+    }
+
+    fn session_event(&mut self, now: Duration, event: SessionEvent) {
+        match event {
+            SessionEvent::Attached { controller, highest_epoch, .. } => {
+                self.controller = controller;
+                self.raise_epoch(highest_epoch);
+            }
+            SessionEvent::Detached { .. } => self.controller.clear(),
+            SessionEvent::Plan(update) => self.plan_update(&update),
+            SessionEvent::Evidence(evidence) => self.evidence(now, &evidence),
+        }
+    }
+
+    /// Hands the wish of VRRP, to pass packets on to the router that was Active before, to the one who writes IPVS. All
+    /// instances of a hand-over name the same predecessor; of several the first is served.
+    fn relay(&mut self) {
+        let wanted = self.vrrp_seen.borrow_and_update().relays.first().and_then(|request| {
+            let mark = NonZeroU32::new(request.mark)?;
+            Some(Relay { mark, director: request.predecessor.into() })
+        });
+        if wanted != self.relay {
+            self.relay = wanted;
+            self.ipvs.set_relay(wanted);
+        }
+        self.pacer.changed();
+    }
+
+    /// Another life of this agent was seen, so its state directory was lost: jump above it.
+    fn raise_epoch(&mut self, highest: u64) {
+        if highest <= self.epoch {
+            return;
+        }
+        match durable::raise_counter(&self.state_dir.epoch(), highest.saturating_add(1)) {
+            Ok(epoch) => {
+                self.epoch = epoch;
+                self.session.raise_epoch(epoch);
+            }
+            Err(error) => tracing::error!(%error, "the epoch cannot be raised"),
+        }
+    }
+
+    /// Programs, saves and tells what the inputs since the last time ask for.
+    fn flush(&mut self) {
+        let now = self.clock.now();
+        let effect = std::mem::take(&mut self.effect);
+        if !effect.weights.is_empty() {
+            self.program(&effect.weights);
+        }
+        if effect.to_latch {
+            // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.
+            drop(self.latch_saver.save(self.decider.arp().clone()));
+        }
+        if effect.to_tell {
+            self.pacer.changed();
+        }
+        if let Some((instances, opened)) = self.gate.open(now, self.decider.is_settled()) {
+            if opened == Opened::Overdue {
+                tracing::warn!("taking part in VRRP although not every virtual server is ready");
+            }
+            self.vrrp.apply(instances);
+        }
+        if self.pacer.take(now) {
+            self.tell();
+        }
+    }
+
+    /// Every step has its own bound, so that the whole stays within [`STOP_BOUND`].
+    async fn stop(self, inputs: Inputs) {
+        let Self { checks, vrrp, plan_saver, latch_saver, following, .. } = self;
+        drop(checks);
+        if let Some(following) = following {
+            following.abort();
+        }
+        let handover = tokio::time::timeout(HANDOVER_BOUND, vrrp.stop()).await;
+        if handover.is_err() {
+            tracing::error!("VRRP did not stop in time: its VIPs go when their lifetime ends");
+        }
+        let rest = async {
+            plan_saver.finish().await;
+            latch_saver.finish().await;
+            inputs.close().await;
+        };
+        if tokio::time::timeout(CLOSE_BOUND, rest).await.is_err() {
+            tracing::error!("the state was not saved in time");
+        }
+    }
+}
+
+/// Longest time for the last adverts and for the VIPs to go.
+const HANDOVER_BOUND: Duration = Duration::from_secs(3);
+
+/// Longest time for the disk and for the session's last words.
+const CLOSE_BOUND: Duration = Duration::from_secs(3);

@@ -1,0 +1,181 @@
+//! Plans and evidence on their way to the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fulcrum_ipvs::{DestinationKey, Table, VirtualServerKey, plan::virtual_server};
+use fulcrum_model::plan::{DestinationPlan, DirectorPlan, VirtualServerPlan};
+use fulcrum_model::{Evidence, Name, Weight};
+use fulcrum_proto::v1;
+use fulcrum_runtime::trace::{set_parent, traceparent};
+use fulcrum_session::PlanCache;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::follow::{self, Programmed};
+use super::{Agent, latch};
+use crate::decide::arp::ArpLatch;
+use crate::decide::book::Taken;
+use crate::decide::weights::Decider;
+use crate::ipvs::Desired;
+use crate::state_dir::StateDir;
+
+impl Agent {
+    /// Runs on the plan on disk at once, with no controller.
+    pub(super) fn adopt_saved_plan(&mut self) {
+        match self.plans.open_saved() {
+            Ok(Some((version, plan))) => {
+                let revision = version.revision;
+                let span = tracing::info_span!("plan.apply", director = %self.name, revision, saved = true);
+                self.put_in_force(version, plan, &span);
+            }
+            Ok(None) => tracing::info!("no saved plan: waiting for a controller"),
+            Err(reason) => tracing::error!(reason, "the saved plan is left aside"),
+        }
+    }
+
+    /// Takes a plan of a controller, or refuses it with a reason.
+    pub(super) fn plan_update(&mut self, update: &v1::PlanUpdate) {
+        let revision = update.version.as_ref().map_or(0, |version| version.revision);
+        let span = tracing::info_span!("plan.apply", director = %self.name, revision);
+        set_parent(&span, &update.traceparent);
+        match span.in_scope(|| self.plans.offer(update, self.decider.servers())) {
+            Ok(Taken::New(version, plan)) => self.put_in_force(version, plan, &span),
+            Ok(Taken::Same(version)) => self.follow(version, &span),
+            Err(ack) => {
+                span.in_scope(|| tracing::error!(revision, reason = ack.reason, "plan refused"));
+                self.session.ack(ack);
+                self.pacer.changed();
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, version: v1::PlanVersion, plan: DirectorPlan, span: &tracing::Span) {
+        let now = self.clock.now();
+        let effect = {
+            let seen = self.ipvs_seen.borrow();
+            let adopted = |server: &VirtualServerPlan, destination: &DestinationPlan| {
+                kernel_weight(&seen.table, server, destination)
+            };
+            self.decider.set_plan(now, plan.virtual_servers, adopted)
+        };
+        self.effect.merge(effect);
+        self.checks.set(self.decider.checks());
+        self.wanted = Table::default();
+        let all: BTreeSet<Name> = self.decider.servers().keys().cloned().collect();
+        self.effect.weights.clear();
+        span.in_scope(|| self.program(&all));
+        self.gate.hold(now, self.generation, plan.vrrp_instances);
+        self.follow(version, span);
+    }
+
+    /// Follows the newest table into the kernel on behalf of a plan, in place of the plan before.
+    fn follow(&mut self, version: v1::PlanVersion, span: &tracing::Span) {
+        self.hello.send_replace(Some(version.clone()));
+        let saved = self.plan_saver.save(self.plans.told().clone());
+        let ipvs = self.ipvs.clone();
+        let following = follow::plan(ipvs, self.generation, version, saved, self.results.clone());
+        let following = tokio::spawn(following.instrument(span.clone()));
+        if let Some(before) = self.following.replace(following) {
+            before.abort();
+        }
+        self.pacer.changed();
+    }
+
+    /// The kernel has a plan's table, or refuses a part of it.
+    pub(super) fn programmed(&mut self, programmed: Programmed) {
+        let Programmed { generation, version, refused } = programmed;
+        let revision = version.revision;
+        match &refused {
+            None => {
+                self.gate.programmed(generation);
+                tracing::info!(revision, "plan applied");
+            }
+            Some(reason) => tracing::error!(revision, reason, "plan not applied whole"),
+        }
+        if let Some(ack) = self.plans.programmed(version, refused) {
+            self.session.ack(ack);
+        }
+        self.pacer.changed();
+    }
+
+    /// Takes evidence, and follows it into the kernel where it changes a weight.
+    pub(super) fn evidence(&mut self, now: Duration, wire: &v1::Evidence) {
+        let received = Instant::now();
+        let evidence = match Evidence::try_from(wire) {
+            Ok(evidence) => evidence,
+            Err(error) => {
+                tracing::warn!(agent = wire.agent, %error, "evidence refused");
+                return;
+            }
+        };
+        let span =
+            tracing::info_span!("evidence.apply", director = %self.name, agent = %evidence.agent);
+        let mut effect = self.decider.evidence(now, evidence);
+        let weights = std::mem::take(&mut effect.weights);
+        self.effect.merge(effect);
+        if weights.is_empty() {
+            return;
+        }
+        set_parent(&span, &wire.traceparent);
+        span.in_scope(|| self.program(&weights));
+        let ipvs = self.ipvs.clone();
+        follow::evidence(ipvs, self.generation, received, self.metrics.clone(), span);
+    }
+
+    /// Writes the weights of these virtual servers into the wanted table and hands it to the IPVS driver.
+    pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
+        put_weights(&mut self.wanted, &self.decider, names);
+        self.generation += 1;
+        self.ipvs.set_desired(Desired {
+            generation: self.generation,
+            revision: self.plans.in_force().map_or(0, |version| version.revision),
+            table: self.wanted.clone(),
+            traceparent: traceparent(),
+        });
+    }
+}
+
+fn put_weights(table: &mut Table, decider: &Decider, names: &BTreeSet<Name>) {
+    for (name, server) in names.iter().filter_map(|name| decider.servers().get_key_value(name)) {
+        let weights: BTreeMap<&Name, Weight> =
+            decider.weights(name).iter().map(|d| (&d.real_server, d.weight)).collect();
+        let weight = |destination: &DestinationPlan| {
+            weights.get(&destination.real_server).copied().unwrap_or(Weight::ZERO)
+        };
+        let (key, server) = virtual_server(server, weight);
+        table.virtual_servers.insert(key, server);
+    }
+}
+
+/// The weight that the kernel holds. What another program set beyond our range counts as our greatest.
+fn kernel_weight(
+    table: &Table,
+    server: &VirtualServerPlan,
+    destination: &DestinationPlan,
+) -> Option<Weight> {
+    let key = VirtualServerKey::Address {
+        transport: server.protocol.into(),
+        vip: server.vip,
+        port: server.port.get(),
+    };
+    let name = DestinationKey { address: destination.rip, port: destination.port.get() };
+    let weight = table.destination(&key, &name)?.settings.weight;
+    Weight::new(u64::from(weight.min(u32::from(u16::MAX)))).ok()
+}
+
+/// The plan on disk; none where it cannot be used.
+pub(super) fn saved_plan(state_dir: &StateDir) -> PlanCache {
+    PlanCache::open(&state_dir.plan()).unwrap_or_else(|error| {
+        tracing::error!(%error, "starting without a plan");
+        PlanCache::empty(&state_dir.plan())
+    })
+}
+
+/// The latch on disk; an empty one where it cannot be used.
+pub(super) fn saved_latch(state_dir: &StateDir) -> ArpLatch {
+    latch::load(&state_dir.latch()).unwrap_or_else(|error| {
+        tracing::error!(%error, "real servers in dr wait for their agents' next report");
+        ArpLatch::default()
+    })
+}

@@ -1,0 +1,91 @@
+//! What the agent tells: to its controller, on the local socket, and as metrics.
+
+use std::collections::BTreeMap;
+
+use fulcrum_proto::v1;
+
+use super::Agent;
+use crate::ipvs::{Edits, IpvsSnapshot, kernel_to_wire, table_to_wire};
+use crate::report;
+use crate::vrrp::VrrpSnapshot;
+
+/// What was measured last, to count what came since.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    edits: v1::IpvsEdits,
+    vrrp: BTreeMap<String, v1::VrrpState>,
+}
+
+impl Agent {
+    /// Tells the controller, and keeps the metrics current.
+    pub(super) fn tell(&mut self) {
+        let observed = self.observed();
+        self.measure(&observed);
+        self.session.director(report::fit(observed));
+    }
+
+    /// For the local socket, but for the kernel's table.
+    pub(super) fn status(&self) -> v1::GetDirectorStatusResponse {
+        v1::GetDirectorStatusResponse {
+            name: self.name.to_string(),
+            plan: self.plans.in_force().cloned(),
+            controller: self.controller.clone(),
+            observed: Some(self.observed()),
+        }
+    }
+
+    fn observed(&self) -> v1::DirectorObserved {
+        let ipvs = self.ipvs_seen.borrow();
+        let vrrp = self.vrrp_seen.borrow();
+        v1::DirectorObserved {
+            vrrp_instances: report::vrrp(&vrrp),
+            ipvs: table_to_wire(&ipvs.table),
+            weights: report::weights(&self.decider, self.clock),
+            problems: self.problems(&ipvs, &vrrp),
+            edits: Some(edits(ipvs.edits)),
+            ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
+        }
+    }
+
+    /// Each with its remedy, the gravest first.
+    fn problems(&self, ipvs: &IpvsSnapshot, vrrp: &VrrpSnapshot) -> Vec<String> {
+        let mut problems = self.plans.problems();
+        problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
+        // What keeps a plan from the kernel is told by both.
+        let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));
+        let ipvs: Vec<String> = ipvs.cloned().collect();
+        problems.extend(ipvs);
+        problems.extend([self.plan_saver.fault(), self.latch_saver.fault()].into_iter().flatten());
+        problems
+    }
+}
+
+fn edits(edits: Edits) -> v1::IpvsEdits {
+    let Edits { added, edited, deleted, drift_repaired } = edits;
+    v1::IpvsEdits { added, edited, deleted, drift_repaired }
+}
+
+impl Agent {
+    fn measure(&mut self, observed: &v1::DirectorObserved) {
+        let edits = observed.edits.unwrap_or_default();
+        let before = std::mem::replace(&mut self.measured.edits, edits);
+        for (action, now, before) in [
+            ("added", edits.added, before.added),
+            ("edited", edits.edited, before.edited),
+            ("deleted", edits.deleted, before.deleted),
+            ("drift_repaired", edits.drift_repaired, before.drift_repaired),
+        ] {
+            self.metrics.ipvs_edited(action, now.saturating_sub(before));
+        }
+        let mut states = BTreeMap::new();
+        for instance in &observed.vrrp_instances {
+            let state = instance.state();
+            self.metrics.vrrp_state(&instance.instance, state);
+            if self.measured.vrrp.get(&instance.instance).is_some_and(|before| *before != state) {
+                self.metrics.vrrp_changed(&instance.instance);
+            }
+            states.insert(instance.instance.clone(), state);
+        }
+        self.measured.vrrp = states;
+    }
+}
