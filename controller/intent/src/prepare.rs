@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_model::resource::{Kind, Resource, ResourceKey};
 
-use crate::validate::{Subject, validate};
+use crate::validate::{References, Subject, validate};
 use crate::violation::{Finding, Request};
 use crate::{Intent, Violation};
 
@@ -103,6 +103,14 @@ pub fn examine(
     Merged::new(current, set, broken, prune).violations(current)
 }
 
+/// Validates a set by itself, whatever the cluster holds: references may lead out of it, and are taken as good.
+/// `broken` as in [`examine`].
+pub fn examine_alone(set: &[(usize, Resource)], broken: &BTreeSet<ResourceKey>) -> Vec<Violation> {
+    let merged = Merged::new(&Intent::default(), set, broken, false);
+    let findings = validate(&merged.subject(&BTreeSet::new(), References::Open));
+    merged.request.violations(findings)
+}
+
 /// The intent as it would be, and how it came about.
 struct Merged<'a> {
     put: Vec<Resource>,
@@ -154,14 +162,23 @@ impl<'a> Merged<'a> {
         Self { put, delete, after, request, twice, broken }
     }
 
-    fn violations(&self, current: &Intent) -> Vec<Violation> {
-        let pruned: BTreeSet<&ResourceKey> = self.delete.iter().collect();
-        let mut findings = validate(&Subject {
+    fn subject<'s>(
+        &'s self,
+        pruned: &'s BTreeSet<&'s ResourceKey>,
+        references: References,
+    ) -> Subject<'s> {
+        Subject {
             resources: &self.after.resources,
             request: &self.request,
             broken: self.broken,
-            pruned: &pruned,
-        });
+            pruned,
+            references,
+        }
+    }
+
+    fn violations(&self, current: &Intent) -> Vec<Violation> {
+        let pruned: BTreeSet<&ResourceKey> = self.delete.iter().collect();
+        let mut findings = validate(&self.subject(&pruned, References::Closed));
         if findings.iter().any(|finding| !self.request.holds(&finding.key)) {
             // What stood before under older rules does not hold up a change that has nothing to do with it.
             let known: BTreeSet<Finding> = validate(&Subject {
@@ -169,6 +186,7 @@ impl<'a> Merged<'a> {
                 request: &Request::default(),
                 broken: &BTreeSet::new(),
                 pruned: &BTreeSet::new(),
+                references: References::Closed,
             })
             .into_iter()
             .collect();

@@ -11,7 +11,7 @@ use fulcrum_model::resource::{
 };
 use fulcrum_model::{Protocol, Revision};
 
-use crate::{Intent, Rejected, Violation, examine, prepare};
+use crate::{Intent, Rejected, Violation, examine, examine_alone, prepare};
 
 // Places of the seed's resources in its set.
 const D1: usize = 1;
@@ -336,6 +336,19 @@ fn unreadable_resources_are_not_told_of_twice() {
         told(violations),
         [
             "resources[7].spec.vip: \"192.168.1.151\": VRRP instance vi-1 holds 192.168.1.150; use one of its VIPs, or add this one to it"
+        ]
+    );
+}
+
+#[test]
+fn a_set_is_judged_by_itself() {
+    let mut set = indexed(seed());
+    set.remove(D1);
+    as_virtual_server(&mut set[WEB - 1].1).port = port(8080);
+    assert_eq!(
+        told(examine_alone(&set, &BTreeSet::new())),
+        [
+            "resources[7].spec.port: 8080: DR cannot map ports, and of pool tomcats serve web1 on 80, web2 on 80; use equal ports"
         ]
     );
 }

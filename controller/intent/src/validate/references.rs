@@ -13,7 +13,7 @@ const MAX_SUGGESTIONS: usize = 100;
 const MIN_SIMILARITY: f64 = 0.6;
 
 pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding> {
-    let mut references = References { subject, catalog, findings: Vec::new() };
+    let mut references = Followed { subject, catalog, findings: Vec::new() };
     for (name, director) in &catalog.directors {
         references.follow((Kind::Director, name), "spec.site", (Kind::Site, &director.site));
     }
@@ -43,13 +43,13 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
     references.findings
 }
 
-struct References<'a> {
+struct Followed<'a> {
     subject: &'a Subject<'a>,
     catalog: &'a Catalog<'a>,
     findings: Vec<Finding>,
 }
 
-impl References<'_> {
+impl Followed<'_> {
     fn follow(&mut self, from: (Kind, &Name), field: &str, (kind, name): (Kind, &Name)) {
         if self.catalog.holds(kind, name) {
             return;
