@@ -1,2 +1,61 @@
-//! Placeholder.
-fn main() {}
+//! `lvsctl`: the operator's tool, over the same public API that programs use.
+//!
+//! One file per verb under `verbs/`. What it never does: know a field of a manifest by itself (the API's descriptors
+//! do), or decide what is valid (the API does). Start reading at `cli.rs`, then at the verb.
+
+mod cli;
+mod connect;
+mod exit;
+mod manifest;
+mod out;
+mod paint;
+mod status;
+mod suggest;
+mod table;
+mod text;
+mod verbs;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::Instrument;
+
+use cli::{Cli, Verb};
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let Cli { global, verb } = Cli::parse();
+    // Two workers: telemetry is sent by one while the other is blocked at the end.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(global, verb)),
+        Err(error) => Err(Failure::new(Exit::Unhealthy, format!("cannot start threads: {error}"))),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("lvsctl: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
+    let telemetry = fulcrum_runtime::telemetry::init("lvsctl", &std::process::id().to_string())
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let span = verb.span();
+    let result = match verb {
+        Verb::Apply(arguments) => verbs::apply::run(&global, arguments).instrument(span).await,
+        Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
+        Verb::Status => verbs::status::run(&global).instrument(span).await,
+        Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
+        // A watch may last for days: its calls are traced one by one.
+        Verb::Watch => verbs::watch::run(&global).await,
+        Verb::Wait(arguments) => verbs::wait::run(&global, arguments).instrument(span).await,
+        Verb::Completion(arguments) => verbs::completion::run(arguments),
+    };
+    telemetry.shutdown().await;
+    result
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fulcrum_runtime::tls::TlsFiles;
+
+use crate::exit::Failure;
+use crate::verbs::{apply, completion, get, ipvs, wait};
+
+/// Where a `--dev` controller listens.
+const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
+
+/// Operate an LVS cluster run by Fulcrum.
+#[derive(Debug, Parser)]
+#[command(name = "lvsctl", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 unhealthy or different, 2 usage or bad input, 3 unreachable, 4 not found, 5 conflict or held, \
+6 denied, 7 timed out.";
+
+/// What every verb understands.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Controllers as host:port, tried in this order.
+    #[arg(
+        long,
+        global = true,
+        env = "FULCRUM_ENDPOINT",
+        value_delimiter = ',',
+        default_value = DEFAULT_ENDPOINT,
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) endpoint: Vec<String>,
+    /// Ask a director on this host by its local socket, without any controller (ipvs and status).
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Certificates of those who may sign a controller's, in PEM.
+    #[arg(long, global = true, env = "FULCRUM_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Your certificate, in PEM.
+    #[arg(long, global = true, env = "FULCRUM_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Your certificate's key, in PEM.
+    #[arg(long, global = true, env = "FULCRUM_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// How to print: a table for people, or the same spelling as manifests for programs.
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// JSON; one object a line where there is a stream of them.
+    Json,
+    /// YAML; a document for each where there is a stream of them.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Write manifests as the cluster's intent, all of them or none.
+    Apply(apply::Arguments),
+    /// Print resources as manifests that apply takes back.
+    Get(get::Arguments),
+    /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
+    Status,
+    /// Print the directors' IPVS tables as `ipvsadm -Ln` does.
+    Ipvs(ipvs::Arguments),
+    /// Follow what changes, line by line, until interrupted.
+    Watch,
+    /// Wait until every agent has applied a revision.
+    Wait(wait::Arguments),
+    /// Print a script that completes lvsctl's command line in your shell.
+    Completion(completion::Arguments),
+}
+
+impl Verb {
+    /// Its name, for the trace.
+    pub(crate) fn span(&self) -> tracing::Span {
+        match self {
+            Self::Apply(_) => tracing::info_span!("lvsctl apply"),
+            Self::Get(_) => tracing::info_span!("lvsctl get"),
+            Self::Status => tracing::info_span!("lvsctl status"),
+            Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
+            Self::Watch => tracing::info_span!("lvsctl watch"),
+            Self::Wait(_) => tracing::info_span!("lvsctl wait"),
+            Self::Completion(_) => tracing::info_span!("lvsctl completion"),
+        }
+    }
+}
+
+impl Global {
+    /// The TLS files: all three or none.
+    pub(crate) fn tls(&self) -> Result<Option<TlsFiles>, Failure> {
+        match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
+            (None, None, None) => Ok(None),
+            (Some(ca), Some(cert), Some(key)) => {
+                Ok(Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
+            }
+            _ => Err(Failure::usage(
+                "TLS needs all three of --tls-ca, --tls-cert and --tls-key; give the missing ones, or none for plain text",
+            )),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! From a resource to its manifest, which apply takes back.
+
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::resource::Spec;
+
+use crate::text::{Node, message_to_node};
+
+/// A resource's kind as manifests spell it; empty when it has none.
+pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
+    match &resource.spec {
+        None => "",
+        Some(Spec::Site(_)) => "Site",
+        Some(Spec::Director(_)) => "Director",
+        Some(Spec::VrrpInstance(_)) => "VrrpInstance",
+        Some(Spec::RealServer(_)) => "RealServer",
+        Some(Spec::Pool(_)) => "Pool",
+        Some(Spec::VirtualServer(_)) => "VirtualServer",
+    }
+}
+
+/// A kind as manifests spell it.
+pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
+    match kind {
+        v1::Kind::Unspecified => "?",
+        v1::Kind::Site => "Site",
+        v1::Kind::Director => "Director",
+        v1::Kind::VrrpInstance => "VrrpInstance",
+        v1::Kind::RealServer => "RealServer",
+        v1::Kind::Pool => "Pool",
+        v1::Kind::VirtualServer => "VirtualServer",
+    }
+}
+
+/// The manifest of a resource.
+pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
+    let metadata = resource.metadata.clone().unwrap_or_default();
+    let mut fields = vec![
+        ("kind".to_owned(), Node::text(kind_of(resource))),
+        ("name".to_owned(), Node::Text(metadata.name)),
+    ];
+    if !metadata.labels.is_empty() {
+        let labels = metadata.labels.into_iter().map(|(key, value)| (key, Node::Text(value)));
+        fields.push(("labels".to_owned(), Node::Map(labels.collect())));
+    }
+    if metadata.revision != 0 {
+        fields.push(("revision".to_owned(), Node::Plain(metadata.revision.to_string())));
+    }
+    let spec = match &resource.spec {
+        None => Node::Map(Vec::new()),
+        Some(Spec::Site(spec)) => message_to_node("fulcrum.v1.Site", spec),
+        Some(Spec::Director(spec)) => message_to_node("fulcrum.v1.Director", spec),
+        Some(Spec::VrrpInstance(spec)) => message_to_node("fulcrum.v1.VrrpInstance", spec),
+        Some(Spec::RealServer(spec)) => message_to_node("fulcrum.v1.RealServer", spec),
+        Some(Spec::Pool(spec)) => message_to_node("fulcrum.v1.Pool", spec),
+        Some(Spec::VirtualServer(spec)) => message_to_node("fulcrum.v1.VirtualServer", spec),
+    };
+    fields.push(("spec".to_owned(), spec));
+    Node::Map(fields)
+}

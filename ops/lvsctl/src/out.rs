@@ -1,0 +1,17 @@
+//! Standard output that may be a pipe which nobody reads any more.
+
+use std::io::{ErrorKind, Write};
+
+use crate::exit::{Exit, Failure};
+
+/// Prints a text as it is. A reader that has gone, such as `head`, is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            Err(Failure::new(Exit::Unhealthy, format!("cannot write to standard output: {error}")))
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The cluster as a person wants it at 3 a.m.: what is wrong with its remedy, then who is Active, which weights and why.
+//!
+//! Pure: from the API's topology and the time to text. Start reading at [`problems`] for what counts as unhealthy, then
+//! at [`topology`].
+
+mod assess;
+mod render;
+mod time;
+mod view;
+
+pub(crate) use assess::{director_problems, problems};
+pub(crate) use render::{director, topology};
+pub(crate) use time::clock;
+pub(crate) use view::{agent_role_word, controller_role_word, verdict_word, vrrp_state_word};

@@ -1,0 +1,100 @@
+//! Any message of the API as a node, led by its descriptor: enumerations as words, durations as `6s`, time stamps as
+//! RFC 3339, resources as manifests. Fields without a value are left out.
+
+use fulcrum_proto::convert::duration_to_text;
+use fulcrum_proto::v1;
+use prost::Message;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
+
+use super::Node;
+use crate::manifest::{descriptor, enum_word, kind_word, resource_to_node};
+
+/// A message as a node; `name` is its full name.
+pub(crate) fn message_to_node(name: &str, message: &impl Message) -> Node {
+    let mut dynamic = DynamicMessage::new(descriptor(name));
+    dynamic.transcode_from(message).expect("the name is that of the message");
+    dynamic_to_node(&dynamic)
+}
+
+fn dynamic_to_node(message: &DynamicMessage) -> Node {
+    match message.descriptor().full_name() {
+        "google.protobuf.Duration" => {
+            let duration: prost_types::Duration = transcode(message);
+            match std::time::Duration::try_from(duration) {
+                Ok(duration) => Node::Text(duration_to_text(duration)),
+                Err(error) => Node::Text(error.to_string()),
+            }
+        }
+        "google.protobuf.Timestamp" => {
+            Node::Text(transcode::<prost_types::Timestamp>(message).to_string())
+        }
+        "fulcrum.v1.Resource" => resource_to_node(&transcode::<v1::Resource>(message)),
+        _ => {
+            let fields = message.descriptor();
+            let fields = fields.fields().filter(|field| message.has_field(field));
+            let entries = fields.map(|field| {
+                (field.name().to_owned(), value_to_node(&field, &message.get_field(&field)))
+            });
+            Node::Map(entries.collect())
+        }
+    }
+}
+
+fn transcode<T: Message + Default>(message: &DynamicMessage) -> T {
+    message.transcode_to().expect("the full name was compared")
+}
+
+fn value_to_node(field: &FieldDescriptor, value: &Value) -> Node {
+    match value {
+        Value::Bool(value) => Node::Plain(value.to_string()),
+        Value::I32(value) => Node::Plain(value.to_string()),
+        Value::I64(value) => Node::Plain(value.to_string()),
+        Value::U32(value) => Node::Plain(value.to_string()),
+        Value::U64(value) => Node::Plain(value.to_string()),
+        Value::F32(value) => Node::Plain(value.to_string()),
+        Value::F64(value) => Node::Plain(value.to_string()),
+        Value::String(value) => Node::text(value),
+        Value::Bytes(value) => Node::Text(String::from_utf8_lossy(value).into_owned()),
+        Value::EnumNumber(number) => match field.kind() {
+            Kind::Enum(descriptor) if descriptor.full_name() == "fulcrum.v1.Kind" => {
+                Node::text(kind_word(v1::Kind::try_from(*number).unwrap_or_default()))
+            }
+            Kind::Enum(descriptor) => match descriptor.get_value(*number) {
+                Some(value) => Node::Text(enum_word(&value)),
+                // A newer server's word.
+                None => Node::Plain(number.to_string()),
+            },
+            _ => Node::Plain(number.to_string()),
+        },
+        Value::Message(message) => dynamic_to_node(message),
+        Value::List(values) => {
+            Node::List(values.iter().map(|value| value_to_node(field, value)).collect())
+        }
+        Value::Map(entries) => {
+            let mut entries: Vec<(String, Node)> = entries
+                .iter()
+                .map(|(key, value)| (map_key(key), value_to_node(&map_value(field), value)))
+                .collect();
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Node::Map(entries)
+        }
+    }
+}
+
+fn map_key(key: &MapKey) -> String {
+    match key {
+        MapKey::Bool(key) => key.to_string(),
+        MapKey::I32(key) => key.to_string(),
+        MapKey::I64(key) => key.to_string(),
+        MapKey::U32(key) => key.to_string(),
+        MapKey::U64(key) => key.to_string(),
+        MapKey::String(key) => key.clone(),
+    }
+}
+
+fn map_value(field: &FieldDescriptor) -> FieldDescriptor {
+    match field.kind() {
+        Kind::Message(entry) if entry.is_map_entry() => entry.map_entry_value_field(),
+        _ => field.clone(),
+    }
+}

@@ -1,0 +1,110 @@
+//! `lvsctl get`
+
+use fulcrum_proto::v1;
+
+use crate::cli::{Global, Output};
+use crate::connect::{self, Controllers};
+use crate::exit::{Exit, Failure};
+use crate::manifest::{kind_of, kinds, resource_to_node};
+use crate::out;
+use crate::suggest::suggest;
+use crate::table::Table;
+use crate::text::{Node, to_json, to_yaml};
+
+/// What to print.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, or all.
+    #[arg(value_parser = parse_kind, default_value = "all")]
+    kind: v1::Kind,
+    /// Only the resource of this name.
+    name: Option<String>,
+}
+
+/// Any spelling: `VirtualServer`, `virtual-server`, `virtual_servers`. `all` is the kind that is not given.
+fn parse_kind(text: &str) -> Result<v1::Kind, String> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let wanted = plain(text);
+    if wanted == "all" {
+        return Ok(v1::Kind::Unspecified);
+    }
+    let kinds = kinds();
+    let found = kinds.iter().find(|(name, _)| {
+        let name = plain(name);
+        wanted == name || wanted.strip_suffix('s') == Some(name.as_str())
+    });
+    if let Some((name, _)) = found {
+        return v1::Kind::from_str_name(&format!("KIND_{}", shout(name)))
+            .ok_or_else(|| format!("{name} has no number in the API"));
+    }
+    let names: Vec<String> = kinds.iter().map(|(name, _)| name.clone()).collect();
+    Err(match suggest(&wanted, names.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("use one of {}, or all", names.join(", ")),
+    })
+}
+
+/// `VirtualServer` as `VIRTUAL_SERVER`.
+fn shout(name: &str) -> String {
+    let mut shouted = String::new();
+    for (index, letter) in name.char_indices() {
+        if letter.is_ascii_uppercase() && index > 0 {
+            shouted.push('_');
+        }
+        shouted.push(letter.to_ascii_uppercase());
+    }
+    shouted
+}
+
+pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
+    let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
+    let Arguments { kind, name } = arguments;
+    let format = global.output.unwrap_or(Output::Yaml);
+    match name {
+        Some(_) if kind == v1::Kind::Unspecified => {
+            Err(Failure::usage("a name needs a kind: lvsctl get KIND NAME"))
+        }
+        Some(name) => {
+            let request = v1::GetRequest { kind: kind.into(), name };
+            let answer = controllers
+                .ask(|channel| {
+                    let request = request.clone();
+                    async move { connect::intent(channel).get(request).await }
+                })
+                .await
+                .map_err(|refusal| refusal.failure(&format!("cannot get {}", request.name)))?;
+            let resources: Vec<v1::Resource> = answer.resource.into_iter().collect();
+            out::print(&render(&resources, true, format))?;
+            Ok(Exit::Ok)
+        }
+        None => {
+            let request = v1::ListRequest { kind: kind.into() };
+            let answer = controllers
+                .ask(|channel| async move { connect::intent(channel).list(request).await })
+                .await
+                .map_err(|refusal| refusal.failure("cannot list"))?;
+            out::print(&render(&answer.resources, false, format))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Manifests in YAML, a document each; in JSON, a list, or the one alone; or a table of what there is.
+pub(crate) fn render(resources: &[v1::Resource], single: bool, format: Output) -> String {
+    let mut nodes = resources.iter().map(resource_to_node);
+    match format {
+        Output::Yaml => nodes.map(|node| to_yaml(&node)).collect::<Vec<_>>().join("---\n"),
+        Output::Json if single => nodes.next().map(|node| to_json(&node)).unwrap_or_default(),
+        Output::Json => to_json(&Node::List(nodes.collect())),
+        Output::Table => {
+            let mut table = Table::default();
+            table.row(["KIND", "NAME", "REVISION"].map(Into::into));
+            for resource in resources {
+                let metadata = resource.metadata.clone().unwrap_or_default();
+                let revision = metadata.revision.to_string();
+                table.row([kind_of(resource).into(), metadata.name.into(), revision.into()]);
+            }
+            table.render("")
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `lvsctl status`
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use fulcrum_proto::v1;
+
+use crate::cli::{Global, Output};
+use crate::connect::{self, Controllers, Refusal};
+use crate::exit::{Exit, Failure};
+use crate::out;
+use crate::paint::Paint;
+use crate::status;
+use crate::text::{Node, message_to_node, to_json, to_yaml};
+
+pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let format = global.output.unwrap_or(Output::Table);
+    let (node, problems, text) = if let Some(socket) = &global.socket {
+        let found = ask_director(socket).await?;
+        let problems = status::director_problems(&found);
+        let text = status::director(&found, &problems, SystemTime::now(), Paint::detect());
+        (message_to_node("fulcrum.v1.GetDirectorStatusResponse", &found), problems, text)
+    } else {
+        let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
+        let topology = ask(&controllers).await?;
+        let problems = status::problems(&topology, SystemTime::now());
+        let text = status::topology(&topology, &problems, SystemTime::now(), Paint::detect());
+        (message_to_node("fulcrum.v1.Topology", &topology), problems, text)
+    };
+    match format {
+        Output::Table => out::print(&text)?,
+        Output::Json => out::print(&to_json(&with_problems(node, &problems)))?,
+        Output::Yaml => out::print(&to_yaml(&with_problems(node, &problems)))?,
+    }
+    Ok(if problems.is_empty() { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// The message with what lvsctl makes of it.
+fn with_problems(node: Node, problems: &[String]) -> Node {
+    let list = Node::List(problems.iter().map(|problem| Node::text(problem)).collect());
+    match node {
+        Node::Map(mut entries) => {
+            entries.push(("problems".to_owned(), list));
+            Node::Map(entries)
+        }
+        other @ (Node::Plain(_) | Node::Text(_) | Node::List(_)) => other,
+    }
+}
+
+/// The whole topology.
+pub(crate) async fn ask(controllers: &Controllers) -> Result<v1::Topology, Failure> {
+    let answer = controllers
+        .ask(|channel| async move {
+            connect::topology(channel).get_status(v1::GetStatusRequest {}).await
+        })
+        .await
+        .map_err(|refusal| {
+            let is_silent = matches!(refusal, Refusal::Silent(_));
+            let mut failure = refusal.failure("cannot tell the cluster's status");
+            if is_silent {
+                failure.text.push_str(
+                    "\nDirectors go on without controllers: on a director's host, `lvsctl --socket \
+                     /run/fulcrum/director.sock status`.",
+                );
+            }
+            failure
+        })?;
+    Ok(answer.topology.unwrap_or_default())
+}
+
+/// A director on this host.
+pub(crate) async fn ask_director(socket: &Path) -> Result<v1::GetDirectorStatusResponse, Failure> {
+    let mut client = connect::director(socket).await?;
+    match client.get_director_status(v1::GetDirectorStatusRequest {}).await {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) => Err(Refusal::Answered(Box::new(status)).failure("cannot ask the director")),
+    }
+}
