@@ -12,3 +12,6 @@ pub(crate) use assess::{director_problems, problems};
 pub(crate) use render::{director, topology};
 pub(crate) use time::clock;
 pub(crate) use view::{agent_role_word, controller_role_word, verdict_word, vrrp_state_word};
+
+#[cfg(test)]
+mod tests;

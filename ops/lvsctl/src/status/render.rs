@@ -119,14 +119,6 @@ fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
 
 /// `attached to c1, plan of revision 12`.
 fn agent_line(agent: &v1::AgentStatus, now: SystemTime, paint: Paint) -> String {
-    let attached = if agent.attached {
-        format!("attached to {}", agent.controller)
-    } else {
-        let heard = agent.last_heard.map_or("never heard".to_owned(), |heard| {
-            format!("last heard {} ago, what follows is from then", ago(heard, now))
-        });
-        paint.bad(&format!("not attached, {heard}"))
-    };
     let plan = match &agent.ack {
         None => "no plan".to_owned(),
         Some(ack) => {
@@ -135,7 +127,17 @@ fn agent_line(agent: &v1::AgentStatus, now: SystemTime, paint: Paint) -> String 
             format!("plan of revision {revision}{refused}")
         }
     };
-    format!("{attached}, {plan}")
+    if agent.attached {
+        return format!("attached to {}, {plan}", agent.controller);
+    }
+    let told = match agent.last_heard {
+        None => format!("not attached, never heard, {plan}"),
+        Some(heard) => format!(
+            "not attached, last heard {} ago, {plan}; what follows is from then",
+            ago(heard, now)
+        ),
+    };
+    paint.bad(&told)
 }
 
 fn instance_row(
@@ -192,7 +194,10 @@ fn weights(view: &View<'_>, name: &str, server: &v1::VirtualServer, paint: Paint
     let mut table = Table::default();
     let dim = |text: &str| Cell::painted(text, |text| paint.dim(text));
     if !members.is_empty() {
-        let heads = directors.iter().map(|director| dim(director));
+        let heads = directors.iter().map(|director| {
+            let old = if view.is_attached(director) { "" } else { " (not attached)" };
+            dim(&format!("{director}{old}"))
+        });
         table.row([dim("REAL SERVER"), dim("")].into_iter().chain(heads).chain([dim("WHY")]));
     }
     for member in members {
@@ -275,7 +280,8 @@ fn real_servers(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     // Those of pools without agents: the directors' probes alone tell of them, above.
     let mut unattended = Table::default();
     for (name, server) in &view.real_servers {
-        if !view.real_server_agents.contains_key(server.agent.as_str()) {
+        let agent = if server.agent.is_empty() { name } else { server.agent.as_str() };
+        if !view.real_server_agents.contains_key(agent) {
             unattended.row([(*name).into(), "no agent".into()]);
         }
     }

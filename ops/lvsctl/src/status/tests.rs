@@ -1,0 +1,275 @@
+//! The classic cluster in sickness and in health, as text.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fulcrum_proto::v1;
+
+use super::{director, director_problems, problems, topology};
+use crate::manifest;
+use crate::paint::Paint;
+
+const REVISION: u64 = 12;
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
+}
+
+fn before(seconds: u64) -> Option<prost_types::Timestamp> {
+    now().checked_sub(Duration::from_secs(seconds)).map(Into::into)
+}
+
+fn plan(revision: u64) -> v1::PlanVersion {
+    v1::PlanVersion { cluster_id: "6f1c".to_owned(), incarnation: 1, revision }
+}
+
+fn agent(role: &str, name: &str) -> v1::AgentStatus {
+    v1::AgentStatus {
+        role: role.to_owned(),
+        name: name.to_owned(),
+        attached: true,
+        controller: "c1".to_owned(),
+        ack: Some(v1::PlanAck {
+            version: Some(plan(REVISION)),
+            applied: true,
+            reason: String::new(),
+        }),
+        last_heard: before(1),
+        ..v1::AgentStatus::default()
+    }
+}
+
+fn decision(real_server: &str) -> v1::WeightDecision {
+    v1::WeightDecision {
+        virtual_server: "web".to_owned(),
+        real_server: real_server.to_owned(),
+        weight: 1,
+        planned_weight: 1,
+        reasons: vec!["own probe passes".to_owned(), "agent says up".to_owned()],
+        probe: v1::ProbeResult::Passing.into(),
+        verdict: v1::Verdict::Up.into(),
+        since: before(600),
+    }
+}
+
+fn observed(state: v1::VrrpState) -> v1::DirectorObserved {
+    let is_active = state == v1::VrrpState::Active;
+    let vrrp = v1::VrrpObserved {
+        instance: "vi-1".to_owned(),
+        state: state.into(),
+        since: before(192),
+        active_router: if is_active { String::new() } else { "192.168.1.135".to_owned() },
+        vips_bound: if is_active { vec!["192.168.1.150/24".to_owned()] } else { Vec::new() },
+        ..v1::VrrpObserved::default()
+    };
+    v1::DirectorObserved {
+        vrrp_instances: vec![vrrp],
+        weights: vec![decision("web1"), decision("web2")],
+        ..v1::DirectorObserved::default()
+    }
+}
+
+fn evidence(name: &str) -> v1::Evidence {
+    v1::Evidence {
+        agent: name.to_owned(),
+        servers: vec![v1::ServerEvidence {
+            real_server: name.to_owned(),
+            verdict: v1::Verdict::Up.into(),
+            reasons: vec!["GET / answered 200 in 3 ms".to_owned()],
+            ..v1::ServerEvidence::default()
+        }],
+        vips: vec![v1::VipEvidence {
+            vip: "192.168.1.150".to_owned(),
+            bound: true,
+            arp_safe: true,
+            detail: String::new(),
+        }],
+        ..v1::Evidence::default()
+    }
+}
+
+fn controller(number: u32) -> v1::ControllerStatus {
+    let leads = number == 1;
+    let role = if leads { v1::ControllerRole::Leader } else { v1::ControllerRole::Follower };
+    v1::ControllerStatus {
+        name: format!("c{number}"),
+        endpoint: format!("192.168.1.{}:7400", 130 + number),
+        role: role.into(),
+        reachable: true,
+        applied_revision: REVISION,
+    }
+}
+
+/// Agents in this order: d1, d2, web1, web2.
+fn healthy() -> v1::Topology {
+    let mut mistakes = Vec::new();
+    let seed = include_str!("../../../examples/seed.yaml");
+    let resources = manifest::read("seed.yaml", seed, &mut mistakes);
+    assert!(mistakes.is_empty());
+    let directors = [("d1", v1::VrrpState::Active), ("d2", v1::VrrpState::Backup)];
+    let directors = directors.map(|(name, state)| {
+        let director = Some(observed(state));
+        v1::AgentStatus { director, ..agent("director", name) }
+    });
+    let real_servers = ["web1", "web2"].map(|name| agent("realserver", name));
+    v1::Topology {
+        revision: REVISION,
+        cluster_id: "6f1c".to_owned(),
+        controllers: (1..=3).map(controller).collect(),
+        agents: directors.into_iter().chain(real_servers).collect(),
+        evidence: ["web1", "web2"].map(evidence).to_vec(),
+        resources: resources.into_iter().map(|manifest| manifest.resource).collect(),
+    }
+}
+
+fn observed_of(topology: &mut v1::Topology, agent: usize) -> &mut v1::DirectorObserved {
+    topology.agents[agent].director.as_mut().expect("a director")
+}
+
+fn text(found: &v1::Topology) -> String {
+    topology(found, &problems(found, now()), now(), Paint::default())
+}
+
+/// Compares with `tests/golden/NAME`; with UPDATE=1 in the environment, writes it.
+fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var("UPDATE").is_ok() {
+        std::fs::write(&path, found).expect("the golden file is writable");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, expected, "run with UPDATE=1 and review the difference of {name}");
+}
+
+#[test]
+fn all_is_well() {
+    let found = healthy();
+    assert_eq!(problems(&found, now()), [""; 0]);
+    golden("status-healthy.txt", &text(&found));
+}
+
+#[test]
+fn a_bad_night() {
+    let mut found = healthy();
+    found.controllers[2].reachable = false;
+    // A Tomcat is dead: d1 has seen it, d2 has not yet.
+    let out = &mut observed_of(&mut found, 0).weights[1];
+    out.weight = 0;
+    out.reasons = vec!["agent says down: process 812 exited".to_owned()];
+    found.evidence[1].servers[0].verdict = v1::Verdict::Down.into();
+    found.evidence[1].servers[0].reasons = vec!["process 812 exited".to_owned()];
+    // The other one is full.
+    let full = &mut observed_of(&mut found, 0).weights[0];
+    (full.weight, full.planned_weight) = (2, 8);
+    // The backup is cut off, and one host's agent refuses its plan.
+    found.agents[1].attached = false;
+    found.agents[1].last_heard = before(75);
+    found.agents[2].ack = Some(v1::PlanAck {
+        version: Some(plan(REVISION)),
+        applied: false,
+        reason: "cannot write arp_ignore: permission denied; run with CAP_NET_ADMIN".to_owned(),
+    });
+    found.evidence[0].vips[0].arp_safe = false;
+    found.evidence[0].vips[0].detail = "arp_ignore of eth0 is 0".to_owned();
+    golden("status-bad-night.txt", &text(&found));
+}
+
+/// Each way to be unhealthy, alone.
+#[test]
+fn each_problem_has_its_words() {
+    type Edit = fn(&mut v1::Topology);
+    let cases: [(Edit, &[&str]); 12] = [
+        (
+            |t| observed_of(t, 1).vrrp_instances[0].state = v1::VrrpState::Active.into(),
+            &["vi-1 has 2 Actives: d1, d2; they do not hear"],
+        ),
+        (
+            |t| observed_of(t, 0).vrrp_instances[0].state = v1::VrrpState::Initialize.into(),
+            &["vi-1 has no Active: nobody holds 192.168.1.150/24", "vi-1 is in Initialize on d1"],
+        ),
+        (
+            |t| t.agents[0].attached = false,
+            &["vi-1 has no Active that is attached; d1 was it", "director/d1 is not attached"],
+        ),
+        (|t| observed_of(t, 1).vrrp_instances.clear(), &["d2 tells nothing of vi-1"]),
+        (
+            |t| {
+                observed_of(t, 1).vrrp_instances.clear();
+                t.agents[1].ack = None;
+            },
+            &["director/d2 has not answered any plan yet"],
+        ),
+        (
+            |t| t.agents[2].ack.as_mut().expect("acked").version = Some(plan(11)),
+            &["realserver/web1 is at revision 11 of 12"],
+        ),
+        (
+            |t| {
+                for director in [0, 1] {
+                    observed_of(t, director).weights[0].weight = 0;
+                    observed_of(t, director).weights[0].reasons = vec!["refused".to_owned()];
+                }
+            },
+            &["web1 is out of rotation of web on d1, d2: refused"],
+        ),
+        (
+            |t| observed_of(t, 0).weights[0].planned_weight = 4,
+            // Lowered, not out: told in the table alone.
+            &[],
+        ),
+        (
+            |t| t.evidence[0].servers[0].verdict = v1::Verdict::Down.into(),
+            &["web1 is down: GET / answered 200 in 3 ms"],
+        ),
+        (|t| t.evidence[0].vips[0].bound = false, &["VIP 192.168.1.150 is not bound on web1"]),
+        (
+            |t| {
+                t.agents[3].real_server =
+                    Some(v1::RealServerObserved { problems: vec!["lo is down".to_owned()] });
+            },
+            &["realserver/web2: lo is down"],
+        ),
+        (
+            |t| t.controllers[0].role = v1::ControllerRole::Candidate.into(),
+            &["no controller leads, so nothing can be written: 2 of 3"],
+        ),
+    ];
+    for (edit, expected) in cases {
+        let mut found = healthy();
+        edit(&mut found);
+        let told = problems(&found, now());
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.starts_with(expected), "{told:?} begins with {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_without_intent_is_healthy() {
+    let empty = v1::Topology {
+        cluster_id: "6f1c".to_owned(),
+        controllers: vec![controller(1)],
+        ..v1::Topology::default()
+    };
+    golden("status-empty.txt", &text(&empty));
+}
+
+#[test]
+fn a_director_tells_of_itself() {
+    let mut found = v1::GetDirectorStatusResponse {
+        name: "d1".to_owned(),
+        plan: Some(plan(REVISION)),
+        controller: "c1".to_owned(),
+        observed: Some(observed(v1::VrrpState::Active)),
+    };
+    let text = |found: &v1::GetDirectorStatusResponse| {
+        director(found, &director_problems(found), now(), Paint::default())
+    };
+    golden("status-director.txt", &text(&found));
+    found.controller = String::new();
+    let observed = found.observed.as_mut().expect("observed");
+    observed.weights[1].weight = 0;
+    observed.weights[1].reasons = vec!["own probe fails: connection refused".to_owned()];
+    observed.problems = vec!["a foreign entry 10.0.0.1:25/tcp is left alone".to_owned()];
+    golden("status-director-alone.txt", &text(&found));
+}
