@@ -128,10 +128,12 @@ fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || drop(work()))
 }
 
+/// In force where `FULCRUM_LOG` says nothing else: openraft tells its developers at `info` what is `debug` to operators.
+const DEFAULTS: &str = "info,openraft=warn";
+
 fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(directives)
+        .parse(format!("{DEFAULTS},{directives}"))
         .map_err(|source| TelemetryError::Filter { value: directives.to_owned(), source })
 }
 
@@ -168,8 +170,16 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_refused_with_an_example() {
-        assert!(filter("").is_ok());
-        assert!(filter("debug,fulcrum_session=trace").is_ok());
+        let good = [
+            ("", "openraft=warn,info"),
+            ("warn", "openraft=warn,warn"),
+            ("openraft=debug", "openraft=debug,info"),
+            ("debug,fulcrum_session=trace", "fulcrum_session=trace,openraft=warn,debug"),
+        ];
+        for (directives, expected) in good {
+            let found = filter(directives).expect("it is a filter").to_string();
+            assert_eq!(found, expected, "{directives}");
+        }
         let error = filter("fulcrum_session=loud").expect_err("no such level");
         assert!(error.to_string().contains("fulcrum_director=debug"), "{error}");
     }
