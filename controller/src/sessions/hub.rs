@@ -225,11 +225,13 @@ impl Hub {
         Attached { directors, real_servers: inner.sessions.len() as u64 - directors }
     }
 
-    /// Lets everyone go with this status and admits nobody any more.
+    /// Lets everyone go and admits nobody any more, with this status. Agents' streams end in good order instead: an agent
+    /// that is let go so goes to the next controller at once.
     pub fn close(&self, status: &Status) {
         let mut inner = self.lock();
         inner.closed = Some(status.clone());
-        inner.sessions.values().for_each(|session| session.outbox.close(status.clone()));
+        let good = Status::ok(status.message());
+        inner.sessions.values().for_each(|session| session.outbox.close(good.clone()));
         inner.watchers.values().for_each(|watcher| watcher.close(status.clone()));
         inner.publishers.values().for_each(|publisher| publisher.close(status.clone()));
     }

@@ -232,6 +232,5 @@ async fn a_controller_that_stops_lets_its_agents_go_at_once() {
     let mut d1 = Agent::attach(&node, agent::director("d1")).await;
     d1.plan().await;
     let (status, ()) = tokio::join!(d1.end(), node.stop());
-    assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("stopping"), "{status:?}");
+    assert_eq!(status.code(), Code::Ok, "{status:?}");
 }

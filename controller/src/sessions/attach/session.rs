@@ -10,7 +10,7 @@ use fulcrum_proto::v1::attach_response::Message as ToAgent;
 use fulcrum_runtime::trace;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::outbox::Next;
 use crate::sessions::hub::{Hub, SessionOutbox};
@@ -255,8 +255,10 @@ impl Session {
 
     fn end(&self, status: Status) -> Result<(), End> {
         let reason = text_of(&status);
-        // Without room the agent is stuck, and finds the stream ended once it is not.
-        self.responses.try_send(Err(status)).ok();
+        if status.code() != Code::Ok {
+            // Without room the agent is stuck, and finds the stream ended once it is not.
+            self.responses.try_send(Err(status)).ok();
+        }
         Err(reason)
     }
 }
