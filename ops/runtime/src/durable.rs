@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Replaces a file as a whole: a reader, and whoever looks after power loss, sees the old bytes or the new ones. On
 /// return the new bytes are on stable storage. Missing parent directories are made. Only the owner may read the file,
@@ -15,7 +16,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes).map_err(|error| explain("write", path, error))
 }
 
-/// Adds one to a counter that survives power loss, and gives the new value; a missing file counts as 0.
+/// Adds one to a counter that survives power loss, and gives the new value. A missing file counts as the seconds since
+/// 1970 now: a program that lost its state then still counts above what it once told others, unless its clock went back.
 ///
 /// # Errors
 /// Any error of the file system; `InvalidData` when the file holds no number.
@@ -41,7 +43,7 @@ pub fn raise_counter(path: &Path, at_least: u64) -> io::Result<u64> {
 fn read_counter(path: &Path) -> io::Result<u64> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(seconds_since_1970()),
         Err(error) => return Err(explain("read", path, error)),
     };
     text.trim().parse().map_err(|_| {
@@ -55,6 +57,10 @@ fn read_counter(path: &Path) -> io::Result<u64> {
             ),
         )
     })
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -143,8 +149,11 @@ mod tests {
     fn a_counter_only_grows() -> io::Result<()> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("epoch");
-        assert_eq!(next_counter(&path)?, 1);
-        assert_eq!(next_counter(&path)?, 2);
+        let before = seconds_since_1970();
+        let first = next_counter(&path)?;
+        assert!(first > before, "a lost counter begins above what the last one reached");
+        assert_eq!(next_counter(&path)?, first + 1);
+        fs::write(&path, "2\n")?;
         assert_eq!(raise_counter(&path, 7)?, 7);
         assert_eq!(raise_counter(&path, 3)?, 7);
         assert_eq!(next_counter(&path)?, 8);
