@@ -4,7 +4,7 @@
 //! are forgotten, and the node must not vote. Is there a cluster, its leader will send the log. Only when a majority is
 //! as new as this node and has the same members does it begin one: several may do so at once, for they begin the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use openraft::error::{InitializeError, RaftError};
 use tokio::sync::watch;
 
 use super::leadership::{Leadership, Role};
+use super::membership;
 use super::peers::Peers;
 use super::service::Identity;
 use super::state::IntentState;
@@ -100,8 +101,10 @@ async fn begin(raft: &Openraft, own: &Identity) {
     }
 }
 
-/// While this node leads: names the cluster, and notes which store each member votes with.
+/// While this node leads: names the cluster, notes which store each member votes with, and aligns the voters with the
+/// configuration.
 pub(crate) async fn keep_order<F, O>(
+    raft: Openraft,
     peers: Arc<Peers>,
     own: Arc<Identity>,
     mut leadership: watch::Receiver<Leadership>,
@@ -113,54 +116,40 @@ pub(crate) async fn keep_order<F, O>(
 {
     let mut alarmed = BTreeSet::new();
     loop {
-        if leadership
-            .wait_for(|now| matches!(now.role, Role::Leader | Role::Stopped))
-            .await
-            .is_err()
-        {
-            return;
-        }
-        if leadership.borrow().role == Role::Stopped {
-            return;
-        }
+        let leads = leadership.wait_for(|now| matches!(now.role, Role::Leader | Role::Stopped));
+        let voters = match leads.await {
+            Ok(now) if now.role == Role::Leader => now.voters.clone(),
+            Ok(_) | Err(_) => return,
+        };
         let known = intent.borrow().clone();
         let mut is_done = true;
         if known.cluster_id.is_empty() {
             let cluster_id = uuid::Uuid::new_v4().to_string();
             is_done &= propose(command(Wire::FormCluster(FormCluster { cluster_id }))).await;
         }
-        is_done &= register_stores(&peers, &own, &known, &mut alarmed, &propose).await;
-        if is_done {
-            tokio::time::sleep(ORDER_INTERVAL).await;
-        } else {
-            tokio::time::sleep(FIRST_WAIT).await;
+        let answers = ask_all(&peers).await;
+        for register in unregistered(&peers, &own, &known, &answers, &mut alarmed) {
+            is_done &= propose(command(Wire::RegisterStore(register))).await;
         }
+        is_done &= membership::align(&raft, &own, &voters, &answers).await;
+        tokio::time::sleep(if is_done { ORDER_INTERVAL } else { FIRST_WAIT }).await;
     }
 }
 
-/// Gives whether nothing is left to do at once.
-async fn register_stores<F, O>(
+/// The stores that are not noted yet. Says so once when a member votes with another than the noted one.
+fn unregistered(
     peers: &Peers,
     own: &Identity,
     known: &IntentState,
+    answers: &[IdentifyResponse],
     alarmed: &mut BTreeSet<u64>,
-    propose: &F,
-) -> bool
-where
-    F: Fn(Command) -> O,
-    O: Future<Output = bool>,
-{
-    let mut found = BTreeMap::from([(own.node_id, own.store_id.clone())]);
-    for answer in ask_all(peers).await {
-        found.insert(answer.node_id, answer.store_id);
-    }
-    let mut is_done = true;
-    for (node_id, store_id) in found {
+) -> Vec<RegisterStore> {
+    let own_store = (own.node_id, own.store_id.as_str());
+    let others = answers.iter().map(|answer| (answer.node_id, answer.store_id.as_str()));
+    let mut found = Vec::new();
+    for (node_id, store_id) in std::iter::once(own_store).chain(others) {
         match known.stores.get(&node_id) {
-            None => {
-                let register = RegisterStore { node_id, store_id };
-                is_done &= propose(command(Wire::RegisterStore(register))).await;
-            }
+            None => found.push(RegisterStore { node_id, store_id: store_id.to_owned() }),
             Some(registered) if *registered != store_id && alarmed.insert(node_id) => {
                 tracing::error!(
                     controller = %peers.label(node_id),
@@ -170,7 +159,7 @@ where
             Some(_) => {}
         }
     }
-    is_done
+    found
 }
 
 fn command(wire: Wire) -> Command {

@@ -14,12 +14,14 @@ mod leadership;
 mod log_store;
 mod machine;
 mod mark;
+mod membership;
 mod network;
 mod peers;
 mod proposals;
 mod service;
 mod sled_store;
 mod snapshot;
+mod space;
 mod start;
 mod state;
 mod state_machine;
@@ -63,8 +65,8 @@ use types::Openraft;
 
 /// Longest wait for a majority. Two elections fit into it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A leader that stops gives its successor this long.
-const HANDOVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// A leader that stops gives its successor this long. It takes two syncs, unless the disk is very busy.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -86,6 +88,7 @@ struct Node {
     is_admitted: watch::Receiver<bool>,
     failure: watch::Sender<Option<StartError>>,
     is_stopping: watch::Sender<bool>,
+    is_space_low: watch::Sender<bool>,
     /// Held while stopping, so that whoever else stops it waits for the same end.
     stopped: Mutex<bool>,
 }
@@ -109,6 +112,9 @@ impl Raft {
     #[tracing::instrument(name = "raft.commit", skip_all)]
     pub async fn write(&self, command: Command) -> Result<WriteOutcome, WriteError> {
         self.node.check_leads()?;
+        if *self.node.is_space_low.borrow() {
+            return Err(WriteError::StorageFull { directory: self.node.directory.clone() });
+        }
         let mut command = command;
         if command.time_ms == 0 {
             command.time_ms = now_ms();

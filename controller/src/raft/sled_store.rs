@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::checksum::{self, Hash};
 
@@ -23,6 +24,11 @@ pub(crate) const MAX_VALUE_BYTES: usize = 48 << 20;
 const CACHE_BYTES: u64 = 32 << 20;
 /// What was not synced on purpose (the applied state) is written out this often.
 const FLUSH_EVERY_MS: u64 = 500;
+
+/// A file that is still locked after this long is used by another process.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// Time between two looks at the lock.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Why the database did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,13 +101,7 @@ impl Database {
     pub(crate) fn open(path: &Path) -> Result<Self, DatabaseError> {
         let io_error = |error: &io::Error| from_io(path, error);
         let is_new = !path.exists();
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .print_profile_on_drop(false)
-            .open()
-            .map_err(|error| from_sled(path, error))?;
+        let db = open_unlocked(path)?;
         let file = File::open(path.join("db")).map_err(|error| io_error(&error))?;
         let tree = |name: &str| db.open_tree(name).map_err(|error| from_sled(path, error));
         let database =
@@ -233,6 +233,26 @@ impl Database {
     fn pieces_of(&self, tree: &sled::Tree, key: &[u8]) -> Result<u32, DatabaseError> {
         let first = tree.get(piece_key(key, 0)).map_err(|error| from_sled(&self.path, error))?;
         Ok(first.and_then(|piece| stored_length(&piece)).map_or(0, pieces))
+    }
+}
+
+/// Opens sled's file once it is unlocked: sled unlocks it a moment after it was closed.
+fn open_unlocked(path: &Path) -> Result<sled::Db, DatabaseError> {
+    let begun = Instant::now();
+    loop {
+        let opened = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .print_profile_on_drop(false)
+            .open()
+            .map_err(|error| from_sled(path, error));
+        match opened {
+            Err(DatabaseError::InUse { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            Ok(_) | Err(_) => return opened,
+        }
     }
 }
 

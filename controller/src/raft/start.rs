@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::RaftConfig;
 use super::error::StartError;
-use super::leadership::Leadership;
+use super::leadership::{Leadership, Role};
 use super::log_store::{LogCache, LogStore};
 use super::network::Network;
 use super::peers::Peers;
@@ -21,7 +21,7 @@ use super::store::{Contents, Store};
 use super::store_error::StoreError;
 use super::store_thread::{StoreHandle, panic_text};
 use super::types::Openraft;
-use super::{Node, Raft, forming, leadership, proposals};
+use super::{Node, Raft, forming, leadership, proposals, space};
 
 /// A snapshot is built after this many entries,
 const SNAPSHOT_ENTRIES: u64 = 5000;
@@ -91,6 +91,7 @@ impl Raft {
             is_admitted,
             failure: watch::Sender::new(None),
             is_stopping: watch::Sender::new(false),
+            is_space_low: watch::Sender::new(false),
             stopped: Mutex::new(false),
         });
         let started = Self { node };
@@ -101,6 +102,7 @@ impl Raft {
     fn spawn_watchers(&self, admitted: watch::Sender<bool>, shutdown: CancellationToken) {
         tokio::spawn(take_part(Arc::clone(&self.node), admitted));
         tokio::spawn(watch_failure(Arc::clone(&self.node)));
+        tokio::spawn(watch_space(Arc::clone(&self.node)));
         let raft = self.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
@@ -181,8 +183,43 @@ async fn take_part(node: Arc<Node>, admitted: watch::Sender<bool>) {
         }
     };
     let (peers, identity) = (Arc::clone(&node.peers), Arc::clone(&node.identity));
-    forming::keep_order(peers, identity, node.leadership.clone(), node.intent.clone(), propose)
-        .await;
+    let (leadership, intent) = (node.leadership.clone(), node.intent.clone());
+    forming::keep_order(node.raft.clone(), peers, identity, leadership, intent, propose).await;
+}
+
+/// Looks after the room on the disk: with little of it no writes are taken, and another node had better lead.
+async fn watch_space(node: Arc<Node>) {
+    let mut leadership = node.leadership.clone();
+    loop {
+        let is_stopped = leadership.wait_for(|now| now.role == Role::Stopped);
+        if tokio::time::timeout(space::LOOK_INTERVAL, is_stopped).await.is_ok() {
+            return;
+        }
+        let was_low = *node.is_space_low.borrow();
+        let free = match space::free_bytes(&node.directory) {
+            Ok(free) => free,
+            Err(error) => {
+                tracing::warn!(%error, "the room on the disk cannot be told");
+                continue;
+            }
+        };
+        let is_low = space::is_low(was_low, free);
+        if is_low == was_low {
+            continue;
+        }
+        node.is_space_low.send_replace(is_low);
+        let directory = node.directory.display();
+        if is_low {
+            tracing::error!(free_bytes = free, %directory, "little room on the disk: no writes are taken; make room");
+            if leadership.borrow().role == Role::Leader {
+                node.hand_over().await;
+                // Should none have taken over, this node still has to show that it is there.
+                node.raft.runtime_config().heartbeat(true);
+            }
+        } else {
+            tracing::info!(free_bytes = free, %directory, "enough room on the disk again");
+        }
+    }
 }
 
 /// Stops the node when its store or openraft has failed: it neither votes nor serves then.

@@ -15,11 +15,11 @@ use super::codec::{decode_entry, encode_entry, log_id_to_wire, vote_to_wire};
 use super::machine::{HEADER_KEY, Machine};
 use super::mark::Mark;
 use super::sled_store::{Changes, Database, Table};
-use super::snapshot;
 use super::state::StateKey;
 use super::store_error::StoreError;
 use super::types::{Entry, LogId, Vote};
 use super::verify::{Bounds, VerifiedLog, VerifiedState};
+use super::{snapshot, space};
 
 pub(super) const IDENTITY_KEY: &[u8] = b"identity";
 pub(super) const VOTE_KEY: &[u8] = b"vote";
@@ -66,7 +66,9 @@ impl Store {
         new_store_id: String,
     ) -> Result<(Self, Contents), StoreError> {
         let io_error = |error: &std::io::Error| StoreError::from_io(directory, error);
-        std::fs::create_dir_all(directory).map_err(|error| io_error(&error))?;
+        std::fs::create_dir_all(directory)
+            .and_then(|()| space::release_reserve(directory))
+            .map_err(|error| io_error(&error))?;
         let mark_path = directory.join("mark");
         let mark = Mark::open(&mark_path).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => {
@@ -108,6 +110,7 @@ impl Store {
             }
         };
         found.check_mark(mark.value(), &identity)?;
+        space::make_reserve(directory);
         Self::with_state(directory, database, mark, found, identity)
     }
 

@@ -205,13 +205,11 @@ async fn a_planned_stop_hands_over_at_once() -> TestResult {
     cluster.write("north").await;
     let leader = cluster.leader().await;
     let stopping = cluster.running.remove(&leader).expect("it runs");
-    let begun = std::time::Instant::now();
     stopping.stop().await;
-    let successor = cluster.leader().await;
-    let took = begun.elapsed();
-    assert_ne!(successor, leader);
-    // Without a handover: the lease of 600 ms, and 300 ms more at least.
-    assert!(took < Duration::from_millis(900), "{took:?}");
+    // Without a handover the others would wait for the lease, and then for their patience to end.
+    let roles: Vec<Role> =
+        cluster.running.values().map(|node| node.raft.leadership().borrow().role).collect();
+    assert!(roles.contains(&Role::Leader), "{roles:?}");
     let revision = cluster.write("south").await;
     for id in cluster.running.keys() {
         assert_eq!(cluster.names_at(*id, revision).await, ["north", "south"]);
@@ -277,6 +275,73 @@ async fn an_entry_larger_than_a_heartbeat_carries_is_replicated() -> TestResult 
     let revision = cluster.write("south").await;
     cluster.restart(leader).await?;
     assert_eq!(cluster.names_at(leader, revision).await.len(), sites.len() + 1);
+    cluster.stop_all().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_controller_comes_back_under_a_new_id() -> TestResult {
+    let mut cluster = Cluster::start(&[1, 2, 3]).await?;
+    cluster.write("north").await;
+    cluster.kill(2).await;
+    std::fs::remove_dir_all(cluster.directory.path().join("2"))?;
+    // As the error of the lost controller says: a new id on every controller, which are restarted one by one.
+    let listener = listen().await;
+    let address = listener.local_addr()?;
+    let lost = cluster.members.remove(&2).expect("it was a member");
+    cluster.members.insert(4, Member { raft: address.to_string(), ..lost });
+    for id in [1, 3] {
+        cluster.kill(id).await;
+        cluster.restart(id).await?;
+        cluster.write(&format!("during-{id}")).await;
+    }
+    cluster.start_on(4, listener).await?;
+    for node in cluster.running.values() {
+        let mut leadership = node.raft.leadership();
+        let aligned = leadership.wait_for(|now| now.voters.iter().eq(&[1, 3, 4]));
+        tokio::time::timeout(PATIENCE, aligned).await??;
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(if leader == 1 { 3 } else { 1 }).await;
+    let revision = cluster.write("south").await;
+    assert_eq!(cluster.names_at(4, revision).await, ["during-1", "during-3", "north", "south"]);
+    cluster.stop_all().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> TestResult {
+    let mut cluster = Cluster::start(&[1, 2, 3]).await?;
+    cluster.write("north").await;
+    let leader = cluster.leader().await;
+    let away = (1..=3).find(|id| *id != leader).expect("there are three");
+    cluster.kill(away).await;
+    let text = "x".repeat(1000);
+    let sites: Vec<_> = (0..2000).map(|n| site_resource(&format!("s{n:04}"), &text)).collect();
+    let revision = cluster.write_all("many", &sites).await;
+    let leader = cluster.leader().await;
+    let raft = &cluster.running[&leader].raft.node.raft;
+    raft.trigger().snapshot().await?;
+    let is_built = |metrics: &openraft::RaftMetrics<u64, openraft::EmptyNode>| {
+        metrics.snapshot.is_some_and(|id| id.index >= revision)
+    };
+    raft.wait(Some(PATIENCE)).metrics(is_built, "built").await?;
+    raft.trigger().purge_log(revision).await?;
+    let is_purged = |metrics: &openraft::RaftMetrics<u64, openraft::EmptyNode>| {
+        metrics.purged.is_some_and(|id| id.index >= revision)
+    };
+    raft.wait(Some(PATIENCE)).metrics(is_purged, "purged").await?;
+    cluster.restart(away).await?;
+    assert_eq!(cluster.names_at(away, revision).await.len(), sites.len() + 1);
+    let revision = cluster.write("south").await;
+    assert_eq!(cluster.names_at(away, revision).await.len(), sites.len() + 2);
+    // What was installed is on disk, and the log goes on after it.
+    let before = cluster.running[&away].raft.state().borrow().clone();
+    cluster.kill(away).await;
+    cluster.restart(away).await?;
+    cluster.names_at(away, revision).await;
+    let mut after = cluster.running[&away].raft.state();
+    tokio::time::timeout(PATIENCE, after.wait_for(|state| **state == *before)).await??;
     cluster.stop_all().await;
     Ok(())
 }
