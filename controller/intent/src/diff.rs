@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_model::Name;
-use fulcrum_model::plan::{HOST_KEY, RealServerHostPlan};
+use fulcrum_model::plan::HOST_KEY;
 
 use crate::Intent;
 use crate::planner::{AgentId, AgentRole, Planner};
@@ -20,54 +20,63 @@ pub struct AgentDiff {
 }
 
 /// The agents whose plans differ between two intents, ordered by role and name.
+///
+/// Plans are made only where something that they are made of differs: a change of one virtual server among ten thousand
+/// plans that one.
 pub fn diff_agents(before: &Intent, after: &Intent) -> Vec<AgentDiff> {
     let (old, new) = (Planner::new(before), Planner::new(after));
     let (old_agents, new_agents) = (old.agents(), new.agents());
-    old_agents
-        .union(&new_agents)
-        .map(|agent| {
-            let (changed, removed) = match agent.role {
-                AgentRole::Director => diff_director(&old, &new, &agent.name),
-                AgentRole::RealServer => diff(
-                    host(&old, old_agents.contains(agent), &agent.name),
-                    host(&new, new_agents.contains(agent), &agent.name),
-                ),
-            };
-            AgentDiff { agent: agent.clone(), changed, removed }
-        })
-        .filter(|diff| !diff.changed.is_empty() || !diff.removed.is_empty())
-        .collect()
+    let mut diffs = Vec::new();
+    for agent in old_agents.union(&new_agents) {
+        let mut diff = AgentDiff { agent: agent.clone(), changed: Vec::new(), removed: Vec::new() };
+        match agent.role {
+            AgentRole::Director => {
+                diff_virtual_servers(&old, &new, &mut diff);
+                diff_vrrp_instances(&old, &new, &mut diff);
+            }
+            AgentRole::RealServer => {
+                if !new_agents.contains(agent) {
+                    diff.removed.push(HOST_KEY.to_owned());
+                } else if !old_agents.contains(agent) || host_differs(&old, &new, &agent.name) {
+                    diff.changed.push(HOST_KEY.to_owned());
+                }
+            }
+        }
+        if !diff.changed.is_empty() || !diff.removed.is_empty() {
+            diffs.push(diff);
+        }
+    }
+    diffs
 }
 
-/// The only object of a real-server agent, if the intent names the agent.
-fn host(planner: &Planner<'_>, named: bool, agent: &Name) -> BTreeMap<String, RealServerHostPlan> {
-    named.then(|| (HOST_KEY.to_owned(), planner.real_server(agent))).into_iter().collect()
+fn host_differs(old: &Planner<'_>, new: &Planner<'_>, agent: &Name) -> bool {
+    old.host_ingredients(agent) != new.host_ingredients(agent)
+        && old.real_server(agent) != new.real_server(agent)
 }
 
-fn diff_director(old: &Planner<'_>, new: &Planner<'_>, name: &Name) -> (Vec<String>, Vec<String>) {
-    let (old, new) = (old.director(name), new.director(name));
-    let servers = diff(
-        old.virtual_servers.into_values().map(|plan| (plan.key(), plan)).collect(),
-        new.virtual_servers.into_values().map(|plan| (plan.key(), plan)).collect(),
-    );
-    let instances = diff(
-        old.vrrp_instances.into_values().map(|plan| (plan.key(), plan)).collect(),
-        new.vrrp_instances.into_values().map(|plan| (plan.key(), plan)).collect(),
-    );
-    // virtual-server/… stands before vrrp/….
-    ([servers.0, instances.0].concat(), [servers.1, instances.1].concat())
+fn diff_virtual_servers(old: &Planner<'_>, new: &Planner<'_>, diff: &mut AgentDiff) {
+    let director = diff.agent.name.clone();
+    let (before, after) = (old.virtual_servers_of(&director), new.virtual_servers_of(&director));
+    for (name, server) in &after {
+        let is_same = before.get(name).is_some_and(|before| {
+            old.ingredients(before) == new.ingredients(server)
+                || old.virtual_server(name, before) == new.virtual_server(name, server)
+        });
+        if !is_same {
+            diff.changed.extend(new.virtual_server(name, server).map(|plan| plan.key()));
+        }
+    }
+    for (name, server) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
+        diff.removed.extend(old.virtual_server(name, server).map(|plan| plan.key()));
+    }
 }
 
-/// Keys that are new or differ, and keys that go.
-fn diff<T: PartialEq>(
-    old: BTreeMap<String, T>,
-    new: BTreeMap<String, T>,
-) -> (Vec<String>, Vec<String>) {
-    let changed = new
-        .iter()
-        .filter(|(key, object)| old.get(*key) != Some(object))
-        .map(|(key, _)| key.clone())
-        .collect();
-    let removed = old.into_keys().filter(|key| !new.contains_key(key)).collect();
-    (changed, removed)
+fn diff_vrrp_instances(old: &Planner<'_>, new: &Planner<'_>, diff: &mut AgentDiff) {
+    let director = diff.agent.name.clone();
+    let before: BTreeMap<_, _> = old.vrrp_instances_of(&director);
+    let after: BTreeMap<_, _> = new.vrrp_instances_of(&director);
+    let changed = after.iter().filter(|(name, plan)| before.get(*name) != Some(*plan));
+    diff.changed.extend(changed.map(|(_, plan)| plan.key()));
+    let removed = before.iter().filter(|(name, _)| !after.contains_key(*name));
+    diff.removed.extend(removed.map(|(_, plan)| plan.key()));
 }

@@ -79,6 +79,15 @@ pub struct Planner<'a> {
     vips: BTreeMap<&'a Name, BTreeSet<IpAddr>>,
 }
 
+/// What a virtual server's plan is made of.
+#[derive(PartialEq)]
+pub(crate) struct Ingredients<'a> {
+    server: &'a VirtualServer,
+    pool: Option<&'a Pool>,
+    /// With each one's place in the pool.
+    real_servers: Vec<(usize, &'a Name, &'a RealServer)>,
+}
+
 impl<'a> Planner<'a> {
     /// Reads the intent.
     pub fn new(intent: &'a Intent) -> Self {
@@ -114,16 +123,48 @@ impl<'a> Planner<'a> {
     /// A director's plan: the VRRP instances it takes part in, and their virtual servers. A Backup programs them too,
     /// so that it serves from its first packet as Active.
     pub fn director(&self, director: &Name) -> DirectorPlan {
-        let mut plan = DirectorPlan::default();
-        for (name, instance, member) in self.instances.get(director).into_iter().flatten() {
-            let Some(vrrp) = self.vrrp_instance(name, instance, member) else { continue };
-            plan.vrrp_instances.insert((*name).clone(), vrrp);
-            for (name, server) in self.virtual_servers.get(name).into_iter().flatten() {
-                let planned = self.virtual_server(name, server);
-                plan.virtual_servers.extend(planned.map(|planned| ((*name).clone(), planned)));
-            }
+        let servers = self.virtual_servers_of(director).into_iter();
+        let virtual_servers = servers.filter_map(|(name, server)| {
+            self.virtual_server(name, server).map(|plan| (name.clone(), plan))
+        });
+        DirectorPlan {
+            virtual_servers: virtual_servers.collect(),
+            vrrp_instances: self.vrrp_instances_of(director),
         }
-        plan
+    }
+
+    /// The VRRP part of a director's plan.
+    pub(crate) fn vrrp_instances_of(&self, director: &Name) -> BTreeMap<Name, VrrpInstancePlan> {
+        let parts = self.instances.get(director).into_iter().flatten();
+        let plans = parts.filter_map(|(name, instance, member)| {
+            self.vrrp_instance(name, instance, member).map(|plan| ((*name).clone(), plan))
+        });
+        plans.collect()
+    }
+
+    /// The virtual servers in a director's plan.
+    pub(crate) fn virtual_servers_of(
+        &self,
+        director: &Name,
+    ) -> BTreeMap<&'a Name, &'a VirtualServer> {
+        let parts = self.instances.get(director).into_iter().flatten();
+        parts.filter_map(|(name, ..)| self.virtual_servers.get(name)).flatten().copied().collect()
+    }
+
+    /// All that a virtual server's plan is made of. Where it is equal, so is the plan.
+    pub(crate) fn ingredients(&self, server: &'a VirtualServer) -> Ingredients<'a> {
+        let pool = self.catalog.pools.get(&server.pool).copied();
+        let real_servers = pool.into_iter().flat_map(|pool| self.catalog.members(pool)).collect();
+        Ingredients { server, pool, real_servers }
+    }
+
+    /// All that a real-server agent's plan is made of. Where it is equal, so is the plan.
+    pub(crate) fn host_ingredients(
+        &self,
+        agent: &Name,
+    ) -> Vec<(&'a Name, &'a RealServer, Option<&BTreeSet<IpAddr>>)> {
+        let attended = self.attended.get(agent).into_iter().flatten();
+        attended.map(|(name, server)| (*name, *server, self.vips.get(name))).collect()
     }
 
     /// `None` only in an intent that was not validated.
@@ -158,7 +199,11 @@ impl<'a> Planner<'a> {
     }
 
     /// `None` only in an intent that was not validated.
-    fn virtual_server(&self, name: &Name, server: &VirtualServer) -> Option<VirtualServerPlan> {
+    pub(crate) fn virtual_server(
+        &self,
+        name: &Name,
+        server: &VirtualServer,
+    ) -> Option<VirtualServerPlan> {
         let pool: &Pool = self.catalog.pools.get(&server.pool)?;
         let mut destinations: Vec<DestinationPlan> = self
             .catalog
