@@ -1,0 +1,247 @@
+//! The program against a controller and a director that answer as they are told: exit codes and words.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Output;
+
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::director_local_service_server::{
+    DirectorLocalService, DirectorLocalServiceServer,
+};
+use fulcrum_proto::v1::intent_service_server::{IntentService, IntentServiceServer};
+use fulcrum_proto::v1::topology_service_server::{TopologyService, TopologyServiceServer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// Nothing listens on port 1 of loopback.
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// What `if_revision` asks the fake for.
+const STALE: u64 = 101;
+const HELD: u64 = 102;
+const BAD: u64 = 103;
+const NO_QUORUM: u64 = 104;
+const DENIED: u64 = 105;
+/// A revision that no agent ever applies.
+const NEVER: u64 = 999;
+
+struct Controller;
+
+fn refusal(code: Code, message: &str, reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(
+        reason,
+        "fulcrum",
+        [("current_revision".to_owned(), "12".to_owned())],
+    );
+    Status::with_error_details(code, message, details)
+}
+
+#[tonic::async_trait]
+impl IntentService for Controller {
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        match request.if_revision {
+            STALE => Err(refusal(Code::Aborted, "the intent has moved on", "STALE_REVISION")),
+            HELD => Err(refusal(Code::FailedPrecondition, "it deletes 2 of 2", "PLAN_HELD")),
+            NO_QUORUM => Err(refusal(Code::Unavailable, "no leader", "NO_QUORUM")),
+            DENIED => Err(Status::permission_denied("this certificate may only read")),
+            BAD => {
+                let mut details = ErrorDetails::new();
+                details
+                    .add_bad_request_violation("resources[0].spec.site", "\"mian\": no such site");
+                details.add_bad_request_violation("VirtualServer/web.spec.pool", "\"a\": none");
+                Err(Status::with_error_details(Code::InvalidArgument, "2 bad fields", details))
+            }
+            _ => Ok(Response::new(v1::ApplyResponse {
+                revision: 12,
+                changes: vec![v1::Change {
+                    kind: v1::Kind::Director.into(),
+                    name: "d1".to_owned(),
+                    action: v1::ChangeAction::Create.into(),
+                }],
+                agent_changes: Vec::new(),
+            })),
+        }
+    }
+
+    async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        Err(Status::not_found("there is no Pool \"a\""))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
+        Ok(Response::new(v1::ListResponse::default()))
+    }
+
+    async fn wait_converged(
+        &self,
+        request: Request<v1::WaitConvergedRequest>,
+    ) -> Result<Response<v1::WaitConvergedResponse>, Status> {
+        let revision = request.into_inner().revision;
+        let laggard = v1::Laggard {
+            agent: "director/d1".to_owned(),
+            applied_revision: 11,
+            reason: "not attached".to_owned(),
+        };
+        Ok(Response::new(v1::WaitConvergedResponse {
+            converged: revision != NEVER,
+            revision,
+            laggards: if revision == NEVER { vec![laggard] } else { Vec::new() },
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl TopologyService for Controller {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let director = v1::AgentStatus {
+            role: "director".to_owned(),
+            name: "d1".to_owned(),
+            director: Some(v1::DirectorObserved::default()),
+            ..v1::AgentStatus::default()
+        };
+        let topology = v1::Topology { agents: vec![director], ..v1::Topology::default() };
+        Ok(Response::new(v1::GetStatusResponse { topology: Some(topology) }))
+    }
+
+    type WatchTopologyStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::WatchTopologyResponse, Status>>>;
+
+    async fn watch_topology(
+        &self,
+        _: Request<v1::WatchTopologyRequest>,
+    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
+        Err(Status::permission_denied("watching is not for this certificate"))
+    }
+}
+
+struct Director;
+
+#[tonic::async_trait]
+impl DirectorLocalService for Director {
+    async fn get_director_status(
+        &self,
+        _: Request<v1::GetDirectorStatusRequest>,
+    ) -> Result<Response<v1::GetDirectorStatusResponse>, Status> {
+        Ok(Response::new(v1::GetDirectorStatusResponse {
+            name: "d1".to_owned(),
+            plan: Some(v1::PlanVersion {
+                cluster_id: "c".to_owned(),
+                incarnation: 1,
+                revision: 12,
+            }),
+            controller: "c1".to_owned(),
+            observed: Some(v1::DirectorObserved::default()),
+        }))
+    }
+}
+
+async fn controller() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let server = Server::builder()
+        .add_service(IntentServiceServer::new(Controller))
+        .add_service(TopologyServiceServer::new(Controller));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
+
+async fn lvsctl(directory: &Path, arguments: &[&str]) -> Output {
+    tokio::process::Command::new(env!("CARGO_BIN_EXE_lvsctl"))
+        .current_dir(directory)
+        .env_clear()
+        .args(arguments)
+        .output()
+        .await
+        .expect("lvsctl was built")
+}
+
+const MANIFEST: &str = "\
+kind: Director
+name: d1
+spec:
+  site: mian
+  dip: 192.168.1.135
+  interface: eth0
+";
+
+/// Runs with a dead controller before the living one; compares the exit code and looks for words on both outputs.
+async fn check(arguments: &[&str], code: i32, words: &[&str]) {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(directory.path().join("d1.yaml"), MANIFEST).expect("writable");
+    let endpoints = format!("{NOWHERE},{}", controller().await);
+    let arguments = [&["--endpoint", &endpoints], arguments].concat();
+    let output = lvsctl(directory.path(), &arguments).await;
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+    for word in words {
+        assert!(told.contains(word), "{arguments:?} tells {word:?}: {told}");
+    }
+}
+
+async fn check_apply(if_revision: u64, code: i32, words: &[&str]) {
+    let if_revision = if_revision.to_string();
+    check(&["apply", "-f", "d1.yaml", "--if-revision", &if_revision], code, words).await;
+}
+
+#[tokio::test]
+async fn apply_ends_as_the_controllers_answer() {
+    check_apply(0, 0, &["created Director d1\n", "revision 12\n"]).await;
+    check_apply(STALE, 5, &["the intent has moved on (current_revision 12)", "apply again"]).await;
+    check_apply(HELD, 5, &["it deletes 2 of 2", "--allow-drastic"]).await;
+    check_apply(NO_QUORUM, 3, &["127.0.0.1:1: Connection refused", ": no leader"]).await;
+    check_apply(DENIED, 6, &["this certificate may only read"]).await;
+    let told = [
+        "lvsctl: 2 mistakes in the manifests; nothing was changed\n",
+        "d1.yaml:4:9: spec.site: \"mian\": no such site\n",
+        "VirtualServer/web.spec.pool: \"a\": none\n",
+    ];
+    check_apply(BAD, 2, &told).await;
+    check(&["apply", "-f", "d1.yaml", "--dry-run"], 1, &["would create Director d1"]).await;
+    let waits = ["apply", "-f", "d1.yaml", "--wait=5s"];
+    check(&waits, 0, &["every agent has applied revision 12"]).await;
+}
+
+#[tokio::test]
+async fn the_other_verbs_end_as_the_controllers_answer() {
+    check(&["get", "pool", "a"], 4, &["cannot get a: there is no Pool"]).await;
+    check(&["get"], 0, &[]).await;
+    check(&["wait", "--revision", "12"], 0, &["every agent has applied revision 12"]).await;
+    let late = ["director/d1 (at revision 11): not attached"];
+    check(&["wait", "--revision", "999", "--timeout", "10ms"], 7, &late).await;
+    check(&["status"], 1, &["director/d1 is not attached, never heard"]).await;
+    check(&["status", "-o", "json"], 1, &["\"problems\": ["]).await;
+    check(&["ipvs"], 0, &["director d1\nProt LocalAddress:Port", "is not attached"]).await;
+    check(&["ipvs", "--director", "d3"], 4, &["there are d1"]).await;
+    check(&["watch"], 6, &["cannot watch: watching is not for this certificate"]).await;
+}
+
+#[tokio::test]
+async fn a_director_is_asked_by_its_socket() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let listener = UnixListener::bind(directory.path().join("d.sock")).expect("a socket");
+    let server = Server::builder().add_service(DirectorLocalServiceServer::new(Director));
+    tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    for (verb, expected) in [
+        ("status", "director d1, attached to c1, plan of revision 12: healthy\n"),
+        ("ipvs", "Prot LocalAddress:Port Scheduler Flags\n"),
+    ] {
+        let output = lvsctl(directory.path(), &["--socket", "d.sock", verb]).await;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
