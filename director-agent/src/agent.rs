@@ -325,6 +325,7 @@ impl Agent {
         let effect = std::mem::take(&mut self.effect);
         if !effect.weights.is_empty() {
             self.program(&effect.weights);
+            plans::log_changes(&effect.changes);
         }
         if effect.to_latch {
             // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.

@@ -16,7 +16,7 @@ use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::Taken;
-use crate::decide::weights::Decider;
+use crate::decide::weights::{Change, Decider};
 use crate::ipvs::Desired;
 use crate::state_dir::StateDir;
 
@@ -113,12 +113,16 @@ impl Agent {
             tracing::info_span!("evidence.apply", director = %self.name, agent = %evidence.agent);
         let mut effect = self.decider.evidence(now, evidence);
         let weights = std::mem::take(&mut effect.weights);
+        let changes = std::mem::take(&mut effect.changes);
         self.effect.merge(effect);
         if weights.is_empty() {
             return;
         }
         set_parent(&span, &wire.traceparent);
-        span.in_scope(|| self.program(&weights));
+        span.in_scope(|| {
+            self.program(&weights);
+            log_changes(&changes);
+        });
         let ipvs = self.ipvs.clone();
         follow::evidence(ipvs, self.generation, received, self.metrics.clone(), span);
     }
@@ -133,6 +137,22 @@ impl Agent {
             table: self.wanted.clone(),
             traceparent: traceparent(),
         });
+    }
+}
+
+/// Changes that are logged one by one; of a whole rack the rest is counted.
+const LOGGED_CHANGES: usize = 20;
+
+/// Logs weights that changed, with the strongest reason.
+pub(super) fn log_changes(changes: &[Change]) {
+    for Change { virtual_server, real_server, before, after, reasons } in
+        changes.iter().take(LOGGED_CHANGES)
+    {
+        let reason = reasons.first().map(String::as_str).unwrap_or_default();
+        tracing::info!(%virtual_server, %real_server, %before, %after, reason, "weight changed");
+    }
+    if let Some(more @ 1..) = changes.len().checked_sub(LOGGED_CHANGES) {
+        tracing::info!(more, "weights changed besides");
     }
 }
 

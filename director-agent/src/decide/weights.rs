@@ -61,6 +61,23 @@ pub struct Effect {
     pub to_tell: bool,
     /// The latch is to be saved.
     pub to_latch: bool,
+    /// Weights that check or evidence changed, for people.
+    pub changes: Vec<Change>,
+}
+
+/// A weight that changed while the plan stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The virtual server.
+    pub virtual_server: Name,
+    /// The real server.
+    pub real_server: Name,
+    /// Weight until now.
+    pub before: Weight,
+    /// Weight from now on.
+    pub after: Weight,
+    /// What decided, strongest first.
+    pub reasons: Vec<String>,
 }
 
 impl Effect {
@@ -69,6 +86,7 @@ impl Effect {
         self.weights.extend(other.weights);
         self.to_tell |= other.to_tell;
         self.to_latch |= other.to_latch;
+        self.changes.extend(other.changes);
     }
 }
 
@@ -133,7 +151,8 @@ impl Decider {
         }
         self.weights = weights;
         self.looked_at = now;
-        Effect { weights: self.servers.keys().cloned().collect(), to_tell: true, to_latch: true }
+        let weights = self.servers.keys().cloned().collect();
+        Effect { weights, to_tell: true, to_latch: true, changes: Vec::new() }
     }
 
     /// Takes evidence that was received at `now`.
@@ -232,8 +251,11 @@ impl Decider {
             };
             let mut held = before.iter().map(|decided| (decided.weight, decided.since));
             let after = self.decide(now, server, |_| held.next());
-            if before.iter().zip(&after).any(|(before, after)| before.weight != after.weight) {
+            let pairs = before.iter().zip(&after).filter(|(b, a)| b.weight != a.weight);
+            let changes: Vec<Change> = pairs.map(|(b, a)| change(name, b, a)).collect();
+            if !changes.is_empty() {
                 effect.weights.insert(name.clone());
+                effect.changes.extend(changes);
             }
             if *before != after {
                 effect.to_tell = true;
@@ -301,6 +323,16 @@ impl Decider {
             arp: self.arp.safety(&destination.agent, vip),
             current,
         }
+    }
+}
+
+fn change(virtual_server: &Name, before: &Decided, after: &Decided) -> Change {
+    Change {
+        virtual_server: virtual_server.clone(),
+        real_server: after.real_server.clone(),
+        before: before.weight,
+        after: after.weight,
+        reasons: after.reasons.clone(),
     }
 }
 

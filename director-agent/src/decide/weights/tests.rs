@@ -73,6 +73,12 @@ fn evidence_moves_one_weight_and_expires() {
     let effect = decider.evidence(MS(1100), evidence("web2", 2, Verdict::Down, Some(true)));
     assert_eq!((weights(&decider), effect.to_latch), (vec![8, 0], false));
     assert_eq!(decider.weights(&name("web"))[1].since, MS(1100));
+    let told: Vec<_> = effect
+        .changes
+        .iter()
+        .map(|c| (c.real_server.as_str(), c.before.get(), c.after.get()))
+        .collect();
+    assert_eq!(told, [("web2", 8, 0)]);
 
     let repeated = decider.evidence(MS(1200), evidence("web2", 2, Verdict::Down, Some(true)));
     assert_eq!(repeated, Effect::default());
