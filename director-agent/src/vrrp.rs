@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
@@ -40,7 +40,7 @@ pub struct VrrpSnapshot {
     pub instances: BTreeMap<Name, InstanceStatus>,
     /// Packets that belong to no instance, by interface and reason.
     pub discarded: BTreeMap<String, BTreeMap<&'static str, u64>>,
-    /// Hand-overs in which connections in flight are to be relayed, ordered by VIP.
+    /// Hand-overs in which connections in flight are to be relayed, ordered.
     pub relays: Vec<RelayRequest>,
 }
 
@@ -71,18 +71,18 @@ pub struct InstanceStatus {
 /// that begin no connection carry `mark`. The IPVS driver gives the mark a virtual server whose
 /// only real server is `predecessor` (dr) and sets `net.ipv4.vs.sloppy_tcp`, until the request is
 /// gone from the snapshot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayRequest {
     /// The instance.
     pub instance: Name,
+    /// The interface that the packets come in by.
+    pub interface: String,
     /// The VIP.
     pub vip: Ipv4Addr,
     /// Firewall mark of the packets.
     pub mark: u32,
-    /// The router that was Active before.
+    /// The router that was Active before. The same in all requests of a snapshot.
     pub predecessor: Ipv4Addr,
-    /// When it will be withdrawn.
-    pub until: Instant,
 }
 
 /// Why VRRP cannot run on this host.

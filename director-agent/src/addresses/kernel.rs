@@ -153,3 +153,49 @@ fn read_address(message: &AddressMessage) -> Option<(u32, Ipv4Addr, u8)> {
     })?;
     Some((message.header.index, local, message.header.prefix_len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, family: AddressFamily) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.interface_family = family;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        message.attributes =
+            vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Address(vec![2; 6])];
+        message
+    }
+
+    fn address(index: u32, last: u8, prefix: u8) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = prefix;
+        let local = Ipv4Addr::new(10, 0, 0, last);
+        message.attributes = vec![AddressAttribute::Local(local.into())];
+        message
+    }
+
+    #[test]
+    fn notifications_keep_interfaces_and_addresses() {
+        let mut kernel = Kernel::default();
+        kernel.note(&RouteNetlinkMessage::NewLink(link(1, "lo", AddressFamily::Unspec)));
+        kernel.note(&RouteNetlinkMessage::NewLink(link(2, "eth0", AddressFamily::Unspec)));
+        kernel.note(&RouteNetlinkMessage::NewAddress(address(2, 1, 24)));
+        kernel.note(&RouteNetlinkMessage::NewAddress(address(2, 150, 32)));
+        kernel.note(&RouteNetlinkMessage::NewAddress(address(1, 7, 8)));
+        kernel.note(&RouteNetlinkMessage::DelAddress(address(2, 150, 24)));
+        let vip = Ipv4Addr::new(10, 0, 0, 150);
+        assert!(kernel.has(2, vip, 32), "another prefix length is another address");
+        kernel.note(&RouteNetlinkMessage::DelLink(link(2, "eth0", AddressFamily::Bridge)));
+        let interfaces = kernel.interfaces();
+        let eth0 = interfaces.get("eth0").expect("leaving a bridge is not leaving the host");
+        assert_eq!((eth0.index, eth0.is_up, eth0.has_carrier), (2, true, true));
+        assert_eq!((eth0.mac, eth0.addresses.len()), (Some([2; 6]), 2));
+        assert!(eth0.has(vip));
+        kernel.note(&RouteNetlinkMessage::DelLink(link(2, "eth0", AddressFamily::Unspec)));
+        assert!(!kernel.has(2, vip, 32));
+        assert_eq!(kernel.interfaces().len(), 1);
+    }
+}

@@ -22,8 +22,8 @@ use tokio::sync::{oneshot, watch};
 use super::router::Router;
 use super::sockets::{AdvertBuffer, AdvertSocket};
 use super::wake::{Inbox, Outbox, mailbox};
-use super::{InstanceStatus, VrrpSnapshot};
-use crate::addresses::{self, Order, Target, View};
+use super::{InstanceStatus, RelayRequest, VrrpSnapshot};
+use crate::addresses::{self, Order, RELAY_MARK, Target, View};
 
 /// Packets read from one interface in a turn: a flood must not hold back our own adverts. More than
 /// the receive buffer holds, so that a pause is read to its end.
@@ -135,10 +135,11 @@ impl Engine {
     /// Until a packet, an order or a deadline is there.
     fn wait(&self) {
         let routers = self.routers.values().chain(&self.leaving);
-        let deadline = routers.filter_map(Router::deadline).chain([self.publish_at]);
+        let now = now();
+        let deadline = routers.filter_map(|router| router.deadline(now)).chain([self.publish_at]);
         let has_routers = !self.routers.is_empty() || !self.leaving.is_empty();
         let deadline = deadline.chain(has_routers.then_some(self.refresh_at)).min();
-        let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now())).min(IDLE);
+        let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now)).min(IDLE);
         let sockets = self.links.values().filter_map(Link::socket);
         let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         fds.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
@@ -305,11 +306,32 @@ impl Engine {
         if refresh {
             self.refresh_at = now() + routers.map(Router::refresh).min().unwrap_or(IDLE);
         }
+        let relays = self.relays().map(|request| (request.interface, request.vip)).collect();
         self.serial += 1;
-        let order = Order { serial: self.serial, vips, announce: announce.clone(), refresh };
+        let (serial, announce) = (self.serial, announce.clone());
+        let order = Order { serial, vips, announce, relays, refresh };
         if self.addresses.send(order).is_err() {
             tracing::error!("the writer of addresses has ended: restart the agent");
         }
+    }
+
+    /// The relays that are asked for: IPVS serves one predecessor at a time, that of the first
+    /// instance which has one.
+    fn relays(&self) -> impl Iterator<Item = RelayRequest> {
+        let served = self.routers.values().find_map(|router| Some(router.relay()?.0));
+        let requests = self.routers.values().filter_map(move |router| {
+            let (predecessor, vips) = router.relay()?;
+            (Some(predecessor) == served).then(|| {
+                vips.map(move |vip| RelayRequest {
+                    instance: router.name().clone(),
+                    interface: vip.interface,
+                    vip: vip.address,
+                    mark: RELAY_MARK,
+                    predecessor,
+                })
+            })
+        });
+        requests.flatten()
     }
 
     fn publish(&mut self, now: Duration) {
@@ -330,8 +352,8 @@ impl Engine {
         instances.extend(refused);
         let links = self.links.iter().filter(|(_, link)| !link.discarded.is_empty());
         let discarded = links.map(|(name, link)| (name.clone(), link.discarded.clone()));
-        let snapshot =
-            VrrpSnapshot { instances, discarded: discarded.collect(), relays: Vec::new() };
+        let relays = self.relays().collect();
+        let snapshot = VrrpSnapshot { instances, discarded: discarded.collect(), relays };
         self.snapshots.send_if_modified(|last| {
             let is_new = *last != snapshot;
             *last = snapshot;

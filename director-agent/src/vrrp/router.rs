@@ -9,7 +9,8 @@ use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
-    Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place, Role,
+    Change, Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place,
+    Relay, RelayInput, Role,
 };
 
 use super::InstanceStatus;
@@ -29,6 +30,9 @@ pub(super) struct Router {
     plan: VrrpInstancePlan,
     instance: Instance,
     hold: Hold,
+    /// Where the VIPs are while they wait for the relay to be in place.
+    waits_at: Option<Place>,
+    relay: Option<Relay>,
     times: HoldTimes,
     is_leaving: bool,
     since: SystemTime,
@@ -56,6 +60,8 @@ impl Router {
             instance: Instance::new(config),
             plan,
             hold: Hold::Absent,
+            waits_at: None,
+            relay: None,
             is_leaving: false,
             since: SystemTime::now(),
             heard_from: None,
@@ -108,8 +114,9 @@ impl Router {
     }
 
     /// When it next wants a turn.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        let timers = [self.instance.deadline(), self.hold.deadline(), self.blocked_until];
+    pub(super) fn deadline(&self, now: Duration) -> Option<Duration> {
+        let relay = self.relay.and_then(|relay| relay.deadline(now));
+        let timers = [self.instance.deadline(), self.hold.deadline(), self.blocked_until, relay];
         timers.into_iter().flatten().min()
     }
 
@@ -129,7 +136,7 @@ impl Router {
 
     /// Where its VIPs belong.
     pub(super) fn targets(&self) -> impl Iterator<Item = (Vip, Target)> {
-        let place = self.hold.place();
+        let place = self.waits_at.unwrap_or(self.hold.place());
         let lifetime = match place {
             Place::Interface => self.times.lifetime,
             // Removed by order; the kernel's removal is for a killed agent.
@@ -139,8 +146,16 @@ impl Router {
         self.vips().map(move |vip| (vip, Target { place, lifetime }))
     }
 
+    /// The router to which connections in flight are relayed, and their VIPs.
+    pub(super) fn relay(&self) -> Option<(Ipv4Addr, impl Iterator<Item = Vip>)> {
+        self.relay.map(|relay| (relay.predecessor, self.vips()))
+    }
+
     /// The VIPs to announce, once.
     pub(super) fn take_announcements(&mut self) -> Vec<Vip> {
+        if self.waits_at.is_some() {
+            return Vec::new();
+        }
         if std::mem::take(&mut self.announce) { self.vips().collect() } else { Vec::new() }
     }
 
@@ -300,6 +315,17 @@ impl Router {
         let is_planned = matches!(input, Input::Shutdown);
         let outputs = self.instance.step(now, input);
         self.carry_out(now, outputs, is_planned, socket);
+        let input = match self.instance.role() {
+            Role::Backup => RelayInput::Foreseen(self.instance.predecessor(now)),
+            Role::Active => RelayInput::Tick,
+            Role::Initialize => RelayInput::Down,
+        };
+        self.relay_step(now, input);
+        let waits = self.relay.is_some_and(|relay| !relay.is_ready(now));
+        if self.waits_at.is_some() && !(waits && self.hold == Hold::Held) {
+            self.waits_at = None;
+            self.has_changed = true;
+        }
     }
 
     fn carry_out(
@@ -321,14 +347,25 @@ impl Router {
                     self.since = SystemTime::now();
                     self.became_active += u64::from(change.role() == Role::Active);
                     self.has_changed = true;
+                    let place = self.hold.place();
                     if let Some(input) = HoldInput::of(change, is_planned) {
                         self.hold_step(now, input);
+                    }
+                    if let Change::Active { predecessor } = change {
+                        let linger = self.times.linger;
+                        self.relay_step(now, RelayInput::Active { predecessor, linger });
+                        let waits = self.relay.is_some_and(|relay| !relay.is_ready(now));
+                        self.waits_at = waits.then_some(place);
                     }
                 }
                 Output::Advertise { priority } => self.advertise(now, priority, socket),
                 Output::Announce => {
                     self.announce = true;
                     self.has_changed = true;
+                }
+                Output::Relieve { router } => {
+                    let (predecessor, linger) = (Some(router), self.times.linger);
+                    self.relay_step(now, RelayInput::Active { predecessor, linger });
                 }
                 Output::Discard(reason) => {
                     self.adverts_received = self.adverts_received.saturating_sub(1);
@@ -345,6 +382,12 @@ impl Router {
             self.hold = hold;
             self.has_changed = true;
         }
+    }
+
+    fn relay_step(&mut self, now: Duration, input: RelayInput) {
+        let relay = Relay::step(self.relay, now, input);
+        self.has_changed |= relay != self.relay;
+        self.relay = relay;
     }
 
     fn advertise(&mut self, now: Duration, priority: u8, socket: Option<&AdvertSocket>) {

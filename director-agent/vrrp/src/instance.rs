@@ -89,6 +89,11 @@ pub enum Output {
     },
     /// Send gratuitous ARP for every VIP, once they are set.
     Announce,
+    /// Another Active is about to give way to us: it may know connections in flight.
+    Relieve {
+        /// That router.
+        router: Ipv4Addr,
+    },
     /// Count the advert as discarded.
     Discard(Discard),
 }
@@ -387,7 +392,8 @@ impl Active {
         }
         self.assert_from = now + config.interval() / ASSERTS_PER_INTERVAL;
         self.sent_at = now;
-        let mut outputs = vec![Output::Advertise { priority: config.priority.get() }];
+        let priority = config.priority.get();
+        let mut outputs = vec![Output::Advertise { priority }, Output::Relieve { router: source }];
         outputs.extend(self.request_announcement(now));
         Verdict::Stay(outputs)
     }

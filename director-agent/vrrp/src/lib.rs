@@ -20,6 +20,7 @@ pub mod discard;
 pub mod hold;
 pub mod instance;
 pub mod placement;
+pub mod relay;
 pub mod timers;
 
 pub use address_list::{AddressList, AddressListError};
@@ -29,3 +30,4 @@ pub use datagram::Datagram;
 pub use discard::Discard;
 pub use hold::{Hold, HoldInput, HoldTimes, Place};
 pub use instance::{Change, Input, Instance, Output, Role};
+pub use relay::{Relay, RelayInput};

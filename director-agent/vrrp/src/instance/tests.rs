@@ -115,7 +115,7 @@ fn check(name: &str, rows: Vec<Row>, make: impl Fn() -> (Instance, Duration)) {
 #[test]
 fn every_state_takes_every_input() {
     use Event::{Down, Due, Early, Heard, Shutdown, Up};
-    use Output::{Advertise, Announce};
+    use Output::{Advertise, Announce, Relieve};
     let down = || Some(ms(3000) + SKEW);
     let role = Output::Role;
     let to_initialize = || vec![role(Change::Initialize)];
@@ -159,7 +159,7 @@ fn every_state_takes_every_input() {
     check("backup, no preempt", rows, || (backup(config(100, false)), START));
 
     let tick = || Some(ms(800));
-    let assert = || vec![Advertise { priority: 100 }, Announce];
+    let assert = |router| vec![Advertise { priority: 100 }, Relieve { router }, Announce];
     let rows = vec![
         (Up, vec![], act, tick()),
         (Down, to_initialize(), initialize, None),
@@ -167,8 +167,8 @@ fn every_state_takes_every_input() {
         (Early, vec![], act, Some(ms(1))),
         (Due, vec![Advertise { priority: 100 }], act, Some(ms(1000))),
         (Heard(0, GREATER), vec![Advertise { priority: 100 }], act, Some(ms(1000))),
-        (Heard(99, GREATER), assert(), act, tick()),
-        (Heard(100, LOWER), assert(), act, tick()),
+        (Heard(99, GREATER), assert(GREATER), act, tick()),
+        (Heard(100, LOWER), assert(LOWER), act, tick()),
         (Heard(100, GREATER), to_backup(Some(GREATER)), back, down()),
         (Heard(101, LOWER), to_backup(Some(LOWER)), back, down()),
     ];
@@ -219,7 +219,7 @@ fn a_loser_that_announced_is_followed_by_our_announcement() {
     let outputs = instance.step(became + ms(5), input);
     assert_eq!(
         outputs,
-        [Output::Advertise { priority: 100 }],
+        [Output::Advertise { priority: 100 }, Output::Relieve { router: LOWER }],
         "no two announcements within the gap"
     );
     assert_eq!(instance.step(became + ms(6), input), [], "a flood is answered slowly");

@@ -195,7 +195,7 @@ impl Network {
                     self.send(index, priority);
                     None
                 }
-                Output::Announce | Output::Discard(_) => None,
+                Output::Announce | Output::Relieve { .. } | Output::Discard(_) => None,
             };
             let node = &mut self.nodes[index];
             if let Some(input) = hold {

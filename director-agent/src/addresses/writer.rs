@@ -1,0 +1,435 @@
+//! The writer's turn: hears of changes, takes orders, edits the kernel, announces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fulcrum_vrrp::Place;
+use fulcrum_vrrp::placement::{self, Edit, Observed, Vip};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope, CacheInfo};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::journal::{Entries, Journal};
+use super::kernel::{self, Kernel};
+use super::netlink::{Heard, RouteSocket};
+use super::{Order, Target, View, arp_quiet, relay_filter};
+use crate::vrrp::sockets::AnnounceSocket;
+use crate::vrrp::wake::Inbox;
+
+/// Everything is read again this often, should a notification have been missed.
+const RESYNC: Duration = Duration::from_mins(1);
+/// The loopback interface.
+const LOOPBACK: &str = "lo";
+
+pub(super) struct Writer {
+    requests: RouteSocket,
+    notifications: RouteSocket,
+    kernel: Kernel,
+    journal: Journal,
+    order: Order,
+    ordered_at: Instant,
+    read_at: Instant,
+    failures: BTreeMap<Vip, String>,
+    /// Interfaces whose ARP cannot be made quiet: their VIPs are removed without a linger.
+    unquiet: BTreeSet<String>,
+    /// The kernel cannot mark packets; it is said once.
+    relay_fails: bool,
+    /// By interface name and number.
+    announcers: BTreeMap<(String, u32), AnnounceSocket>,
+    reported: Option<View>,
+}
+
+impl Writer {
+    /// Listens to the kernel, and reads what it has.
+    ///
+    /// # Errors
+    /// When the sockets cannot be made, or the kernel's tables cannot be read.
+    pub(super) fn open(state_dir: &Path, boot_id: &str) -> io::Result<Self> {
+        // Listen before reading, so that no change falls between.
+        let notifications = RouteSocket::for_notifications(kernel::GROUPS)?;
+        let mut requests = RouteSocket::for_requests()?;
+        let kernel = Kernel::read(&mut requests)?;
+        Ok(Self {
+            requests,
+            notifications,
+            kernel,
+            journal: Journal::open(state_dir, boot_id),
+            order: Order::default(),
+            ordered_at: Instant::now(),
+            read_at: Instant::now(),
+            failures: BTreeMap::new(),
+            unquiet: BTreeSet::new(),
+            relay_fails: false,
+            announcers: BTreeMap::new(),
+            reported: None,
+        })
+    }
+
+    /// Orders and notifications, or the time to read again. None when nobody can order any more.
+    pub(super) fn wait(&mut self, inbox: &Inbox<Order>) -> Option<Vec<Order>> {
+        let rest = RESYNC.saturating_sub(self.read_at.elapsed());
+        let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX);
+        let mut fds = [
+            PollFd::new(inbox.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.notifications.as_fd(), PollFlags::POLLIN),
+        ];
+        // An interrupted or failed wait is a turn with nothing to do.
+        let _ = poll(&mut fds, timeout);
+        inbox.take()
+    }
+
+    pub(super) fn turn(&mut self, orders: Vec<Order>) {
+        match self.notifications.notifications() {
+            Ok(Heard::Messages(messages)) => {
+                for message in &messages {
+                    self.kernel.note(message);
+                }
+            }
+            Ok(Heard::Lost) => self.read(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear of changes of addresses; they are read again");
+                self.read();
+            }
+        }
+        if self.read_at.elapsed() >= RESYNC {
+            self.read();
+        }
+        let mut announce = BTreeSet::new();
+        let mut refresh = false;
+        for order in orders {
+            announce.extend(order.announce.iter().cloned());
+            refresh |= order.refresh;
+            // What an order does not name any more is to be removed.
+            let forgotten = std::mem::take(&mut self.order).vips.into_keys();
+            self.order = order;
+            for vip in forgotten {
+                let nowhere = Target { place: Place::Nowhere, lifetime: Duration::ZERO };
+                self.order.vips.entry(vip).or_insert(nowhere);
+            }
+            self.ordered_at = Instant::now();
+            self.unquiet.clear();
+        }
+        if self.order.serial == 0 {
+            // Nothing is ours before the first order.
+            return;
+        }
+        if refresh {
+            self.refresh();
+        }
+        self.relay();
+        announce.extend(self.place());
+        for vip in announce {
+            self.announce(&vip);
+        }
+        self.forget();
+    }
+
+    fn read(&mut self) {
+        self.read_at = Instant::now();
+        match Kernel::read(&mut self.requests) {
+            Ok(kernel) => self.kernel = kernel,
+            Err(error) => tracing::warn!(%error, "cannot read the addresses of this host"),
+        }
+    }
+
+    /// Begins the lifetimes of the VIPs on their interfaces anew.
+    fn refresh(&mut self) {
+        let held = self.order.vips.iter().filter(|(_, target)| target.place == Place::Interface);
+        let held: Vec<Vip> = held.map(|(vip, _)| vip.clone()).collect();
+        for vip in held {
+            let index = self.kernel.index(&vip.interface);
+            if index.is_some_and(|index| self.kernel.has(index, vip.address, vip.prefix_length)) {
+                self.add(&vip);
+            }
+        }
+    }
+
+    /// Brings each VIP to its place; gives those that are new on their interface.
+    fn place(&mut self) -> Vec<Vip> {
+        let sysctls = Path::new(arp_quiet::SYSCTLS);
+        let mut added = Vec::new();
+        for edit in placement::edits(&self.desired(), &self.observed()) {
+            match edit {
+                Edit::Quiet(interface) => {
+                    if let Err(error) = arp_quiet::quiet(&mut self.journal, sysctls, &interface) {
+                        tracing::warn!(
+                            interface,
+                            %error,
+                            "cannot keep ARP quiet: VIPs are removed at once, and packets of \
+                             connections in flight may be lost; make /proc/sys/net writable"
+                        );
+                        self.unquiet.insert(interface);
+                        // The plan has changed: begin again without the linger.
+                        added.extend(self.place());
+                        return added;
+                    }
+                }
+                Edit::AddLoopback(vip) => self.add_loopback(vip),
+                Edit::RemoveLoopback(vip) => self.remove_loopback(vip),
+                Edit::RemoveInterface(vip) => self.remove(&vip),
+                Edit::AddInterface(vip) => {
+                    if self.add(&vip) {
+                        added.push(vip);
+                    }
+                }
+                Edit::Restore(interface) => {
+                    if let Err(error) = arp_quiet::restore(&mut self.journal, sysctls, &interface) {
+                        tracing::warn!(interface, %error, "cannot restore the ARP settings");
+                    }
+                }
+            }
+        }
+        added
+    }
+
+    fn desired(&self) -> BTreeMap<Vip, Place> {
+        let age = self.ordered_at.elapsed();
+        let place = |(vip, target): (&Vip, &Target)| match target.place {
+            // Whoever orders has been silent for too long: the kernel may withdraw the VIP, and it
+            // is not put back.
+            Place::Interface if age >= target.lifetime => None,
+            Place::Loopback if self.unquiet.contains(&vip.interface) => {
+                Some((vip.clone(), Place::Nowhere))
+            }
+            Place::Interface | Place::Loopback | Place::Nowhere => {
+                Some((vip.clone(), target.place))
+            }
+        };
+        self.order.vips.iter().filter_map(place).collect()
+    }
+
+    fn observed(&self) -> Observed {
+        let quiet = self.journal.entries().quiet.keys().cloned().collect();
+        let mut observed = Observed { quiet, ..Observed::default() };
+        let wanted: BTreeSet<Ipv4Addr> = self.order.vips.keys().map(|vip| vip.address).collect();
+        for (name, interface) in self.kernel.interfaces() {
+            for (address, prefix_length) in interface.addresses {
+                if name == LOOPBACK {
+                    observed.on_loopback.insert(address);
+                } else if wanted.contains(&address) {
+                    let interface = name.clone();
+                    observed.on_interfaces.insert(Vip { interface, address, prefix_length });
+                }
+            }
+        }
+        let ours = self.journal.entries().loopback.intersection(&observed.on_loopback);
+        observed.ours_on_loopback = ours.copied().collect();
+        observed
+    }
+
+    fn add(&mut self, vip: &Vip) -> bool {
+        let lifetime = self.order.vips.get(vip).map_or(Duration::ZERO, |target| target.lifetime);
+        let Some(index) = self.kernel.index(&vip.interface) else {
+            // The instance waits for its interface, and says so.
+            return false;
+        };
+        let message = message(index, vip.address, vip.prefix_length, lifetime);
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        match self.requests.change(RouteNetlinkMessage::NewAddress(message), flags) {
+            Ok(()) => {
+                self.kernel.set(index, vip.address, vip.prefix_length, true);
+                self.failures.remove(vip);
+                true
+            }
+            Err(error) => {
+                let Vip { interface, address, prefix_length } = vip;
+                let problem = format!(
+                    "cannot add {address}/{prefix_length} to {interface}: {error}; try `ip address \
+                     add {address}/{prefix_length} dev {interface}` to see the kernel's reason"
+                );
+                tracing::error!(vip = %address, interface, %error, "cannot add the VIP");
+                self.failures.insert(vip.clone(), problem);
+                false
+            }
+        }
+    }
+
+    fn remove(&mut self, vip: &Vip) {
+        let Some(index) = self.kernel.index(&vip.interface) else { return };
+        self.delete(index, vip.address, vip.prefix_length);
+    }
+
+    fn add_loopback(&mut self, vip: Ipv4Addr) {
+        let Some(index) = self.kernel.index(LOOPBACK) else { return };
+        self.note(|entries| {
+            entries.loopback.insert(vip);
+        });
+        let targets = self.order.vips.iter().filter(|(other, _)| other.address == vip);
+        let lifetime = targets.map(|(_, target)| target.lifetime).max().unwrap_or_default();
+        let mut message = message(index, vip, 32, lifetime);
+        message.header.scope = AddressScope::Host;
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        match self.requests.change(RouteNetlinkMessage::NewAddress(message), flags) {
+            Ok(()) => self.kernel.set(index, vip, 32, true),
+            Err(error) => tracing::warn!(
+                %vip,
+                %error,
+                "cannot keep the VIP on loopback: packets of connections in flight may be lost"
+            ),
+        }
+    }
+
+    fn remove_loopback(&mut self, vip: Ipv4Addr) {
+        let Some(index) = self.kernel.index(LOOPBACK) else { return };
+        self.delete(index, vip, 32);
+        self.note(|entries| {
+            entries.loopback.remove(&vip);
+        });
+    }
+
+    fn delete(&mut self, index: u32, address: Ipv4Addr, prefix_length: u8) {
+        let message = message(index, address, prefix_length, Duration::ZERO);
+        match self.requests.change(RouteNetlinkMessage::DelAddress(message), 0) {
+            Ok(()) => self.kernel.set(index, address, prefix_length, false),
+            Err(error) if error.raw_os_error() == Some(nix::libc::EADDRNOTAVAIL) => {
+                self.kernel.set(index, address, prefix_length, false);
+            }
+            Err(error) => tracing::error!(vip = %address, %error, "cannot remove the VIP"),
+        }
+    }
+
+    fn announce(&mut self, vip: &Vip) {
+        let interfaces = self.kernel.interfaces();
+        let Some(interface) = interfaces.get(&vip.interface) else { return };
+        let is_held = interface.addresses.contains(&(vip.address, vip.prefix_length));
+        let Some(mac) = interface.mac.filter(|_| is_held) else { return };
+        let key = (vip.interface.clone(), interface.index);
+        if !self.announcers.contains_key(&key) {
+            match AnnounceSocket::open(&vip.interface) {
+                Ok(socket) => {
+                    self.announcers.insert(key.clone(), socket);
+                }
+                Err(error) => {
+                    tracing::warn!(interface = vip.interface, %error, "cannot send gratuitous ARP");
+                    return;
+                }
+            }
+        }
+        if let Some(Err(error)) =
+            self.announcers.get(&key).map(|socket| socket.announce(mac, vip.address))
+        {
+            tracing::warn!(vip = %vip.address, %error, "gratuitous ARP was not sent");
+        }
+    }
+
+    /// Drops what is done: VIPs that are nowhere, sockets of interfaces that are gone.
+    fn forget(&mut self) {
+        let kernel = &self.kernel;
+        let is_there = |vip: &Vip| {
+            let index = kernel.index(&vip.interface);
+            index.is_some_and(|index| kernel.has(index, vip.address, vip.prefix_length))
+        };
+        self.order.vips.retain(|vip, target| target.place != Place::Nowhere || is_there(vip));
+        let vips = &self.order.vips;
+        self.failures.retain(|vip, _| vips.contains_key(vip));
+        let lo = kernel.index(LOOPBACK);
+        let has_left = |vip: &Ipv4Addr| lo.is_none_or(|lo| !kernel.has(lo, *vip, 32));
+        let gone: BTreeSet<Ipv4Addr> =
+            self.journal.entries().loopback.iter().copied().filter(has_left).collect();
+        self.note(|entries| entries.loopback.retain(|vip| !gone.contains(vip)));
+        let kernel = &self.kernel;
+        self.announcers.retain(|(name, index), _| kernel.index(name) == Some(*index));
+    }
+
+    /// Adds and removes the filters that mark packets for relay.
+    fn relay(&mut self) {
+        let wanted = self.order.relays.clone();
+        let made = self.journal.entries().filters.clone();
+        for (interface, vip) in wanted.difference(&made) {
+            let Some(index) = self.kernel.index(interface) else { continue };
+            if let Err(error) = self.add_filter(interface, index, *vip) {
+                if !self.relay_fails {
+                    tracing::warn!(
+                        interface,
+                        %error,
+                        "connections in flight may be reset at a hand-over, because their packets \
+                         cannot be marked: load the kernel modules sch_ingress, cls_flower and \
+                         act_skbedit"
+                    );
+                }
+                self.relay_fails = true;
+            }
+        }
+        for (interface, vip) in made.difference(&wanted) {
+            if let Some(index) = self.kernel.index(interface)
+                && let Err(error) = relay_filter::remove(&mut self.requests, index, *vip)
+            {
+                tracing::warn!(interface, %vip, %error, "cannot remove the relay filter");
+            }
+            self.note(|entries| {
+                entries.filters.remove(&(interface.clone(), *vip));
+            });
+        }
+        let entries = self.journal.entries();
+        let is_used = |hook: &&String| entries.filters.iter().any(|(used, _)| used == *hook);
+        let unused: Vec<String> =
+            entries.qdiscs.iter().filter(|hook| !is_used(hook)).cloned().collect();
+        for interface in unused {
+            if let Some(index) = self.kernel.index(&interface)
+                && let Err(error) = relay_filter::remove_hook(&mut self.requests, index)
+            {
+                tracing::warn!(interface, %error, "cannot remove the clsact queueing discipline");
+            }
+            self.note(|entries| {
+                entries.qdiscs.remove(&interface);
+            });
+        }
+    }
+
+    fn add_filter(&mut self, interface: &str, index: u32, vip: Ipv4Addr) -> io::Result<()> {
+        if relay_filter::add_hook(&mut self.requests, index)? {
+            self.note(|entries| {
+                entries.qdiscs.insert(interface.to_owned());
+            });
+        }
+        relay_filter::add(&mut self.requests, index, vip)?;
+        self.note(|entries| {
+            entries.filters.insert((interface.to_owned(), vip));
+        });
+        Ok(())
+    }
+
+    fn note(&mut self, edit: impl FnOnce(&mut Entries)) {
+        if let Err(error) = self.journal.edit(edit) {
+            tracing::warn!(%error, "cannot write down what a hand-over changes on this host");
+        }
+    }
+
+    pub(super) fn report(&mut self, report: &impl Fn(View)) {
+        let view = View {
+            serial: self.order.serial,
+            interfaces: self.kernel.interfaces(),
+            failures: self.failures.clone(),
+        };
+        if self.reported.as_ref() != Some(&view) {
+            self.reported = Some(view.clone());
+            report(view);
+        }
+    }
+}
+
+/// An IPv4 address as netlink has it; a lifetime of zero is left out.
+fn message(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Duration) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.attributes = vec![
+        AddressAttribute::Local(address.into()),
+        AddressAttribute::Address(IpAddr::V4(address)),
+    ];
+    if !lifetime.is_zero() {
+        let mut cache = CacheInfo::default();
+        // Whole seconds, rounded up.
+        let seconds = u32::try_from(lifetime.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        cache.ifa_valid = seconds;
+        cache.ifa_preferred = seconds;
+        message.attributes.push(AddressAttribute::CacheInfo(cache));
+    }
+    message
+}
