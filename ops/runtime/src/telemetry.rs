@@ -128,8 +128,9 @@ fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || drop(work()))
 }
 
-/// In force where `FULCRUM_LOG` says nothing else: openraft tells its developers at `info` what is `debug` to operators.
-const DEFAULTS: &str = "info,openraft=warn";
+/// In force where `FULCRUM_LOG` says nothing else: openraft writes for its developers, and the same lines ten times a second
+/// while a controller is away. The controller tells an operator what matters of it.
+const DEFAULTS: &str = "info,openraft=off";
 
 fn filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
@@ -171,10 +172,10 @@ mod tests {
     #[test]
     fn a_bad_filter_is_refused_with_an_example() {
         let good = [
-            ("", "openraft=warn,info"),
-            ("warn", "openraft=warn,warn"),
+            ("", "openraft=off,info"),
+            ("warn", "openraft=off,warn"),
             ("openraft=debug", "openraft=debug,info"),
-            ("debug,fulcrum_session=trace", "fulcrum_session=trace,openraft=warn,debug"),
+            ("debug,fulcrum_session=trace", "fulcrum_session=trace,openraft=off,debug"),
         ];
         for (directives, expected) in good {
             let found = filter(directives).expect("it is a filter").to_string();

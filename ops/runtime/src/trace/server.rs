@@ -29,7 +29,7 @@ const OTHER: &str = "_OTHER";
 
 /// A tower layer that opens a span for each call, child of the caller's, and records `rpc.server.call.duration` in seconds
 /// with `rpc.method` and `rpc.response.status_code` (OpenTelemetry semantic conventions for gRPC). A streaming call lasts
-/// as long as its stream. Make it after [`crate::telemetry::init`].
+/// as long as its stream. Between controllers a call that belongs to no trace gets no span. Make it after [`crate::telemetry::init`].
 pub fn server_layer() -> ServerLayer {
     let duration = opentelemetry::global::meter("fulcrum")
         .f64_histogram("rpc.server.call.duration")
@@ -76,7 +76,11 @@ where
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
         let method = method(request.uri().path());
-        let span = tracing::info_span!("rpc", otel.name = %method, otel.kind = "server");
+        let span = if is_idle_talk(&method, request.headers()) {
+            Span::none()
+        } else {
+            tracing::info_span!("rpc", otel.name = %method, otel.kind = "server")
+        };
         adopt(&span, &FromHeaders(request.headers()));
         span.set_attribute("rpc.system.name", "grpc");
         span.set_attribute("rpc.method", method.clone());
@@ -171,6 +175,11 @@ impl Drop for Call {
 /// `/fulcrum.v1.IntentService/Apply` without its first slash.
 fn method(path: &str) -> String {
     path.trim_start_matches('/').chars().take(MAX_METHOD_BYTES).collect()
+}
+
+/// Controllers show each other many times a second that they are there; only what belongs to a trace is worth a span.
+fn is_idle_talk(method: &str, headers: &http::HeaderMap) -> bool {
+    method.starts_with("fulcrum.internal.") && !headers.contains_key(super::TRACEPARENT)
 }
 
 fn code_of(headers: &http::HeaderMap) -> Option<Code> {
@@ -290,6 +299,24 @@ mod tests {
         });
         let spans = kept.0.lock().expect("no test panics while it holds the lock");
         spans.first().cloned().expect("one span was exported")
+    }
+
+    #[test]
+    fn controllers_signs_of_life_get_no_span() {
+        let traced = http::HeaderMap::from_iter([(
+            http::HeaderName::from_static(super::super::TRACEPARENT),
+            http::HeaderValue::from_static(
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            ),
+        )]);
+        let cases = [
+            ("fulcrum.internal.v1.RaftService/AppendEntries", http::HeaderMap::new(), true),
+            ("fulcrum.internal.v1.RaftService/ForwardApply", traced, false),
+            ("fulcrum.v1.IntentService/Apply", http::HeaderMap::new(), false),
+        ];
+        for (method, headers, expected) in cases {
+            assert_eq!(is_idle_talk(method, &headers), expected, "{method}");
+        }
     }
 
     #[test]
