@@ -18,6 +18,7 @@ mod membership;
 mod network;
 mod peers;
 mod proposals;
+mod reach;
 mod service;
 mod sled_store;
 mod snapshot;

@@ -131,12 +131,14 @@ impl Connection {
         message: v1::AppendEntriesRequest,
         timeout: Duration,
     ) -> impl Future<Output = AppendResult> + Send + 'static {
-        let client = self.peers.control(self.target);
+        let (peers, target) = (Arc::clone(&self.peers), self.target);
         async move {
-            let mut client = client.ok_or_else(not_a_member)?;
+            let mut client = peers.control(target).ok_or_else(not_a_member)?;
             let mut request = tonic::Request::new(message);
             request.set_timeout(timeout);
-            client.append_entries(request).await.map(tonic::Response::into_inner)
+            let answer = client.append_entries(request).await.map(tonic::Response::into_inner);
+            peers.note(target, answer.as_ref().err());
+            answer
         }
     }
 
@@ -162,8 +164,8 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        let wire =
-            self.append(rpc, option.hard_ttl()).await.map_err(|status| self.rpc_error(&status))?;
+        let answer = self.append(rpc, shorter(option.hard_ttl())).await;
+        let wire = answer.map_err(|status| self.rpc_error(&status))?;
         append_response(&wire).ok_or_else(|| self.rpc_error(&no_answer()))
     }
 
@@ -178,11 +180,12 @@ impl RaftNetwork<TypeConfig> for Connection {
             last_log_id: rpc.last_log_id.map(log_id_to_wire),
         };
         let mut request = tonic::Request::new(message);
-        request.set_timeout(option.hard_ttl());
+        request.set_timeout(shorter(option.hard_ttl()));
         let answer = match self.peers.control(self.target) {
             Some(mut client) => client.vote(request).await,
             None => Err(not_a_member()),
         };
+        self.peers.note(self.target, answer.as_ref().err());
         let wire = answer.map_err(|status| self.rpc_error(&status))?.into_inner();
         let vote = wire.vote.ok_or_else(|| self.rpc_error(&no_answer()))?;
         Ok(VoteResponse {
@@ -254,6 +257,11 @@ fn append_response(wire: &v1::AppendEntriesResponse) -> Option<AppendEntriesResp
             wire.vote.map(|vote| AppendEntriesResponse::HigherVote(vote_from_wire(vote)))
         }
     }
+}
+
+/// A little before openraft gives the call up, so that its failure is seen here.
+fn shorter(ttl: Duration) -> Duration {
+    ttl * 9 / 10
 }
 
 fn not_a_member() -> Status {

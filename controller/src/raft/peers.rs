@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 
 use super::config::{Member, RaftConfig};
 use super::error::StartError;
+use super::reach::Reach;
 
 /// Largest command: a hundred thousand resources are some 16 MiB.
 pub(crate) const MAX_COMMAND_BYTES: usize = 32 << 20;
@@ -29,6 +30,7 @@ struct Peer {
     member: Member,
     control: RaftServiceClient<Channel>,
     bulk: RaftServiceClient<Channel>,
+    reach: Reach,
 }
 
 impl Peers {
@@ -51,6 +53,7 @@ impl Peers {
                 member: member.clone(),
                 control: connect(*id, member)?,
                 bulk: connect(*id, member)?,
+                reach: Reach::default(),
             };
             others.insert(*id, peer);
         }
@@ -67,6 +70,13 @@ impl Peers {
         match self.others.get(&id) {
             Some(peer) => format!("{} ({id})", peer.member.name),
             None => format!("({id})"),
+        }
+    }
+
+    /// Notes how a call to a member ended, so that its absence is logged.
+    pub(crate) fn note(&self, id: u64, error: Option<&Status>) {
+        if let Some(peer) = self.others.get(&id) {
+            peer.reach.note(&self.label(id), error);
         }
     }
 
