@@ -88,10 +88,19 @@ pub struct IpvsHandle {
 
 #[derive(Debug)]
 struct Channels {
-    desired: watch::Sender<Option<Arc<Desired>>>,
+    wishes: watch::Sender<Option<Arc<Wish>>>,
     relay: watch::Sender<Option<Relay>>,
     reads: mpsc::Sender<ReadReply>,
     progress: watch::Receiver<Progress>,
+}
+
+/// A [`Desired`] whose table is shared instead of copied.
+#[derive(Debug)]
+struct Wish {
+    generation: u64,
+    revision: u64,
+    table: Arc<Table>,
+    traceparent: String,
 }
 
 type ReadReply = oneshot::Sender<Result<Table, IpvsError>>;
@@ -118,19 +127,21 @@ impl IpvsHandle {
     pub async fn spawn(
         state_dir: &Path,
     ) -> Result<(Self, watch::Receiver<IpvsSnapshot>), IpvsError> {
-        let (desired, desired_seen) = watch::channel(None);
+        let (wishes, wishes_seen) = watch::channel(None);
         let (relay, relay_seen) = watch::channel(None);
         let (reads, read_requests) = mpsc::channel(READERS);
         let (progress_told, progress) = watch::channel(Progress::default());
-        let inbox = driver::Inbox { desired: desired_seen, relay: relay_seen, read_requests };
+        let inbox = driver::Inbox { wishes: wishes_seen, relay: relay_seen, read_requests };
         let snapshots = driver::spawn(state_dir, inbox, progress_told).await?;
-        let channels = Arc::new(Channels { desired, relay, reads, progress });
+        let channels = Arc::new(Channels { wishes, relay, reads, progress });
         Ok((Self { channels }, snapshots))
     }
 
     /// Wants this table from now on. Never waits: of several wishes the newest wins.
     pub fn set_desired(&self, desired: Desired) {
-        self.channels.desired.send_replace(Some(Arc::new(desired)));
+        let Desired { generation, revision, table, traceparent } = desired;
+        let wish = Wish { generation, revision, table: Arc::new(table), traceparent };
+        self.channels.wishes.send_replace(Some(Arc::new(wish)));
     }
 
     /// Waits until the table of that generation, or of a later one, is in the kernel: every entry stands as wanted,

@@ -6,6 +6,7 @@
 //! before new ones: a dead real server must not wait for ten thousand additions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
@@ -43,7 +44,10 @@ impl Ownership {
     /// Marks the virtual servers of an observed table that are neither planned nor made by us.
     pub fn mark(&self, desired: &Table, observed: &mut Table) {
         for (key, server) in &mut observed.virtual_servers {
-            server.foreign = !desired.virtual_servers.contains_key(key) && !self.made(key);
+            let foreign = !desired.virtual_servers.contains_key(key) && !self.made(key);
+            if server.foreign != foreign {
+                Arc::make_mut(server).foreign = foreign;
+            }
         }
     }
 }
@@ -71,7 +75,7 @@ pub fn diff(
     for (key, wanted) in &desired.virtual_servers {
         let found = observed.virtual_servers.get(key);
         let list = if found.is_some() { &mut operations } else { &mut additions };
-        diff_one(list, key, Some(wanted), found, removals, now);
+        diff_one(list, key, Some(wanted), found.map(Arc::as_ref), removals, now);
     }
     operations.append(&mut additions);
     for (key, found) in &observed.virtual_servers {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::{
     Destination, DestinationKey, DestinationSettings, Flags, Netmask, Table, VirtualServer,
@@ -118,7 +119,8 @@ impl Operation {
                 Entry::Vacant(entry) => {
                     let destinations = BTreeMap::new();
                     let settings = settings.clone();
-                    entry.insert(VirtualServer { settings, destinations, foreign: false });
+                    let server = VirtualServer { settings, destinations, foreign: false };
+                    entry.insert(Arc::new(server));
                     Ok(())
                 }
             },
@@ -156,7 +158,8 @@ fn virtual_server_of<'a>(
     table: &'a mut Table,
     key: &VirtualServerKey,
 ) -> Result<&'a mut VirtualServer, ApplyError> {
-    table.virtual_servers.get_mut(key).ok_or(ApplyError::NoVirtualServer)
+    let found = table.virtual_servers.get_mut(key).ok_or(ApplyError::NoVirtualServer)?;
+    Ok(Arc::make_mut(found))
 }
 
 /// Why a table cannot take an operation; each is an errno of the kernel.

@@ -1,5 +1,6 @@
 //! From a director's plan to a wanted table.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_model::Weight;
@@ -16,7 +17,7 @@ use crate::{
 pub fn virtual_server(
     plan: &VirtualServerPlan,
     weight: impl Fn(&DestinationPlan) -> Weight,
-) -> (VirtualServerKey, VirtualServer) {
+) -> (VirtualServerKey, Arc<VirtualServer>) {
     let key = VirtualServerKey::Address {
         transport: plan.protocol.into(),
         vip: plan.vip,
@@ -30,7 +31,8 @@ pub fn virtual_server(
         let settings = DestinationSettings::new(weight, plan.forwarding.into());
         (key, Destination { settings, connections: None })
     });
-    (key, VirtualServer { settings, destinations: destinations.collect(), foreign: false })
+    let server = VirtualServer { settings, destinations: destinations.collect(), foreign: false };
+    (key, Arc::new(server))
 }
 
 /// The kernel counts whole seconds; a part of one counts as one, so that persistence asked for is never off.

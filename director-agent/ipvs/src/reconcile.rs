@@ -12,10 +12,11 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::Refusal;
-use crate::diff::{diff, diff_one};
+use crate::diff::diff_one;
 use crate::operation::OperationKind;
 use crate::{
     DestinationKey, Operation, Ownership, Removals, Table, VirtualServer, VirtualServerKey,
@@ -47,10 +48,15 @@ pub struct Drift {
 pub struct Reconciler {
     /// Whether a table was wanted yet. Nothing but relays is written before.
     is_told: bool,
-    /// What is wanted, with the relay.
-    wanted: Table,
+    desired: Arc<Table>,
+    /// What is desired, with the relay.
+    wanted: Arc<Table>,
     held: Table,
+    /// Counts changes of `held`.
+    changes: u64,
     made: Ownership,
+    /// `made` has changed since the journal was written.
+    journal_is_due: bool,
     relay: Option<(VirtualServerKey, VirtualServer)>,
     /// Virtual servers that are or were relays: ours, and left out of every listing.
     relays: BTreeSet<VirtualServerKey>,
@@ -60,6 +66,8 @@ pub struct Reconciler {
     drifted: BTreeSet<Entry>,
     /// Read in this turn: only here may something be deleted.
     fresh: BTreeSet<VirtualServerKey>,
+    /// May differ from what is wanted: the others are as they should be, and are not looked at.
+    dirty: BTreeSet<VirtualServerKey>,
     /// The kernel answered as if it held something else than we think: read again.
     stale: BTreeSet<VirtualServerKey>,
 }
@@ -68,33 +76,74 @@ impl Reconciler {
     /// `made` are the virtual servers that an earlier life made, `relays` those among them that were relays, `held` is
     /// what the kernel holds, and `allowance` the time that a leaving real server may keep its connections.
     pub fn new(
-        made: Ownership,
+        made: &Ownership,
         relays: BTreeSet<VirtualServerKey>,
         held: Table,
         allowance: Duration,
     ) -> Self {
-        let mut reconciler = Self { held, made, relays, allowance, ..Self::default() };
+        let mut reconciler = Self { held, relays, allowance, ..Self::default() };
+        // What is gone is no longer ours: whoever makes it anew keeps it.
+        let held = reconciler.held.virtual_servers.keys();
+        reconciler.made = held.filter(|key| made.made(key)).copied().collect();
+        reconciler.journal_is_due = reconciler.made != *made;
         reconciler.made.mark(&reconciler.wanted, &mut reconciler.held);
+        reconciler.dirty = reconciler.made.iter().copied().collect();
         reconciler
     }
 
     /// Wants this table of ours from now on.
-    pub fn want(&mut self, table: Table) {
+    pub fn want(&mut self, table: Arc<Table>) {
         self.is_told = true;
-        self.wanted = table;
-        self.wanted.virtual_servers.extend(self.relay.clone());
-        self.made.mark(&self.wanted, &mut self.held);
+        self.desired = table;
+        self.merge();
     }
 
     /// Wants this relay, or none, beside the table. It is left out of [`Self::table`].
     pub fn relay(&mut self, relay: Option<(VirtualServerKey, VirtualServer)>) {
-        if let Some((key, _)) = &self.relay {
-            self.wanted.virtual_servers.remove(key);
-        }
         self.relays.extend(relay.iter().map(|(key, _)| *key));
-        self.wanted.virtual_servers.extend(relay.clone());
         self.relay = relay;
-        self.made.mark(&self.wanted, &mut self.held);
+        self.merge();
+    }
+
+    fn merge(&mut self) {
+        let mut wanted = Arc::clone(&self.desired);
+        if let Some((key, relay)) = &self.relay {
+            // A mark that the table uses itself stays as the table wants it.
+            let wanted = &mut Arc::make_mut(&mut wanted).virtual_servers;
+            wanted.entry(*key).or_insert_with(|| Arc::new(relay.clone()));
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let (before, after) = (&before.virtual_servers, &self.wanted.virtual_servers);
+        let is_same = |key: &VirtualServerKey, server: &Arc<VirtualServer>| {
+            let before = before.get(key);
+            before.is_some_and(|before| Arc::ptr_eq(before, server) || before == server)
+        };
+        let other = after.iter().filter(|(key, server)| !is_same(key, server));
+        let gone = before.keys().filter(|key| !after.contains_key(key));
+        let changed: Vec<_> = other.map(|(key, _)| key).chain(gone).copied().collect();
+        for key in changed {
+            if self.wanted.virtual_servers.contains_key(&key) {
+                // It stays ours after it is wanted no longer.
+                self.journal_is_due |= self.made.insert(key);
+            }
+            self.dirty.insert(key);
+            self.mark(&key);
+        }
+    }
+
+    fn mark(&mut self, key: &VirtualServerKey) {
+        let foreign = !self.is_ours(key);
+        let held = self.held.virtual_servers.get_mut(key);
+        if let Some(server) = held.filter(|server| server.foreign != foreign) {
+            Arc::make_mut(server).foreign = foreign;
+            self.changes += 1;
+        }
+    }
+
+    /// It is gone, and whoever makes it anew keeps it.
+    fn disown(&mut self, key: &VirtualServerKey) {
+        self.journal_is_due |= self.made.remove(key);
+        self.relays.remove(key);
     }
 
     /// What the kernel holds, with foreign entries marked and without relays.
@@ -102,6 +151,11 @@ impl Reconciler {
         let mut table = self.held.clone();
         table.virtual_servers.retain(|key, _| !self.relays.contains(key));
         table
+    }
+
+    /// Rises whenever [`Self::table`] may have changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// What the kernel holds, relays and all.
@@ -119,28 +173,44 @@ impl Reconciler {
         self.relays.contains(key)
     }
 
-    /// Takes note of every virtual server that is wanted, so that it is ours after it is no longer. True when the
-    /// journal must be written before anything is added.
-    pub fn claim(&mut self) -> bool {
-        let mut changed = false;
-        for key in self.wanted.virtual_servers.keys() {
-            changed |= self.made.insert(*key);
-        }
-        changed
+    /// Whether the journal must be written, before anything is added.
+    pub fn journal_is_due(&self) -> bool {
+        self.journal_is_due
+    }
+
+    /// The journal names what [`Self::made`] does.
+    pub fn journal_is_written(&mut self) {
+        self.journal_is_due = false;
     }
 
     /// What to write at `now`, in order. What was refused before is left out until [`Self::retry`], and nothing is
     /// deleted from a virtual server that was not read since [`Self::end_turn`].
     pub fn plan(&mut self, now: Duration) -> Vec<Operation> {
-        let only_relays;
-        let ownership = if self.is_told {
-            &self.made
-        } else {
-            only_relays = self.relays.iter().copied().collect();
-            &only_relays
-        };
-        self.removals.follow(&self.wanted, &self.held, ownership, now, self.allowance);
-        let mut operations = diff(&self.wanted, &self.held, ownership, &self.removals, now);
+        let keys: BTreeSet<_> =
+            self.removals.virtual_servers().chain(&self.dirty).copied().collect();
+        // The three lists keep the order of `diff` over whole tables.
+        let (mut operations, mut additions, mut retirements) = (Vec::new(), Vec::new(), Vec::new());
+        for key in keys {
+            if !self.is_told && !self.relays.contains(&key) {
+                continue;
+            }
+            let wanted = self.wanted.virtual_servers.get(&key).map(Arc::as_ref);
+            let found = self.held.virtual_servers.get(&key).map(Arc::as_ref);
+            let found = found.filter(|_| wanted.is_some() || self.made.made(&key));
+            self.removals.follow_one(&key, wanted, found, now, self.allowance);
+            let list = match (wanted, found) {
+                (Some(_), Some(_)) => &mut operations,
+                (Some(_), None) => &mut additions,
+                (None, _) => &mut retirements,
+            };
+            let before = list.len();
+            diff_one(list, &key, wanted, found, &self.removals, now);
+            if list.len() == before {
+                self.dirty.remove(&key);
+            }
+        }
+        operations.append(&mut additions);
+        operations.append(&mut retirements);
         self.forget_refused_but(&operations);
         operations.retain(|operation| self.is_due(operation));
         operations
@@ -178,10 +248,10 @@ impl Reconciler {
             // The kernel took what we thought impossible: we think wrong.
             self.stale.insert(*operation.virtual_server());
         }
+        self.changes += 1;
         self.refused.remove(&operation.entry());
         if let Operation::DeleteVirtualServer { key } = operation {
-            self.made.remove(key);
-            self.relays.remove(key);
+            self.disown(key);
         }
         self.drifted.remove(&operation.entry())
     }
@@ -224,7 +294,7 @@ impl Reconciler {
             let destinations = server.destinations.iter().map(|(k, d)| (*k, d.settings));
             (server.settings.clone(), destinations.collect::<Vec<_>>())
         };
-        self.held.virtual_servers.get(key).map(settings) != found.map(settings)
+        self.held.virtual_servers.get(key).map(Arc::as_ref).map(settings) != found.map(settings)
     }
 
     /// Takes in what the kernel holds under `key` now: none when there is no such virtual server. Gives the drift that
@@ -243,14 +313,18 @@ impl Reconciler {
         self.drifted.extend(drift.iter().map(|drift| drift.repair.entry()));
         self.stale.remove(&key);
         self.fresh.insert(key);
-        match found {
-            Some(mut server) => {
-                server.foreign = !self.is_ours(&key);
-                self.held.virtual_servers.insert(key, server);
-            }
-            None => {
-                self.held.virtual_servers.remove(&key);
-            }
+        if found.is_none() && !self.wanted.virtual_servers.contains_key(&key) {
+            self.disown(&key);
+        }
+        let is_foreign = !self.is_ours(&key);
+        let found = found.map(|server| Arc::new(VirtualServer { foreign: is_foreign, ..server }));
+        if self.held.virtual_servers.get(&key) != found.as_ref() {
+            self.changes += 1;
+            self.dirty.insert(key);
+            match found {
+                Some(server) => self.held.virtual_servers.insert(key, server),
+                None => self.held.virtual_servers.remove(&key),
+            };
         }
         drift
     }
@@ -269,8 +343,8 @@ impl Reconciler {
         if !self.is_told || !self.is_ours(key) || self.relays.contains(key) {
             return (Vec::new(), Vec::new());
         }
-        let wanted = self.wanted.virtual_servers.get(key);
-        let held = self.held.virtual_servers.get(key);
+        let wanted = self.wanted.virtual_servers.get(key).map(Arc::as_ref);
+        let held = self.held.virtual_servers.get(key).map(Arc::as_ref);
         let (mut expected, mut repairs) = (Vec::new(), Vec::new());
         diff_one(&mut expected, key, wanted, held, &self.removals, now);
         diff_one(&mut repairs, key, wanted, found, &self.removals, now);
@@ -284,7 +358,7 @@ impl Reconciler {
 
     /// Virtual servers from which something leaves, in order: their connections are worth reading.
     pub fn leaving(&self) -> Vec<VirtualServerKey> {
-        self.removals.virtual_servers()
+        self.removals.virtual_servers().copied().collect()
     }
 
     /// What was read is getting old: nothing is deleted on its word any more.

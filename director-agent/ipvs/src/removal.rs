@@ -1,16 +1,17 @@
 //! Real servers on their way out: since when, and until when they may keep their connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Destination, DestinationKey, Ownership, Table, VirtualServerKey};
+use crate::{DestinationKey, Ownership, Table, VirtualServer, VirtualServerKey};
 
 /// Deadlines of the real servers that leave, by the caller's monotonic clock.
 ///
 /// A leaving real server has weight 0 and is deleted when its last connection ends, or at its deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removals {
-    deadlines: BTreeMap<(VirtualServerKey, DestinationKey), Duration>,
+    deadlines: BTreeMap<VirtualServerKey, BTreeMap<DestinationKey, Duration>>,
 }
 
 impl Removals {
@@ -24,11 +25,36 @@ impl Removals {
         now: Duration,
         allowance: Duration,
     ) {
-        let mut known = std::mem::take(&mut self.deadlines);
-        for (virtual_server, key, _) in leaving(desired, observed, ownership) {
-            let name = (*virtual_server, *key);
-            let deadline = known.remove(&name).unwrap_or_else(|| now.saturating_add(allowance));
-            self.deadlines.insert(name, deadline);
+        let known: BTreeSet<_> = self.deadlines.keys().copied().collect();
+        let gone = known.iter().filter(|key| !observed.virtual_servers.contains_key(key));
+        for key in gone.chain(observed.virtual_servers.keys()) {
+            let wanted = desired.virtual_servers.get(key).map(Arc::as_ref);
+            let found = observed.virtual_servers.get(key).map(Arc::as_ref);
+            let ours = found.filter(|_| wanted.is_some() || ownership.made(key));
+            self.follow_one(key, wanted, ours, now, allowance);
+        }
+    }
+
+    /// The same for one virtual server that is ours.
+    pub(crate) fn follow_one(
+        &mut self,
+        key: &VirtualServerKey,
+        wanted: Option<&VirtualServer>,
+        found: Option<&VirtualServer>,
+        now: Duration,
+        allowance: Duration,
+    ) {
+        let mut known = self.deadlines.remove(key).unwrap_or_default();
+        let names = found.into_iter().flat_map(|found| found.destinations.keys());
+        let leaving = names
+            .filter(|name| wanted.is_none_or(|wanted| !wanted.destinations.contains_key(name)));
+        let deadline = |name: &DestinationKey| {
+            let deadline = known.remove(name).unwrap_or_else(|| now.saturating_add(allowance));
+            (*name, deadline)
+        };
+        let deadlines: BTreeMap<_, _> = leaving.map(deadline).collect();
+        if !deadlines.is_empty() {
+            self.deadlines.insert(*key, deadlines);
         }
     }
 
@@ -39,14 +65,13 @@ impl Removals {
         key: &DestinationKey,
         now: Duration,
     ) -> bool {
-        self.deadlines.get(&(*virtual_server, *key)).is_some_and(|deadline| *deadline <= now)
+        let deadline = self.deadlines.get(virtual_server).and_then(|deadlines| deadlines.get(key));
+        deadline.is_some_and(|deadline| *deadline <= now)
     }
 
-    /// Virtual servers that have a real server on its way out, each once, ordered.
-    pub fn virtual_servers(&self) -> Vec<VirtualServerKey> {
-        let mut keys: Vec<_> = self.deadlines.keys().map(|(key, _)| *key).collect();
-        keys.dedup();
-        keys
+    /// Virtual servers that have a real server on its way out, ordered.
+    pub fn virtual_servers(&self) -> impl Iterator<Item = &VirtualServerKey> {
+        self.deadlines.keys()
     }
 
     /// Whether nothing leaves.
@@ -56,25 +81,6 @@ impl Removals {
 
     /// The next deadline.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.values().min().copied()
+        self.deadlines.values().flat_map(BTreeMap::values).min().copied()
     }
-}
-
-/// Real servers of ours that are observed and not desired.
-fn leaving<'a>(
-    desired: &'a Table,
-    observed: &'a Table,
-    ownership: &'a Ownership,
-) -> impl Iterator<Item = (&'a VirtualServerKey, &'a DestinationKey, &'a Destination)> {
-    let servers = observed.virtual_servers.iter();
-    let ours = servers.filter_map(move |(key, server)| {
-        let wanted = desired.virtual_servers.get(key);
-        (wanted.is_some() || ownership.made(key)).then_some((key, server, wanted))
-    });
-    ours.flat_map(|(virtual_server, server, wanted)| {
-        let destinations = server.destinations.iter();
-        destinations
-            .filter(move |(key, _)| wanted.is_none_or(|w| !w.destinations.contains_key(key)))
-            .map(move |(key, destination)| (virtual_server, key, destination))
-    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use fulcrum_model::{ForwardingMethod, Scheduler};
 
@@ -11,8 +12,16 @@ use crate::{AddressFamily, DestinationKey, VirtualServerKey};
 /// Virtual servers by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Virtual servers.
-    pub virtual_servers: BTreeMap<VirtualServerKey, VirtualServer>,
+    /// Virtual servers. They are shared, so that a copy of a table that differs in one costs little, and so that two
+    /// such tables are compared quickly.
+    pub virtual_servers: BTreeMap<VirtualServerKey, Arc<VirtualServer>>,
+}
+
+impl FromIterator<(VirtualServerKey, VirtualServer)> for Table {
+    fn from_iter<T: IntoIterator<Item = (VirtualServerKey, VirtualServer)>>(servers: T) -> Self {
+        let shared = servers.into_iter().map(|(key, server)| (key, Arc::new(server)));
+        Self { virtual_servers: shared.collect() }
+    }
 }
 
 impl Table {

@@ -27,7 +27,7 @@ use self::send::Sent;
 use super::error::{IpvsError, IpvsRefused};
 use super::journal::{Entries, Journal};
 use super::netlink::Kernel;
-use super::{Desired, Edits, IpvsSnapshot, Progress, ReadReply, Relay, sysctl};
+use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish, sysctl};
 
 /// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ const ROUNDS: usize = 16;
 
 /// What comes in.
 pub(super) struct Inbox {
-    pub(super) desired: watch::Receiver<Option<Arc<Desired>>>,
+    pub(super) wishes: watch::Receiver<Option<Arc<Wish>>>,
     pub(super) relay: watch::Receiver<Option<Relay>>,
     pub(super) read_requests: mpsc::Receiver<ReadReply>,
 }
@@ -92,14 +92,14 @@ struct Driver {
     information: Option<Information>,
     reconciler: Reconciler,
     journal: Journal,
-    /// Something is ours that the journal does not name, or the other way round.
-    journal_is_due: bool,
     relay: Option<Relay>,
     /// `net.ipv4.vs.sloppy_tcp` as it was before a relay.
     sloppy_tcp: Option<String>,
     start: Instant,
-    desired: Option<Arc<Desired>>,
+    wish: Option<Arc<Wish>>,
     edits: Edits,
+    /// The changes of the table that the newest snapshot has.
+    published: Option<u64>,
     problems: Problems,
     /// Schedulers that the kernel is known to have: asking for others may make it load modules.
     schedulers: BTreeSet<SchedulerName>,
@@ -154,14 +154,14 @@ impl Driver {
             snapshots,
             kernel,
             information,
-            reconciler: Reconciler::new(made, known.relays, held, REMOVAL_ALLOWANCE),
+            reconciler: Reconciler::new(&made, known.relays, held, REMOVAL_ALLOWANCE),
             journal,
-            journal_is_due: false,
             relay: None,
             sloppy_tcp: known.sloppy_tcp,
             start: now,
-            desired: None,
+            wish: None,
             edits: Edits::default(),
+            published: None,
             problems: Problems { journal: problem, entries, ..Problems::default() },
             schedulers,
             touched: BTreeSet::new(),
@@ -181,7 +181,7 @@ impl Driver {
         let mut next_look = Instant::now() + INTERVAL;
         loop {
             tokio::select! {
-                changed = self.inbox.desired.changed() => {
+                changed = self.inbox.wishes.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -243,14 +243,12 @@ impl Driver {
 
     /// Makes the newest wishes the reconciler's.
     fn take_wishes(&mut self) {
-        let desired = self.inbox.desired.borrow_and_update().clone();
-        let is_same = |desired: &Arc<Desired>| {
-            self.desired.as_ref().is_some_and(|known| Arc::ptr_eq(known, desired))
-        };
-        if let Some(desired) = desired.filter(|desired| !is_same(desired)) {
-            self.reconciler.want(desired.table.clone());
-            self.journal_is_due |= self.reconciler.claim();
-            self.desired = Some(desired);
+        let wish = self.inbox.wishes.borrow_and_update().clone();
+        let is_known =
+            |wish: &Arc<Wish>| self.wish.as_ref().is_some_and(|known| Arc::ptr_eq(known, wish));
+        if let Some(wish) = wish.filter(|wish| !is_known(wish)) {
+            self.reconciler.want(Arc::clone(&wish.table));
+            self.wish = Some(wish);
         }
         let relay = *self.inbox.relay.borrow_and_update();
         if relay != self.relay {
@@ -277,14 +275,14 @@ impl Driver {
                 }
             }
         }
-        if self.journal_is_due {
+        if self.reconciler.journal_is_due() {
             self.write_journal();
         }
     }
 
     fn tell_progress(&mut self) {
-        let Some(desired) = &self.desired else { return };
-        let generation = desired.generation;
+        let Some(wish) = &self.wish else { return };
+        let generation = wish.generation;
         let refused = self.refusal();
         self.progress.send_if_modified(|progress| {
             let before = (progress.settled, progress.refused.clone());
@@ -305,29 +303,33 @@ impl Driver {
         Some(IpvsRefused::of(&refused.operation, &refused.refusal))
     }
 
+    /// Tells what changed. The table is copied only when it did.
     fn publish(&mut self) {
-        let mut problems = Vec::new();
-        let fixed = &self.problems;
-        problems.extend(fixed.writing.clone());
-        problems.extend(fixed.reading.clone());
-        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
-        problems.extend(refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string()));
-        problems.extend(fixed.journal.clone());
-        problems.extend(fixed.relay.clone());
-        problems.extend(fixed.entries.iter().cloned());
-        problems.extend(fixed.recent_drift());
-        let snapshot = IpvsSnapshot {
-            table: self.reconciler.table(),
-            kernel: self.information,
-            edits: self.edits,
-            problems,
-            generation: self.progress.borrow().settled,
-        };
+        let problems = self.problems();
+        let generation = self.progress.borrow().settled;
+        let changes = self.reconciler.changes();
+        let is_same_table = self.published == Some(changes);
+        self.published = Some(changes);
         self.snapshots.send_if_modified(|told| {
-            let is_news = *told != snapshot;
-            *told = snapshot;
-            is_news
+            let known = (told.edits, told.generation, told.kernel);
+            let is_same =
+                known == (self.edits, generation, self.information) && told.problems == problems;
+            if !is_same_table {
+                told.table = self.reconciler.table();
+            }
+            (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
+            told.problems = problems;
+            !(is_same && is_same_table)
         });
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let fixed = &self.problems;
+        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
+        let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
+        let first = fixed.writing.iter().chain(&fixed.reading).cloned();
+        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.entries).cloned();
+        first.chain(refused).chain(others).chain(fixed.recent_drift()).collect()
     }
 
     /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
@@ -336,7 +338,10 @@ impl Driver {
         let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
         let entries = Entries { relays, sloppy_tcp: self.sloppy_tcp.clone(), ..Entries::default() };
         match self.journal.write(&made, entries) {
-            Ok(()) => (self.problems.journal, self.journal_is_due) = (None, false),
+            Ok(()) => {
+                self.problems.journal = None;
+                self.reconciler.journal_is_written();
+            }
             Err(error) => {
                 let problem = format!(
                     "{error}; until then a restart would take virtual servers of ours that are no longer planned for foreign"
@@ -353,7 +358,6 @@ impl Driver {
     fn set_relay(&mut self, relay: Option<Relay>) {
         self.relay = relay;
         self.reconciler.relay(relay.map(relay_entry));
-        self.journal_is_due |= self.reconciler.claim();
         let result = match (relay, self.sloppy_tcp.clone()) {
             (Some(_), None) => sysctl::sloppy_tcp().and_then(|before| {
                 self.sloppy_tcp = Some(before);
@@ -363,7 +367,7 @@ impl Driver {
             (Some(_), Some(_)) => sysctl::set_sloppy_tcp("1"),
             (None, Some(before)) => sysctl::set_sloppy_tcp(&before).map(|()| {
                 self.sloppy_tcp = None;
-                self.journal_is_due = true;
+                self.write_journal();
             }),
             (None, None) => Ok(()),
         };

@@ -231,8 +231,7 @@ async fn random_tables(directory: &Path) -> Result<(), Failure> {
         },
     );
     let keys = (0..6_u8).prop_map(|fourth| web(1, fourth));
-    let tables = prop::collection::btree_map(keys, one, 0..6)
-        .prop_map(|virtual_servers| Table { virtual_servers });
+    let tables = prop::collection::btree_map(keys, one, 0..6).prop_map(Table::from_iter);
     let mut runner = TestRunner::deterministic();
     let (handle, mut snapshots) = driver(directory).await?;
     for generation in 1..=100 {

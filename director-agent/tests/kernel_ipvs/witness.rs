@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use fulcrum_director::ipvs::{Desired, IpvsHandle, IpvsSnapshot, kernel_to_wire, table_to_wire};
 use fulcrum_ipvs::{
@@ -86,13 +87,13 @@ pub(crate) fn server(scheduler: Scheduler, weights: &[(u8, u32)]) -> VirtualServ
 
 /// A table of these.
 pub(crate) fn table(servers: &[(VirtualServerKey, VirtualServer)]) -> Table {
-    Table { virtual_servers: servers.iter().cloned().collect() }
+    servers.iter().cloned().collect()
 }
 
 /// A table as it was read, without what only a kernel knows.
 pub(crate) fn bare(mut table: Table) -> Table {
-    for destination in table.virtual_servers.values_mut().flat_map(|v| v.destinations.values_mut())
-    {
+    let servers = table.virtual_servers.values_mut().map(Arc::make_mut);
+    for destination in servers.flat_map(|server| server.destinations.values_mut()) {
         destination.connections = None;
     }
     table

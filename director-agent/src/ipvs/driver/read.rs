@@ -1,6 +1,7 @@
 //! Reading the table: whole at the start, in slices of bounded cost after that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fulcrum_ipvs::{Drift, Table, VirtualServer, VirtualServerKey, VirtualServerSettings};
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ pub(super) async fn everything(kernel: &mut Kernel) -> Result<(Table, Vec<String
     for (key, settings) in servers {
         let (server, mut unclear) = with_destinations(kernel, &key, settings).await?;
         problems.append(&mut unclear);
-        table.virtual_servers.insert(key, server);
+        table.virtual_servers.insert(key, Arc::new(server));
     }
     Ok((table, problems))
 }

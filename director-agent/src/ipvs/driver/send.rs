@@ -30,7 +30,7 @@ pub(super) enum Sent {
 impl Driver {
     /// Sends the operations, in order, until a newer wish comes in.
     pub(super) async fn send(&mut self, operations: &[Operation]) -> Sent {
-        let revision = self.desired.as_ref().map_or(0, |desired| desired.revision);
+        let revision = self.wish.as_ref().map_or(0, |wish| wish.revision);
         let span = tracing::info_span!(
             "ipvs.write",
             operations = operations.len(),
@@ -39,8 +39,8 @@ impl Driver {
         );
         // What is repaired later is no part of the trace of what was wanted.
         let settled = self.progress.borrow().settled;
-        if let Some(desired) = self.desired.as_ref().filter(|d| d.generation > settled) {
-            trace::set_parent(&span, &desired.traceparent);
+        if let Some(wish) = self.wish.as_ref().filter(|wish| wish.generation > settled) {
+            trace::set_parent(&span, &wish.traceparent);
         }
         let first = operations.first().map(Operation::virtual_server);
         if let Some(first) =
@@ -75,14 +75,14 @@ impl Driver {
             let (burst, after) = rest.split_at(length);
             rest = after;
             let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
-            if adds && self.journal_is_due {
+            if adds && self.reconciler.journal_is_due() {
                 self.write_journal();
             }
             match self.unproven(first) {
                 Some(scheduler) => self.try_scheduler(first, scheduler, &mut refused).await?,
                 None => self.send_burst(burst, &mut refused).await?,
             }
-            if !rest.is_empty() && self.inbox.desired.has_changed().unwrap_or(false) {
+            if !rest.is_empty() && self.inbox.wishes.has_changed().unwrap_or(false) {
                 return Ok(Sent::Interrupted);
             }
         }
@@ -198,7 +198,6 @@ impl Driver {
         let key = operation.virtual_server();
         let is_relay = self.reconciler.is_relay(key);
         let is_repair = self.reconciler.done(operation);
-        self.journal_is_due |= matches!(operation, Operation::DeleteVirtualServer { .. });
         if is_relay {
             return;
         }
