@@ -154,6 +154,7 @@ impl Running {
         tokio::spawn(follow::leadership(leadership, Arc::clone(&hub), reporter, api_token.clone()));
         tracing::info!(
             controller = config.name,
+            site = config.site.as_ref().map(AsRef::<str>::as_ref),
             api = addresses.0,
             raft = addresses.1,
             tls = config.tls.is_some(),

@@ -9,15 +9,17 @@ use std::time::Duration;
 use fulcrum_intent::Intent;
 use fulcrum_model::Revision;
 use fulcrum_proto::internal::v1::command::Command as Wire;
+use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{Command, ForwardApplyRequest, WriteIntent};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 use super::errors;
-use crate::raft::{ForwardHandler, IntentState, Raft, Role, WriteError, WriteOutcome};
+use crate::raft::{ForwardHandler, IntentState, Leadership, Raft, Role, WriteError, WriteOutcome};
 use answers::Answers;
 use decide::Decision;
 
@@ -79,9 +81,7 @@ impl Applier {
     /// # Errors
     /// UNAVAILABLE when no leader or no majority answers.
     pub async fn newest(&self) -> Result<Arc<IntentState>, Status> {
-        // The leader answers a set without resources with its revision, confirmed by a majority.
-        let probe = v1::ApplyRequest { validate_only: true, ..Default::default() };
-        let revision = Revision(self.at_leader(&probe).await?.revision);
+        let revision = Revision(self.at_leader(&probe()).await?.revision);
         if !self.catch_up(revision, LEADER_WAIT).await {
             return Err(errors::no_quorum(format!(
                 "this controller has not reached revision {revision} yet: try again, or ask another one"
@@ -95,18 +95,20 @@ impl Applier {
         let deadline = Instant::now() + LEADER_WAIT;
         let mut leadership = self.shared.raft.leadership();
         loop {
-            let role = leadership.borrow_and_update().role;
+            let (role, asked) = {
+                let now = leadership.borrow_and_update();
+                (now.role, now.leader_id)
+            };
             let attempt = match (role, self.shared.raft.leader_client()) {
                 (Role::Leader, _) => self.here(request).await,
-                (_, Some(mut client)) => {
-                    let mut forward =
-                        tonic::Request::new(ForwardApplyRequest { apply: Some(request.clone()) });
-                    forward.set_timeout(FORWARD_TIMEOUT);
-                    trace::inject(forward.metadata_mut());
-                    client.forward_apply(forward).await.and_then(|answer| {
-                        let missing = || Status::internal("the leader's answer is empty");
-                        answer.into_inner().apply.ok_or_else(missing)
-                    })
+                (_, Some(client)) => {
+                    let is_another =
+                        |now: &Leadership| now.leader_id.is_some() && now.leader_id != asked;
+                    tokio::select! {
+                        answered = forward(client, request) => answered,
+                        // The one that was asked may be dead, and its silence long. To ask twice is harmless.
+                        _ = leadership.wait_for(is_another) => Err(errors::not_leader(None)),
+                    }
                 }
                 (_, None) => Err(errors::not_leader(None)),
             };
@@ -129,6 +131,11 @@ impl Applier {
 
     /// Decides and writes as the leader.
     async fn here(&self, request: &v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+        if *request == probe() {
+            self.shared.raft.read_barrier().await.map_err(from_write_error)?;
+            let revision = self.state().revision.0;
+            return Ok(v1::ApplyResponse { revision, ..Default::default() });
+        }
         let request = Arc::new(request.clone());
         let _turn = if request.validate_only { None } else { Some(self.turn().await?) };
         for _ in 0..MAX_ATTEMPTS {
@@ -219,6 +226,32 @@ impl ForwardHandler for Applier {
         }
         .instrument(span)
         .await
+    }
+}
+
+/// Asks the leader for nothing but its revision, confirmed by a majority: a dry run of a set without resources.
+fn probe() -> v1::ApplyRequest {
+    v1::ApplyRequest { validate_only: true, ..Default::default() }
+}
+
+async fn forward(
+    mut leader: RaftServiceClient<Channel>,
+    request: &v1::ApplyRequest,
+) -> Result<v1::ApplyResponse, Status> {
+    let mut forward = tonic::Request::new(ForwardApplyRequest { apply: Some(request.clone()) });
+    forward.set_timeout(FORWARD_TIMEOUT);
+    trace::inject(forward.metadata_mut());
+    match leader.forward_apply(forward).await {
+        Ok(answer) => {
+            let missing = || Status::internal("the leader's answer is empty");
+            answer.into_inner().apply.ok_or_else(missing)
+        }
+        Err(status) if is_transport(&status) => Err(status),
+        // As the leader said it, without the headers of the way between.
+        Err(status) => {
+            let details = status.details().to_vec().into();
+            Err(Status::with_details(status.code(), status.message(), details))
+        }
     }
 }
 

@@ -99,10 +99,6 @@ pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) ->
     if ask.if_revision != 0 && ask.if_revision != current.revision.0 {
         return Decision::Refuse(errors::stale_revision(ask.if_revision, current.revision));
     }
-    if ask.set.is_empty() && !ask.prune {
-        let revision = current.revision.0;
-        return Decision::Answer(v1::ApplyResponse { revision, ..Default::default() });
-    }
     let prepared = fulcrum_intent::prepare(current, ask.set.clone(), ask.prune, ask.allow_drastic);
     let Prepared { put, delete, changes, after } = match prepared {
         Ok(prepared) => prepared,
