@@ -28,29 +28,26 @@ pub(super) async fn intent(
     states.mark_changed();
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update().clone();
-        let hub = Arc::clone(&hub);
+        let (hub, plans) = (Arc::clone(&hub), plans.clone());
         // On a thread of its own: a large intent takes a while, and evidence must not wait for it.
         let planned = tokio::task::spawn_blocking(move || {
             let before = hub.planned();
             let planned = Arc::new(plan(&state, Some(&before)));
-            let is_new = planned.version != before.version;
-            is_new.then(|| {
-                hub.intent_changed(Arc::clone(&planned));
-                planned
-            })
-        });
-        match planned.await {
-            Ok(Some(planned)) => {
-                tracing::info!(
-                    revision = planned.version.revision,
-                    resources = planned.intent.resources.len(),
-                    agents = planned.named.len(),
-                    "intent applied"
-                );
-                plans.send_replace(planned);
+            if planned.version == before.version {
+                return;
             }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "planning broke off; please report it"),
+            tracing::info!(
+                revision = planned.version.revision,
+                resources = planned.intent.resources.len(),
+                agents = planned.named.len(),
+                "intent applied"
+            );
+            // Whoever learns of the revision from the hub finds its agents welcome.
+            plans.send_replace(Arc::clone(&planned));
+            hub.intent_changed(planned);
+        });
+        if let Err(error) = planned.await {
+            tracing::error!(%error, "planning broke off; please report it");
         }
     }
 }

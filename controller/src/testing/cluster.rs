@@ -66,8 +66,9 @@ impl Cluster {
                 insecure: false,
                 controllers: controllers.clone(),
                 tls: None,
-                // Many tests share few cores: an election because of a late heartbeat would only confuse.
-                raft: RaftTimes { heartbeat_ms: 50, election_min_ms: 500, election_max_ms: 1000 },
+                // Many tests share few cores: an election because of a late heartbeat would only confuse. And yet two
+                // elections fit into the time that a write waits for a leader.
+                raft: RaftTimes { heartbeat_ms: 50, election_min_ms: 250, election_max_ms: 500 },
             };
             change(&mut config);
             let shutdown = CancellationToken::new();
@@ -94,7 +95,9 @@ impl Cluster {
     /// One controller with the example set applied, and the revision that made.
     pub(crate) async fn one_with_intent() -> (Self, u64) {
         let cluster = Self::one().await;
-        let revision = cluster.nodes[0].apply(examples::cluster()).await.revision;
+        let node = &cluster.nodes[0];
+        let revision = node.apply(examples::cluster()).await.revision;
+        node.until("the intent", |topology| topology.revision == revision).await;
         (cluster, revision)
     }
 

@@ -8,4 +8,5 @@ mod agents;
 mod applying;
 mod listeners;
 mod many;
+mod tracing;
 mod watching;
