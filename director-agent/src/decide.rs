@@ -4,6 +4,7 @@
 //! shares that spread checks over time. Nothing here opens a socket, reads a clock, waits or logs. Start reading at
 //! [`weights::Decider`].
 
+pub mod alarms;
 pub mod arp;
 pub mod book;
 pub mod check;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_proto::v1;
 
 use super::Agent;
+use crate::decide::alarms::alarms;
 use crate::ipvs::{Edits, IpvsSnapshot, kernel_to_wire, table_to_wire};
 use crate::report;
 use crate::vrrp::VrrpSnapshot;
@@ -50,6 +51,7 @@ impl Agent {
     /// Each with its remedy, the gravest first.
     fn problems(&self, ipvs: &IpvsSnapshot, vrrp: &VrrpSnapshot) -> Vec<String> {
         let mut problems = self.plans.problems();
+        problems.extend(alarms(self.decider.all_weights()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
         // What keeps a plan from the kernel is told by both.
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));

@@ -217,6 +217,11 @@ impl Decider {
         })
     }
 
+    /// Every virtual server with its weights, ordered by name.
+    pub fn all_weights(&self) -> impl Iterator<Item = (&Name, &[Decided])> {
+        self.weights.iter().map(|(name, decided)| (name, decided.as_slice()))
+    }
+
     fn index(&mut self) {
         self.by_agent.clear();
         self.by_check.clear();

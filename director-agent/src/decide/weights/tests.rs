@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::alarms::alarms;
 use crate::decide::fixtures::{evidence, name, plan, rip, virtual_server};
 use fulcrum_model::{Check, Port};
 
@@ -92,6 +93,35 @@ fn evidence_moves_one_weight_and_expires() {
     assert_eq!(weights(&decider), [8, 8], "a silent agent is unknown: the own check decides");
     assert!(back.weights.contains(&name("web")));
     assert_eq!(decider.deadline(), None);
+}
+
+#[test]
+fn virtual_servers_that_nobody_serves_are_told() {
+    let mut decider = in_rotation();
+    assert_eq!(alarms(decider.all_weights()), Vec::<String>::new());
+    decider.probe(MS(1100), &key("web1"), failing());
+    assert_eq!(alarms(decider.all_weights()), Vec::<String>::new(), "one is left");
+    decider.probe(MS(1100), &key("web2"), failing());
+    assert_eq!(weights(&decider), [8, 8]);
+    assert!(alarms(decider.all_weights())[0].contains("own probes fail for every real server"));
+
+    let mut decider = in_rotation();
+    for web in ["web1", "web2"] {
+        decider.evidence(MS(1100), evidence(web, 2, Verdict::Draining, None));
+    }
+    assert_eq!(weights(&decider), [0, 0]);
+    assert_eq!(
+        alarms(decider.all_weights()),
+        [
+            "virtual server web takes no connections: every weight is 0; web1 has it because: agent says draining: seen"
+        ]
+    );
+    let many: Vec<_> = (1..=30).map(|n| virtual_server(&format!("v{n}"), n, &["web1"])).collect();
+    let many = many.into_iter().map(|server| (server.name.clone(), server)).collect();
+    decider.set_plan(MS(2000), many, |_, _| None);
+    decider.evidence(MS(2000), evidence("web1", 3, Verdict::Draining, Some(true)));
+    decider.probe(MS(2000), &key("web1"), OwnProbe::Passing);
+    assert_eq!(alarms(decider.all_weights()).len(), 1, "the others wait for their proof");
 }
 
 #[test]
