@@ -222,7 +222,7 @@ async fn the_other_verbs_end_as_the_controllers_answer() {
     check(&["wait", "--revision", "12"], 0, &["every agent has applied revision 12"]).await;
     let late = ["director/d1 (at revision 11): not attached"];
     check(&["wait", "--revision", "999", "--timeout", "10ms"], 7, &late).await;
-    check(&["status"], 1, &["director/d1 is not attached, never heard"]).await;
+    check(&["status"], 1, &["director/d1 was never heard: start fulcrum-director"]).await;
     check(&["status", "-o", "json"], 1, &["\"problems\": ["]).await;
     check(&["ipvs"], 0, &["director d1\nProt LocalAddress:Port", "is not attached"]).await;
     check(&["ipvs", "--director", "d3"], 4, &["there are d1"]).await;

@@ -3,7 +3,7 @@
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::resource::Spec;
 
-use crate::text::{Node, message_to_node};
+use crate::text::{Node, spec_to_node};
 
 /// A resource's kind as manifests spell it; empty when it has none.
 pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
@@ -47,12 +47,12 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
     }
     let spec = match &resource.spec {
         None => Node::Map(Vec::new()),
-        Some(Spec::Site(spec)) => message_to_node("fulcrum.v1.Site", spec),
-        Some(Spec::Director(spec)) => message_to_node("fulcrum.v1.Director", spec),
-        Some(Spec::VrrpInstance(spec)) => message_to_node("fulcrum.v1.VrrpInstance", spec),
-        Some(Spec::RealServer(spec)) => message_to_node("fulcrum.v1.RealServer", spec),
-        Some(Spec::Pool(spec)) => message_to_node("fulcrum.v1.Pool", spec),
-        Some(Spec::VirtualServer(spec)) => message_to_node("fulcrum.v1.VirtualServer", spec),
+        Some(Spec::Site(spec)) => spec_to_node("fulcrum.v1.Site", spec),
+        Some(Spec::Director(spec)) => spec_to_node("fulcrum.v1.Director", spec),
+        Some(Spec::VrrpInstance(spec)) => spec_to_node("fulcrum.v1.VrrpInstance", spec),
+        Some(Spec::RealServer(spec)) => spec_to_node("fulcrum.v1.RealServer", spec),
+        Some(Spec::Pool(spec)) => spec_to_node("fulcrum.v1.Pool", spec),
+        Some(Spec::VirtualServer(spec)) => spec_to_node("fulcrum.v1.VirtualServer", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

@@ -182,16 +182,16 @@ fn agents(view: &View<'_>, now: SystemTime, problems: &mut Vec<String>) {
     for agent in &view.topology.agents {
         let who = agent_role_word(agent);
         if !agent.attached {
-            let heard = match agent.last_heard {
-                Some(heard) => format!("last heard {} ago", ago(heard, now)),
-                None => "never heard".to_owned(),
-            };
             let unit =
                 if agent.role == "director" { "fulcrum-director" } else { "fulcrum-realserver" };
-            problems.push(format!(
-                "{who} is not attached, {heard}: it goes on by its last plan if it runs; check \
-                 `systemctl status {unit}` on its host and the network to the controllers"
-            ));
+            problems.push(match agent.last_heard {
+                None => format!("{who} was never heard: start {unit} on its host"),
+                Some(heard) => format!(
+                    "{who} is not attached, last heard {} ago: it goes on by its last plan if it runs; \
+                     check `systemctl status {unit}` on its host and the network to the controllers",
+                    ago(heard, now)
+                ),
+            });
         } else if let Some(behind) = is_behind(agent, view.topology.revision) {
             problems.push(format!("{who} {behind}"));
         }

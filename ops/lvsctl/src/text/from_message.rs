@@ -1,5 +1,5 @@
 //! Any message of the API as a node, led by its descriptor: enumerations as words, durations as `6s`, time stamps as
-//! RFC 3339, resources as manifests. Fields without a value are left out.
+//! RFC 3339, resources as manifests.
 
 use fulcrum_proto::convert::duration_to_text;
 use fulcrum_proto::v1;
@@ -9,14 +9,32 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessag
 use super::Node;
 use crate::manifest::{descriptor, enum_word, kind_word, resource_to_node};
 
-/// A message as a node; `name` is its full name.
-pub(crate) fn message_to_node(name: &str, message: &impl Message) -> Node {
-    let mut dynamic = DynamicMessage::new(descriptor(name));
-    dynamic.transcode_from(message).expect("the name is that of the message");
-    dynamic_to_node(&dynamic)
+/// What becomes of fields that hold zero, nothing or no element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zeros {
+    /// Written, so that a program finds every field. Messages that are absent are not.
+    Shown,
+    /// Left out, as a person does.
+    LeftOut,
 }
 
-fn dynamic_to_node(message: &DynamicMessage) -> Node {
+/// A message for programs, with all of its fields; `name` is its full name.
+pub(crate) fn message_to_node(name: &str, message: &impl Message) -> Node {
+    to_node(&dynamic(name, message), Zeros::Shown)
+}
+
+/// A spec for its manifest, with the fields that say something; `name` is its full name.
+pub(crate) fn spec_to_node(name: &str, spec: &impl Message) -> Node {
+    to_node(&dynamic(name, spec), Zeros::LeftOut)
+}
+
+fn dynamic(name: &str, message: &impl Message) -> DynamicMessage {
+    let mut dynamic = DynamicMessage::new(descriptor(name));
+    dynamic.transcode_from(message).expect("the name is that of the message");
+    dynamic
+}
+
+fn to_node(message: &DynamicMessage, zeros: Zeros) -> Node {
     match message.descriptor().full_name() {
         "google.protobuf.Duration" => {
             let duration: prost_types::Duration = transcode(message);
@@ -31,9 +49,12 @@ fn dynamic_to_node(message: &DynamicMessage) -> Node {
         "fulcrum.v1.Resource" => resource_to_node(&transcode::<v1::Resource>(message)),
         _ => {
             let fields = message.descriptor();
-            let fields = fields.fields().filter(|field| message.has_field(field));
+            let fields = fields.fields().filter(|field| {
+                let is_zero_shown = zeros == Zeros::Shown && !field.supports_presence();
+                message.has_field(field) || is_zero_shown
+            });
             let entries = fields.map(|field| {
-                (field.name().to_owned(), value_to_node(&field, &message.get_field(&field)))
+                (field.name().to_owned(), value_to_node(&field, &message.get_field(&field), zeros))
             });
             Node::Map(entries.collect())
         }
@@ -44,7 +65,7 @@ fn transcode<T: Message + Default>(message: &DynamicMessage) -> T {
     message.transcode_to().expect("the full name was compared")
 }
 
-fn value_to_node(field: &FieldDescriptor, value: &Value) -> Node {
+fn value_to_node(field: &FieldDescriptor, value: &Value, zeros: Zeros) -> Node {
     match value {
         Value::Bool(value) => Node::Plain(value.to_string()),
         Value::I32(value) => Node::Plain(value.to_string()),
@@ -66,14 +87,14 @@ fn value_to_node(field: &FieldDescriptor, value: &Value) -> Node {
             },
             _ => Node::Plain(number.to_string()),
         },
-        Value::Message(message) => dynamic_to_node(message),
+        Value::Message(message) => to_node(message, zeros),
         Value::List(values) => {
-            Node::List(values.iter().map(|value| value_to_node(field, value)).collect())
+            Node::List(values.iter().map(|value| value_to_node(field, value, zeros)).collect())
         }
         Value::Map(entries) => {
             let mut entries: Vec<(String, Node)> = entries
                 .iter()
-                .map(|(key, value)| (map_key(key), value_to_node(&map_value(field), value)))
+                .map(|(key, value)| (map_key(key), value_to_node(&map_value(field), value, zeros)))
                 .collect();
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             Node::Map(entries)

@@ -6,7 +6,7 @@ mod yaml;
 
 use std::fmt::Write as _;
 
-pub(crate) use from_message::message_to_node;
+pub(crate) use from_message::{message_to_node, spec_to_node};
 pub(crate) use json::{to_json, to_json_line};
 pub(crate) use yaml::to_yaml;
 

@@ -157,9 +157,9 @@ fn refused(refusal: Refusal, manifests: &[Manifest]) -> Failure {
     let stale = status.code() == Code::Aborted;
     let mut failure = refusal.failure("nothing was changed");
     if held {
-        failure
-            .text
-            .push_str("\nIf it is meant, give --allow-drastic; --dry-run shows what it does.");
+        failure.text.push_str(
+            "\nIf it is meant, give --allow-drastic; with --dry-run it shows all that it would do.",
+        );
     } else if stale {
         failure
             .text
@@ -272,7 +272,9 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_the_same_words() {
+    fn programs_read_the_same_words_and_every_field() {
+        let none = render(&v1::ApplyResponse::default(), false, Output::Json);
+        assert_eq!(none, "{\n  \"revision\": 0,\n  \"changes\": [],\n  \"agent_changes\": []\n}\n");
         let text = render(&answer(), false, Output::Yaml);
         assert!(text.contains("- kind: VirtualServer\n  name: old\n  action: delete\n"), "{text}");
     }

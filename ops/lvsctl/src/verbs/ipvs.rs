@@ -45,6 +45,9 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
             return Err(unknown(wanted, &known));
         }
     }
+    if listings.is_empty() {
+        eprintln!("lvsctl: no director has told of its table yet");
+    }
     for listing in listings.iter().filter(|listing| !listing.attached) {
         eprintln!(
             "lvsctl: director {} is not attached: this is what it told last; on its host, \
