@@ -352,7 +352,7 @@ impl Agent {
         if let Some(following) = following {
             following.abort();
         }
-        let handover = tokio::time::timeout(HANDOVER_BOUND, vrrp.stop()).await;
+        let handover = tokio::time::timeout(VrrpHandle::STOP_WITHIN, vrrp.stop()).await;
         if handover.is_err() {
             tracing::error!("VRRP did not stop in time: its VIPs go when their lifetime ends");
         }
@@ -367,8 +367,10 @@ impl Agent {
     }
 }
 
-/// Longest time for the last adverts and for the VIPs to go.
-const HANDOVER_BOUND: Duration = Duration::from_secs(3);
-
 /// Longest time for the disk and for the session's last words.
 const CLOSE_BOUND: Duration = Duration::from_secs(3);
+
+/// Longest time from the signal until telemetry's turn, whatever hangs: the hand-over, which bounds
+/// itself and takes some three seconds at usual intervals, and the rest. systemd's patience is
+/// longer.
+pub const STOP_BOUND: Duration = VrrpHandle::STOP_WITHIN.saturating_add(CLOSE_BOUND);

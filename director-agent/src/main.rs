@@ -21,10 +21,6 @@ struct Arguments {
     check_config: bool,
 }
 
-/// Longest time from the signal until telemetry's turn, whatever hangs. With telemetry's own bound it is 10 s, and
-/// systemd's patience is longer.
-const STOP_BOUND: Duration = Duration::from_secs(8);
-
 fn main() -> ExitCode {
     match start(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,7 +60,7 @@ async fn run(config: config::Config) -> anyhow::Result<()> {
         let shutdown = shutdown.clone();
         async move {
             shutdown.cancelled().await;
-            tokio::time::sleep(STOP_BOUND).await;
+            tokio::time::sleep(agent::STOP_BOUND).await;
         }
     };
     let ended = tokio::select! {

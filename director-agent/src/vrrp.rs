@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
@@ -147,6 +147,10 @@ impl VrrpHandle {
             tracing::error!("the VRRP thread has ended: restart the agent");
         }
     }
+
+    /// Longest that [`Self::stop`] takes: at the longest interval of 40.95 s a successor may need
+    /// that long to be heard. At 1 s it is some 3 s.
+    pub const STOP_WITHIN: Duration = Duration::from_secs(50);
 
     /// A planned stop: leaves every role, goes on forwarding while a successor takes over, and
     /// returns when the VIPs are released.

@@ -35,6 +35,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// A thread with nothing to do looks around this often.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// The thread's niceness, of -20 to 19: before usual work, after the kernel's own threads.
+const NICE: i32 = -15;
+
 /// What the thread is told.
 pub(super) enum Input {
     /// Run exactly these instances.
@@ -98,6 +101,7 @@ impl Engine {
             stop: None,
         };
         std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            raise_priority();
             engine.order(&BTreeSet::new(), false);
             while engine.turn() {}
         })?;
@@ -393,6 +397,14 @@ fn rank(place: Place) -> u8 {
         Place::Nowhere => 0,
         Place::Loopback => 1,
         Place::Interface => 2,
+    }
+}
+
+/// Lets this thread run before others when the host is busy: an advert that waits for the processor
+/// looks like a dead director to its peers.
+fn raise_priority() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "VRRP runs at normal priority: CAP_SYS_NICE would raise it");
     }
 }
 
