@@ -342,6 +342,7 @@ impl Agent {
         }
         if self.pacer.take(now) {
             self.tell();
+            self.pacer.took(self.clock.now().saturating_sub(now));
         }
     }
 

@@ -73,13 +73,19 @@ fn role(role: Role) -> v1::VrrpState {
     }
 }
 
+/// Most entries of an IPVS table that are told to controllers: with addresses of usual length 2 MiB.
+pub const MOST_ENTRIES: usize = 40_000;
+
+/// Most weights that are told to controllers: with names and reasons of usual length 2 MiB.
+pub const MOST_WEIGHTS: usize = 10_000;
+
 /// Largest report in bytes. Receivers take 4 MiB in one message (gRPC's usual limit); the rest is room for its frame.
 const MAX_BYTES: usize = 3 << 20;
 
-/// Leaves out what makes a report too large to be received, weights last, and says so in it.
-pub fn fit(mut observed: v1::DirectorObserved) -> v1::DirectorObserved {
-    let mut left_out = Vec::new();
-    if observed.encoded_len() > MAX_BYTES {
+/// Leaves out what makes a report too large to be received, weights last, and says so in it, with what was left out
+/// already.
+pub fn fit(mut observed: v1::DirectorObserved, mut left_out: Vec<String>) -> v1::DirectorObserved {
+    if observed.encoded_len() > MAX_BYTES && !observed.ipvs.is_empty() {
         left_out.push(format!("the IPVS table of {} virtual servers", observed.ipvs.len()));
         observed.ipvs.clear();
     }
@@ -120,7 +126,7 @@ mod tests {
             ("a large table with many weights", observed(300_000, 300_000), (0, 0, 1)),
         ];
         for (what, given, expected) in cases {
-            let told = fit(given);
+            let told = fit(given, Vec::new());
             assert!(told.encoded_len() <= 4 << 20, "{what}");
             assert_eq!(
                 (told.ipvs.len(), told.weights.len(), told.problems.len()),

@@ -20,31 +20,48 @@ pub(super) struct Measured {
 impl Agent {
     /// Tells the controller, and keeps the metrics current.
     pub(super) fn tell(&mut self) {
-        let observed = self.observed();
+        let observed = {
+            let ipvs = self.ipvs_seen.borrow();
+            let mut observed = self.observed(&ipvs);
+            let mut left_out = Vec::new();
+            if ipvs.table.entries() <= report::MOST_ENTRIES {
+                observed.ipvs = table_to_wire(&ipvs.table);
+            } else {
+                left_out.push(format!("the IPVS table of {} entries", ipvs.table.entries()));
+            }
+            let weights: usize = self.decider.all_weights().map(|(_, decided)| decided.len()).sum();
+            if weights <= report::MOST_WEIGHTS {
+                observed.weights = report::weights(&self.decider, self.clock);
+            } else {
+                left_out.push(format!("{weights} weights"));
+            }
+            report::fit(observed, left_out)
+        };
         self.measure(&observed);
-        self.session.director(report::fit(observed));
+        self.session.director(observed);
     }
 
     /// For the local socket, but for the kernel's table.
     pub(super) fn status(&self) -> v1::GetDirectorStatusResponse {
+        let mut observed = self.observed(&self.ipvs_seen.borrow());
+        observed.weights = report::weights(&self.decider, self.clock);
         v1::GetDirectorStatusResponse {
             name: self.name.to_string(),
             plan: self.plans.in_force().cloned(),
             controller: self.controller.clone(),
-            observed: Some(self.observed()),
+            observed: Some(observed),
         }
     }
 
-    fn observed(&self) -> v1::DirectorObserved {
-        let ipvs = self.ipvs_seen.borrow();
+    /// Without table and weights, which may be large.
+    fn observed(&self, ipvs: &IpvsSnapshot) -> v1::DirectorObserved {
         let vrrp = self.vrrp_seen.borrow();
         v1::DirectorObserved {
             vrrp_instances: report::vrrp(&vrrp),
-            ipvs: table_to_wire(&ipvs.table),
-            weights: report::weights(&self.decider, self.clock),
-            problems: self.problems(&ipvs, &vrrp),
+            problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
+            ..Default::default()
         }
     }
 

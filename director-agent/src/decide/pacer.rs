@@ -8,11 +8,15 @@ pub const SHORTEST: Duration = Duration::from_millis(200);
 /// Longest time between two reports, so that counters and connections stay current.
 pub const LONGEST: Duration = Duration::from_secs(5);
 
+/// Making reports may take one part in so many of the time: those of a large table are made less often.
+const SHARE: u32 = 20;
+
 /// Paces reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pacer {
     is_changed: bool,
     last: Option<Duration>,
+    took: Duration,
 }
 
 impl Pacer {
@@ -24,6 +28,7 @@ impl Pacer {
     /// When the next report is due; zero before the first.
     pub fn due(&self) -> Duration {
         let gap = if self.is_changed { SHORTEST } else { LONGEST };
+        let gap = gap.max(self.took.saturating_mul(SHARE));
         self.last.map_or(Duration::ZERO, |last| last + gap)
     }
 
@@ -31,15 +36,34 @@ impl Pacer {
     pub fn take(&mut self, now: Duration) -> bool {
         let is_due = now >= self.due();
         if is_due {
-            *self = Self { is_changed: false, last: Some(now) };
+            *self = Self { is_changed: false, last: Some(now), took: Duration::ZERO };
         }
         is_due
+    }
+
+    /// Making the report took this long.
+    pub fn took(&mut self, time: Duration) {
+        self.took = time;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn costly_reports_are_rare() {
+        let ms = Duration::from_millis;
+        let mut pacer = Pacer::default();
+        assert!(pacer.take(ms(0)));
+        pacer.took(ms(100));
+        pacer.changed();
+        assert_eq!(pacer.due(), ms(2_000));
+        assert!(pacer.take(ms(2_000)));
+        pacer.took(ms(1));
+        pacer.changed();
+        assert_eq!(pacer.due(), ms(2_200));
+    }
 
     #[test]
     fn soon_but_not_too_often() {
