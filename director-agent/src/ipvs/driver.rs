@@ -6,7 +6,9 @@
 //! ```
 
 mod read;
+mod relay;
 mod send;
+mod tell;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,25 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_ipvs::codec::Information;
-use fulcrum_ipvs::{
-    AddressFamily, Destination, DestinationKey, DestinationSettings, Forwarding, Ownership,
-    Reconciler, SchedulerName, VirtualServer, VirtualServerKey, VirtualServerSettings,
-};
-use fulcrum_model::Scheduler;
+use fulcrum_ipvs::{Ownership, Reconciler, SchedulerName, VirtualServerKey};
 use fulcrum_runtime::boot;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::send::Sent;
-use super::error::{IpvsError, IpvsRefused};
-use super::journal::{Entries, Journal};
+use super::error::IpvsError;
+use super::journal::Journal;
 use super::netlink::Kernel;
-use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish, sysctl};
+use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish};
 
 /// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Reading may take one part in so many of the time; a large table is then looked at less often.
 const READING_SHARE: u32 = 20;
+/// But never less often than this.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// A leaving real server may keep its connections for so long: as long as the kernel keeps an idle TCP connection
 /// (900 s, `ipvsadm --list --timeout`), so whoever is cut off has been silent for all that time.
 const REMOVAL_ALLOWANCE: Duration = Duration::from_mins(15);
@@ -202,7 +202,8 @@ impl Driver {
                 () = tokio::time::sleep_until(next_look) => {
                     let began = Instant::now();
                     self.look_and_repair().await;
-                    next_look = Instant::now() + INTERVAL.max(READING_SHARE * began.elapsed());
+                    let pause = READING_SHARE * began.elapsed();
+                    next_look = Instant::now() + pause.clamp(INTERVAL, LONGEST_INTERVAL);
                 }
             }
         }
@@ -279,129 +280,6 @@ impl Driver {
             self.write_journal();
         }
     }
-
-    fn tell_progress(&mut self) {
-        let Some(wish) = &self.wish else { return };
-        let generation = wish.generation;
-        let refused = self.refusal();
-        self.progress.send_if_modified(|progress| {
-            let before = (progress.settled, progress.refused.clone());
-            if refused.is_none() {
-                progress.settled = generation;
-            }
-            progress.refused = refused.map(|refused| (generation, refused));
-            before != (progress.settled, progress.refused.clone())
-        });
-    }
-
-    /// Why the wanted table is not in the kernel, if it is not.
-    fn refusal(&self) -> Option<IpvsRefused> {
-        if let Some(reason) = &self.problems.writing {
-            return Some(IpvsRefused::Unreachable { reason: reason.clone() });
-        }
-        let refused = self.reconciler.refusals().next()?;
-        Some(IpvsRefused::of(&refused.operation, &refused.refusal))
-    }
-
-    /// Tells what changed. The table is copied only when it did.
-    fn publish(&mut self) {
-        let problems = self.problems();
-        let generation = self.progress.borrow().settled;
-        let changes = self.reconciler.changes();
-        let is_same_table = self.published == Some(changes);
-        self.published = Some(changes);
-        self.snapshots.send_if_modified(|told| {
-            let known = (told.edits, told.generation, told.kernel);
-            let is_same =
-                known == (self.edits, generation, self.information) && told.problems == problems;
-            if !is_same_table {
-                told.table = self.reconciler.table();
-            }
-            (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
-            told.problems = problems;
-            !(is_same && is_same_table)
-        });
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let fixed = &self.problems;
-        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
-        let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
-        let first = fixed.writing.iter().chain(&fixed.reading).cloned();
-        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.entries).cloned();
-        first.chain(refused).chain(others).chain(fixed.recent_drift()).collect()
-    }
-
-    /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
-    fn write_journal(&mut self) {
-        let made = self.reconciler.made().clone();
-        let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
-        let entries = Entries { relays, sloppy_tcp: self.sloppy_tcp.clone(), ..Entries::default() };
-        match self.journal.write(&made, entries) {
-            Ok(()) => {
-                self.problems.journal = None;
-                self.reconciler.journal_is_written();
-            }
-            Err(error) => {
-                let problem = format!(
-                    "{error}; until then a restart would take virtual servers of ours that are no longer planned for foreign"
-                );
-                if self.problems.journal.as_ref() != Some(&problem) {
-                    tracing::error!(%error, "the IPVS journal cannot be written");
-                }
-                self.problems.journal = Some(problem);
-            }
-        }
-    }
-
-    /// Begins or ends a relay. The value of the sysctl is journalled before it is changed.
-    fn set_relay(&mut self, relay: Option<Relay>) {
-        self.relay = relay;
-        self.reconciler.relay(relay.map(relay_entry));
-        let result = match (relay, self.sloppy_tcp.clone()) {
-            (Some(_), None) => sysctl::sloppy_tcp().and_then(|before| {
-                self.sloppy_tcp = Some(before);
-                self.write_journal();
-                sysctl::set_sloppy_tcp("1")
-            }),
-            (Some(_), Some(_)) => sysctl::set_sloppy_tcp("1"),
-            (None, Some(before)) => sysctl::set_sloppy_tcp(&before).map(|()| {
-                self.sloppy_tcp = None;
-                self.write_journal();
-            }),
-            (None, None) => Ok(()),
-        };
-        self.problems.relay = result.err().map(|error| {
-            tracing::error!(%error, "net.ipv4.vs.sloppy_tcp cannot be set");
-            format!(
-                "net.ipv4.vs.sloppy_tcp cannot be set ({error}), so connections are not relayed: give the agent \
-                 CAP_NET_ADMIN and a writable /proc/sys (under systemd, no ProtectKernelTunables)"
-            )
-        });
-    }
-}
-
-impl Problems {
-    /// Drift is worth a word for a minute: a second program that edits our entries shows itself again by then.
-    fn recent_drift(&self) -> Option<String> {
-        let (seen, words) = self.drift.as_ref()?;
-        (seen.elapsed() < Duration::from_mins(1)).then(|| words.clone())
-    }
-}
-
-fn relay_entry(relay: Relay) -> (VirtualServerKey, VirtualServer) {
-    let family = AddressFamily::of(relay.director);
-    let key = VirtualServerKey::Fwmark { mark: relay.mark, family };
-    let destination =
-        Destination { settings: DestinationSettings::new(1, Forwarding::Route), connections: None };
-    // Under a firewall mark a real server's port is the packet's own.
-    let name = DestinationKey { address: relay.director, port: 0 };
-    let server = VirtualServer {
-        settings: VirtualServerSettings::new(Scheduler::Rr, family),
-        destinations: [(name, destination)].into(),
-        foreign: false,
-    };
-    (key, server)
 }
 
 /// Names the kernel's table for the journal: this boot's, of this network namespace.

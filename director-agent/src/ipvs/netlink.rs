@@ -29,10 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two tries to receive what should have been there at once.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Requests in flight at first. Their acknowledgements, refusals of up to 1,280 bytes with their bookkeeping, fit the
-/// receive buffer that any process may have (`net.core.rmem_max`, 212,992 bytes unless set otherwise, doubled).
+/// receive buffer that any process may have (`net.core.rmem_max`, 212,992 bytes unless set otherwise, doubled). Where
+/// that is set lower, the window shrinks until they do.
 const WINDOW: usize = 256;
-/// Requests in flight after acknowledgements were lost: they fit any receive buffer.
-const SMALL_WINDOW: usize = 64;
 /// Receive buffer in bytes to ask for; the kernel gives what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// The kernel's largest piece of a dump is 32 KiB.
@@ -101,13 +100,22 @@ impl Kernel {
         self.writes.send(&request, doing)?;
         let mut outcomes = vec![Outcome::Unknown; window.len()];
         let mut unanswered = window.len();
+        let mut patience = PATIENCE;
         while unanswered > 0 {
-            let bytes = match self.writes.receive(doing).await {
+            let bytes = match self.writes.receive(doing, patience).await {
                 Ok(bytes) => bytes,
-                // Answers were lost, or never came: what is still unknown will be read.
+                // The buffer overflowed: what it holds is still to be read, the rest will never come.
+                Err(IpvsError::Socket { source, .. })
+                    if source.raw_os_error() == Some(Errno::ENOBUFS as i32) =>
+                {
+                    self.window = (self.window / 2).max(1);
+                    patience = Duration::ZERO;
+                    continue;
+                }
+                // What is still unknown will be found by reading the table.
                 Err(error) => {
-                    tracing::warn!(%error, unanswered, "acknowledgements of IPVS edits are missing");
-                    self.window = SMALL_WINDOW;
+                    let window = self.window;
+                    tracing::warn!(%error, unanswered, window, "acknowledgements of IPVS edits are missing");
                     break;
                 }
             };
@@ -282,15 +290,19 @@ impl Socket {
 
     /// One receive's worth of messages. They are there as soon as the request was sent, so there is no need to be
     /// woken up: the pause below is for what should not happen.
-    async fn receive(&mut self, doing: &'static str) -> Result<&[u8], IpvsError> {
+    async fn receive(
+        &mut self,
+        doing: &'static str,
+        patience: Duration,
+    ) -> Result<&[u8], IpvsError> {
         let began = Instant::now();
         let length = loop {
             // TRUNC: the true length, so that an answer that was cut off is seen.
             match self.socket.recv(&mut self.buffer[..], Msg::TRUNC) {
                 Ok((length, _)) => break length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if began.elapsed() >= PATIENCE {
-                        return Err(IpvsError::NoAnswer { doing, waited_ms: PATIENCE.as_millis() });
+                    if began.elapsed() >= patience {
+                        return Err(IpvsError::NoAnswer { doing, waited_ms: patience.as_millis() });
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -313,7 +325,7 @@ impl Socket {
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), IpvsError> {
         loop {
-            let bytes = self.receive(doing).await?;
+            let bytes = self.receive(doing, PATIENCE).await?;
             for message in Messages::new(bytes) {
                 let message = message.map_err(|source| IpvsError::Malformed { doing, source })?;
                 if message.sequence != sequence {

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulcrum_director::ipvs::{IpvsHandle, IpvsSnapshot};
+use fulcrum_director::ipvs::IpvsHandle;
 use fulcrum_ipvs::Table;
 use fulcrum_model::Scheduler;
-use tokio::sync::watch;
 
-use crate::witness::{Failure, bare, equal, restore, server, table, tell, want, web};
+use crate::witness::{Failure, bare, driver, equal, restore, server, table, tell, want, web};
 
 const VIRTUAL_SERVERS: u16 = 1000;
 const ROUNDS: usize = 7;
@@ -47,20 +46,20 @@ async fn measure(state_dir: &Path) -> Result<(), Failure> {
         }
     }
     let mut ipvsadm = Vec::new();
-    let mut driver = Vec::new();
+    let mut ours = Vec::new();
     for round in 0..ROUNDS {
         tell("-C")?;
         let began = Instant::now();
         restore(&rules)?;
         ipvsadm.push(began.elapsed());
         tell("-C")?;
-        let (handle, _snapshots) = spawn(&state_dir.join(round.to_string())).await?;
+        let (handle, _snapshots) = driver(&state_dir.join(round.to_string())).await?;
         let began = Instant::now();
         want(&handle, 1, whole.clone()).await?;
-        driver.push(began.elapsed());
+        ours.push(began.elapsed());
     }
     tell("-C")?;
-    let (handle, snapshots) = spawn(&state_dir.join("last")).await?;
+    let (handle, snapshots) = driver(&state_dir.join("last")).await?;
     want(&handle, 1, whole.clone()).await?;
     let began = Instant::now();
     let read = handle.read().await.map_err(|error| error.to_string())?;
@@ -77,17 +76,13 @@ async fn measure(state_dir: &Path) -> Result<(), Failure> {
         "bulk: {VIRTUAL_SERVERS} x 10, {ROUNDS} rounds: ipvsadm -R {}, driver {}; read back {} ms; then one weight {} us \
          (median of 20), one virtual server more {} us; problems {:?}",
         median_and_least(ipvsadm),
-        median_and_least(driver),
+        median_and_least(ours),
         reading.as_millis(),
         one_weight.as_micros(),
         one_more.as_micros(),
         snapshots.borrow().problems,
     );
     Ok(())
-}
-
-async fn spawn(state_dir: &Path) -> Result<(IpvsHandle, watch::Receiver<IpvsSnapshot>), Failure> {
-    IpvsHandle::spawn(state_dir).await.map_err(|error| error.to_string())
 }
 
 fn median_and_least(mut times: Vec<Duration>) -> String {

@@ -13,13 +13,15 @@ use fulcrum_model::Scheduler;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use tokio::sync::watch;
 
-use crate::witness::{
-    Failure, agrees, bare, equal, run as command, server, table, tell, until, want, web,
+use crate::trouble::{
+    a_meddler_is_outlasted, connections_hold_what_leaves, killed_while_it_writes,
+    lost_answers_are_found_by_reading, says_that_lo_is_down,
 };
-
-type Driver = (IpvsHandle, watch::Receiver<IpvsSnapshot>);
+use crate::witness::{
+    Failure, agrees, bare, driver, equal, run as command, server, stop, table, tell, until, want,
+    web,
+};
 
 /// Runs every case and prints one line for each.
 pub(crate) async fn run(state_dir: &Path) -> ExitCode {
@@ -32,6 +34,7 @@ pub(crate) async fn run(state_dir: &Path) -> ExitCode {
                 Ok(_) => $name(&directory).await,
                 Err(failure) => Err(failure),
             };
+            drivers_have_ended().await;
             let took = began.elapsed().as_millis();
             match result {
                 Ok(()) => println!("{:<40} ok {took} ms", stringify!($name)),
@@ -51,12 +54,24 @@ pub(crate) async fn run(state_dir: &Path) -> ExitCode {
     case!(random_tables);
     case!(relays);
     case!(says_which_capability_is_missing);
+    case!(connections_hold_what_leaves);
+    case!(says_that_lo_is_down);
+    case!(lost_answers_are_found_by_reading);
+    case!(a_meddler_is_outlasted);
+    case!(killed_while_it_writes);
     println!("failures: {failures}");
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn driver(directory: &Path) -> Result<Driver, Failure> {
-    IpvsHandle::spawn(directory).await.map_err(|error| error.to_string())
+/// Waits until no driver's thread is left, which would repair what the next case clears away.
+async fn drivers_have_ended() {
+    let is_driver = |task: std::io::Result<std::fs::DirEntry>| {
+        let name = task.and_then(|task| std::fs::read_to_string(task.path().join("comm")));
+        name.is_ok_and(|name| name.trim() == "ipvs")
+    };
+    while std::fs::read_dir("/proc/self/task").is_ok_and(|mut tasks| tasks.any(is_driver)) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn edits(added: u64, edited: u64, deleted: u64) -> Edits {
@@ -180,12 +195,6 @@ async fn remembers_what_it_made(directory: &Path) -> Result<(), Failure> {
     less.virtual_servers.remove(&web(0, 2));
     want(&handle, 1, less.clone()).await?;
     until(&mut snapshots, "less", |s| bare(s.table.clone()) == less).await.map(|_| ())
-}
-
-/// Ends a driver and waits for it.
-async fn stop(handle: IpvsHandle, mut snapshots: watch::Receiver<IpvsSnapshot>) {
-    drop(handle);
-    while snapshots.changed().await.is_ok() {}
 }
 
 async fn names_what_is_refused(directory: &Path) -> Result<(), Failure> {

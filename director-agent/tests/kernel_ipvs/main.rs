@@ -2,10 +2,11 @@
 //!
 //! It needs root, the `ip_vs` modules and `ipvsadm`, and it changes the table of its network namespace: the lab runs it
 //! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case and prints one line for each; `kernel_ipvs bulk
-//! STATE_DIR` measures. Without these words it does nothing, so that test runners may start it.
+//! STATE_DIR` measures. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does nothing, so that test runners may start it.
 
 mod bulk;
 mod cases;
+mod trouble;
 mod witness;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     };
     match words.as_slice() {
         ["run", state_dir] => runtime.block_on(cases::run(&PathBuf::from(state_dir))),
+        ["hold", state_dir] => runtime.block_on(trouble::hold(&PathBuf::from(state_dir))),
         ["bulk", state_dir] => runtime.block_on(bulk::run(&PathBuf::from(state_dir))),
         _ => ExitCode::SUCCESS,
     }

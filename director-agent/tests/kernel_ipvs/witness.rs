@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -99,6 +100,19 @@ pub(crate) fn bare(mut table: Table) -> Table {
     table
 }
 
+/// A driver of this network namespace.
+pub(crate) async fn driver(
+    directory: &Path,
+) -> Result<(IpvsHandle, watch::Receiver<IpvsSnapshot>), Failure> {
+    IpvsHandle::spawn(directory).await.map_err(|error| error.to_string())
+}
+
+/// Ends a driver and waits for it.
+pub(crate) async fn stop(handle: IpvsHandle, mut snapshots: watch::Receiver<IpvsSnapshot>) {
+    drop(handle);
+    while snapshots.changed().await.is_ok() {}
+}
+
 /// Wants a table and waits until it is in the kernel.
 pub(crate) async fn want(
     handle: &IpvsHandle,
@@ -124,5 +138,8 @@ pub(crate) async fn until(
         Ok(Err(_)) => Err(format!("{what}: the driver has ended")),
         Err(_) => Err(format!("{what}: not within {} s", patience.as_secs())),
     };
-    found.map_err(|error| format!("{error}; {:?}", *snapshots.borrow()))
+    found.map_err(|error| {
+        let told = snapshots.borrow();
+        format!("{error}; {:?}, {:?}, {:?}", told.edits, told.problems, told.table)
+    })
 }

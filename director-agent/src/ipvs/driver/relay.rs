@@ -1,0 +1,76 @@
+//! The relay, and the journal that remembers it.
+
+use fulcrum_ipvs::{
+    AddressFamily, Destination, DestinationKey, DestinationSettings, Forwarding, VirtualServer,
+    VirtualServerKey, VirtualServerSettings,
+};
+use fulcrum_model::Scheduler;
+
+use super::Driver;
+use crate::ipvs::journal::Entries;
+use crate::ipvs::{Relay, sysctl};
+
+impl Driver {
+    /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
+    pub(super) fn write_journal(&mut self) {
+        let made = self.reconciler.made().clone();
+        let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
+        let entries = Entries { relays, sloppy_tcp: self.sloppy_tcp.clone(), ..Entries::default() };
+        match self.journal.write(&made, entries) {
+            Ok(()) => {
+                self.problems.journal = None;
+                self.reconciler.journal_is_written();
+            }
+            Err(error) => {
+                let problem = format!(
+                    "{error}; until then a restart would take virtual servers of ours that are no longer planned for foreign"
+                );
+                if self.problems.journal.as_ref() != Some(&problem) {
+                    tracing::error!(%error, "the IPVS journal cannot be written");
+                }
+                self.problems.journal = Some(problem);
+            }
+        }
+    }
+
+    /// Begins or ends a relay. The value of the sysctl is journalled before it is changed.
+    pub(super) fn set_relay(&mut self, relay: Option<Relay>) {
+        self.relay = relay;
+        self.reconciler.relay(relay.map(relay_entry));
+        let result = match (relay, self.sloppy_tcp.clone()) {
+            (Some(_), None) => sysctl::sloppy_tcp().and_then(|before| {
+                self.sloppy_tcp = Some(before);
+                self.write_journal();
+                sysctl::set_sloppy_tcp("1")
+            }),
+            (Some(_), Some(_)) => sysctl::set_sloppy_tcp("1"),
+            (None, Some(before)) => sysctl::set_sloppy_tcp(&before).map(|()| {
+                self.sloppy_tcp = None;
+                self.write_journal();
+            }),
+            (None, None) => Ok(()),
+        };
+        self.problems.relay = result.err().map(|error| {
+            tracing::error!(%error, "net.ipv4.vs.sloppy_tcp cannot be set");
+            format!(
+                "net.ipv4.vs.sloppy_tcp cannot be set ({error}), so connections are not relayed: give the agent \
+                 CAP_NET_ADMIN and a writable /proc/sys (under systemd, no ProtectKernelTunables)"
+            )
+        });
+    }
+}
+
+fn relay_entry(relay: Relay) -> (VirtualServerKey, VirtualServer) {
+    let family = AddressFamily::of(relay.director);
+    let key = VirtualServerKey::Fwmark { mark: relay.mark, family };
+    let destination =
+        Destination { settings: DestinationSettings::new(1, Forwarding::Route), connections: None };
+    // Under a firewall mark a real server's port is the packet's own.
+    let name = DestinationKey { address: relay.director, port: 0 };
+    let server = VirtualServer {
+        settings: VirtualServerSettings::new(Scheduler::Rr, family),
+        destinations: [(name, destination)].into(),
+        foreign: false,
+    };
+    (key, server)
+}

@@ -1,0 +1,69 @@
+//! What the driver tells of itself.
+
+use std::time::Duration;
+
+use super::{Driver, Problems};
+use crate::ipvs::error::IpvsRefused;
+
+impl Driver {
+    /// Tells those who wait for a generation.
+    pub(super) fn tell_progress(&mut self) {
+        let Some(wish) = &self.wish else { return };
+        let generation = wish.generation;
+        let refused = self.refusal();
+        self.progress.send_if_modified(|progress| {
+            let before = (progress.settled, progress.refused.clone());
+            if refused.is_none() {
+                progress.settled = generation;
+            }
+            progress.refused = refused.map(|refused| (generation, refused));
+            before != (progress.settled, progress.refused.clone())
+        });
+    }
+
+    /// Why the wanted table is not in the kernel, if it is not.
+    fn refusal(&self) -> Option<IpvsRefused> {
+        if let Some(reason) = &self.problems.writing {
+            return Some(IpvsRefused::Unreachable { reason: reason.clone() });
+        }
+        let refused = self.reconciler.refusals().next()?;
+        Some(IpvsRefused::of(&refused.operation, &refused.refusal))
+    }
+
+    /// Tells what changed. The table is copied only when it did.
+    pub(super) fn publish(&mut self) {
+        let problems = self.problems();
+        let generation = self.progress.borrow().settled;
+        let changes = self.reconciler.changes();
+        let is_same_table = self.published == Some(changes);
+        self.published = Some(changes);
+        self.snapshots.send_if_modified(|told| {
+            let known = (told.edits, told.generation, told.kernel);
+            let is_same =
+                known == (self.edits, generation, self.information) && told.problems == problems;
+            if !is_same_table {
+                told.table = self.reconciler.table();
+            }
+            (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
+            told.problems = problems;
+            !(is_same && is_same_table)
+        });
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let fixed = &self.problems;
+        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
+        let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
+        let first = fixed.writing.iter().chain(&fixed.reading).cloned();
+        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.entries).cloned();
+        first.chain(refused).chain(others).chain(fixed.recent_drift()).collect()
+    }
+}
+
+impl Problems {
+    /// Drift is worth a word for a minute: a second program that edits our entries shows itself again by then.
+    fn recent_drift(&self) -> Option<String> {
+        let (seen, words) = self.drift.as_ref()?;
+        (seen.elapsed() < Duration::from_mins(1)).then(|| words.clone())
+    }
+}
