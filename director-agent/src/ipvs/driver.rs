@@ -25,7 +25,7 @@ use self::send::Sent;
 use super::error::IpvsError;
 use super::journal::Journal;
 use super::netlink::Kernel;
-use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish};
+use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish, sysctl};
 
 /// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -118,6 +118,7 @@ struct Driver {
 struct Problems {
     journal: Option<String>,
     relay: Option<String>,
+    settings: Option<String>,
     reading: Option<String>,
     writing: Option<String>,
     entries: Vec<String>,
@@ -162,7 +163,12 @@ impl Driver {
             wish: None,
             edits: Edits::default(),
             published: None,
-            problems: Problems { journal: problem, entries, ..Problems::default() },
+            problems: Problems {
+                journal: problem,
+                settings: sysctl::schedule_anew(),
+                entries,
+                ..Problems::default()
+            },
             schedulers,
             touched: BTreeSet::new(),
             surprised: BTreeSet::new(),

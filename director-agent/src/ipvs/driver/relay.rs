@@ -7,8 +7,9 @@ use fulcrum_ipvs::{
 use fulcrum_model::Scheduler;
 
 use super::Driver;
+use crate::ipvs::Relay;
 use crate::ipvs::journal::Entries;
-use crate::ipvs::{Relay, sysctl};
+use crate::ipvs::sysctl::Sysctl;
 
 impl Driver {
     /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
@@ -38,13 +39,13 @@ impl Driver {
         self.relay = relay;
         self.reconciler.relay(relay.map(relay_entry));
         let result = match (relay, self.sloppy_tcp.clone()) {
-            (Some(_), None) => sysctl::sloppy_tcp().and_then(|before| {
+            (Some(_), None) => Sysctl::SloppyTcp.read().and_then(|before| {
                 self.sloppy_tcp = Some(before);
                 self.write_journal();
-                sysctl::set_sloppy_tcp("1")
+                Sysctl::SloppyTcp.write("1")
             }),
-            (Some(_), Some(_)) => sysctl::set_sloppy_tcp("1"),
-            (None, Some(before)) => sysctl::set_sloppy_tcp(&before).map(|()| {
+            (Some(_), Some(_)) => Sysctl::SloppyTcp.write("1"),
+            (None, Some(before)) => Sysctl::SloppyTcp.write(&before).map(|()| {
                 self.sloppy_tcp = None;
                 self.write_journal();
             }),

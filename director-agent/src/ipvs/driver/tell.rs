@@ -55,7 +55,8 @@ impl Driver {
         let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
         let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
         let first = fixed.writing.iter().chain(&fixed.reading).cloned();
-        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.entries).cloned();
+        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.settings);
+        let others = others.chain(&fixed.entries).cloned();
         first.chain(refused).chain(others).chain(fixed.recent_drift()).collect()
     }
 }
