@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::raft::{Member, Raft, RaftConfig, RaftTiming, StartError};
 use crate::sessions::Hub;
 use crate::sessions::attach::Attacher;
+use crate::sessions::planning::Planning;
 
 /// Open calls are given this long to end by themselves when a listener closes. Streams were told to end before.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -135,7 +136,12 @@ impl Running {
         let hub = Arc::new(Hub::new(&config.name, &config.controllers, planned));
         metrics::observe(&hub);
 
-        let attacher = Attacher { controller: config.name.clone(), hub: Arc::clone(&hub), plans };
+        let attacher = Attacher {
+            controller: config.name.clone(),
+            hub: Arc::clone(&hub),
+            plans,
+            planning: Planning::start(),
+        };
         let applier = Applier::new(raft.clone());
         let addresses = (local(&listeners.api), local(&listeners.raft));
         let (reporter, health) = tonic_health::server::health_reporter();

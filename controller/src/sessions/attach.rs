@@ -14,6 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::hub::Hub;
 use super::key;
+use super::planning::Planning;
 use super::plans::Planned;
 use super::registry::{Admission, Newcomer, SessionStamp};
 use super::update::Has;
@@ -39,6 +40,8 @@ pub struct Attacher {
     pub hub: Arc<Hub>,
     /// The intent, whenever it changes.
     pub plans: watch::Receiver<Arc<Planned>>,
+    /// Makes plans of it.
+    pub planning: Planning,
 }
 
 impl Attacher {
@@ -91,9 +94,7 @@ impl Attacher {
             return Ok(ReceiverStream::new(receiver));
         }
         let has = hello.plan.map_or(Has::Nothing, Has::Told);
-        let hub = Arc::clone(&self.hub);
-        let session =
-            Session::new(hub, key, stamp, outbox, self.plans.clone(), requests, responses, has);
+        let session = Session::new(self, key, stamp, outbox, requests, responses, has);
         tokio::spawn(session.run());
         Ok(ReceiverStream::new(receiver))
     }

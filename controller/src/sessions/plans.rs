@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fulcrum_intent::{AgentId, AgentRole, Intent};
+use fulcrum_intent::{AgentId, AgentRole, Intent, Planner};
 use fulcrum_model::Name;
 use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::{convert, v1};
@@ -62,11 +62,11 @@ impl Planned {
         self.previous == *since && !self.concerned.contains(key)
     }
 
-    /// An agent's plan. An agent that the intent does not name has an empty one.
-    pub fn plan(&self, key: &AgentId) -> AgentPlan {
+    /// An agent's plan, by the planner of this intent. An agent that the intent does not name has an empty one.
+    pub fn plan(&self, planner: &Planner<'_>, key: &AgentId) -> AgentPlan {
         let (objects, agents) = match key.role {
             AgentRole::Director => {
-                let plan = fulcrum_intent::plan_director(&self.intent, &key.name);
+                let plan = planner.director(&key.name);
                 let servers = plan.virtual_servers.values().flat_map(|server| &server.destinations);
                 let agents = servers.map(|destination| destination.agent.clone()).collect();
                 (convert::director_plan_to_objects(&plan), agents)
@@ -74,7 +74,7 @@ impl Planned {
             // One that is no longer named is left nothing, not an order to have nothing.
             AgentRole::RealServer if !self.named.contains(key) => (Vec::new(), BTreeSet::new()),
             AgentRole::RealServer => {
-                let plan = fulcrum_intent::plan_real_server(&self.intent, &key.name);
+                let plan = planner.real_server(&key.name);
                 (convert::real_server_plan_to_objects(&plan), BTreeSet::new())
             }
         };

@@ -1,62 +1,50 @@
 //! The life of a session: sends plan and evidence, takes what the agent says.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use fulcrum_model::Name;
+use fulcrum_intent::AgentId;
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::attach_request::Message as FromAgent;
 use fulcrum_proto::v1::attach_response::Message as ToAgent;
 use fulcrum_runtime::trace;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
 use tonic::{Code, Status, Streaming};
 
+use super::Attacher;
 use crate::outbox::Next;
 use crate::sessions::hub::{Hub, SessionOutbox};
 use crate::sessions::key;
-use crate::sessions::plans::{AgentPlan, Planned};
+use crate::sessions::planning::{Made, Planning};
+use crate::sessions::plans::Planned;
 use crate::sessions::registry::SessionStamp;
-use crate::sessions::update::{self, Has};
-use fulcrum_intent::AgentId;
+use crate::sessions::update::Has;
+
+/// A plan on its way.
+type Making = Pin<Box<dyn Future<Output = Option<Made>> + Send>>;
 
 /// One agent's open stream.
-#[derive(Debug)]
 pub(super) struct Session {
     hub: Arc<Hub>,
     key: AgentId,
     stamp: SessionStamp,
     outbox: Arc<SessionOutbox>,
     plans: watch::Receiver<Arc<Planned>>,
+    planning: Planning,
     requests: Streaming<v1::AttachRequest>,
     responses: mpsc::Sender<Result<v1::AttachResponse, Status>>,
     has: Has,
     /// An update that is made but not sent.
-    update: Option<Update>,
+    update: Option<Made>,
     /// A plan being made, apart from this task, for a long one takes a while and evidence must not wait for it.
-    making: Option<JoinHandle<Made>>,
-}
-
-#[derive(Debug)]
-struct Update {
-    message: v1::PlanUpdate,
-    /// What the agent has once it is sent.
-    then: Has,
-    /// Trace of the Apply that it belongs to.
-    traceparent: String,
-}
-
-/// A plan and what of it the agent needs.
-#[derive(Debug)]
-struct Made {
-    update: Update,
-    agents: BTreeSet<Name>,
+    making: Option<Making>,
 }
 
 /// What happened next.
 enum Event {
     Request(Result<Option<v1::AttachRequest>, Status>),
-    Made(Result<Made, JoinError>),
+    Made(Option<Made>),
     PlansChanged,
     Sendable,
     /// The agent hears no more, or this controller plans no more.
@@ -67,20 +55,31 @@ enum Event {
 type End = String;
 
 impl Session {
-    #[expect(clippy::too_many_arguments, reason = "called once, to fill the struct above")]
     pub(super) fn new(
-        hub: Arc<Hub>,
+        attacher: &Attacher,
         key: AgentId,
         stamp: SessionStamp,
         outbox: Arc<SessionOutbox>,
-        mut plans: watch::Receiver<Arc<Planned>>,
         requests: Streaming<v1::AttachRequest>,
         responses: mpsc::Sender<Result<v1::AttachResponse, Status>>,
         has: Has,
     ) -> Self {
+        let Attacher { controller: _, hub, mut plans, planning } = attacher.clone();
+        // So that it begins with the newest.
         plans.mark_changed();
-        let (update, making) = (None, None);
-        Self { hub, key, stamp, outbox, plans, requests, responses, has, update, making }
+        Self {
+            hub,
+            key,
+            stamp,
+            outbox,
+            plans,
+            planning,
+            requests,
+            responses,
+            has,
+            update: None,
+            making: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -91,11 +90,11 @@ impl Session {
                 Event::Request(Ok(Some(request))) => self.take(request),
                 Event::Request(Ok(None)) => Err("the agent ended it".to_owned()),
                 Event::Request(Err(status)) => Err(text_of(&status)),
-                Event::Made(Ok(made)) => {
+                Event::Made(Some(made)) => {
                     self.note_made(made);
                     Ok(())
                 }
-                Event::Made(Err(error)) => Err(format!("its plan could not be made: {error}")),
+                Event::Made(None) => Err("its plan could not be made; please report it".to_owned()),
                 Event::PlansChanged => {
                     self.make_update();
                     Ok(())
@@ -189,31 +188,32 @@ impl Session {
         match std::mem::take(&mut self.has) {
             Has::Sent(since, objects) if planned.leaves_alone(&self.key, &since) => {
                 let version = planned.version.clone();
-                let message =
+                let update =
                     v1::PlanUpdate { version: Some(version.clone()), ..Default::default() };
                 let then = Has::Sent(version, objects);
-                self.update = Some(Update { message, then, traceparent: String::new() });
+                let (agents, traceparent) = (BTreeSet::new(), String::new());
+                self.update = Some(Made { update, then, agents, traceparent });
             }
             has => {
-                let key = self.key.clone();
-                self.making = Some(tokio::task::spawn_blocking(move || make(&planned, &key, &has)));
+                let (planning, key) = (self.planning.clone(), self.key.clone());
+                self.making = Some(Box::pin(async move { planning.make(planned, key, has).await }));
             }
         }
     }
 
     fn note_made(&mut self, made: Made) {
         self.making = None;
-        self.update = Some(made.update);
         if key::is_director(&self.key) {
-            self.hub.follow_evidence(&self.key, self.stamp, made.agents);
+            self.hub.follow_evidence(&self.key, self.stamp, made.agents.clone());
         }
+        self.update = Some(made);
     }
 
     fn send(&mut self) -> Result<(), End> {
         if !self.outbox.is_closed()
             && let Some(update) = self.update.take()
         {
-            let message = self.traced(update.message, &update.traceparent);
+            let message = self.traced(update.update, &update.traceparent);
             self.has = update.then;
             return self.give(ToAgent::Plan(message));
         }
@@ -263,19 +263,11 @@ impl Session {
     }
 }
 
-async fn made(making: &mut Option<JoinHandle<Made>>) -> Result<Made, JoinError> {
+async fn made(making: &mut Option<Making>) -> Option<Made> {
     match making {
-        Some(handle) => handle.await,
+        Some(making) => making.await,
         None => std::future::pending().await,
     }
-}
-
-fn make(planned: &Planned, key: &AgentId, has: &Has) -> Made {
-    let AgentPlan { objects, agents } = planned.plan(key);
-    let message = update::update(has, &planned.version, &objects);
-    let then = Has::Sent(planned.version.clone(), objects);
-    let traceparent = planned.traceparent.clone();
-    Made { update: Update { message, then, traceparent }, agents }
 }
 
 fn text_of(status: &Status) -> String {
