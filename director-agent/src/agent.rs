@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fulcrum_ipvs::Table;
 use fulcrum_model::Name;
@@ -46,9 +46,9 @@ pub enum AgentError {
     /// The state directory.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
-    /// The counter of starts or the host's boot id.
+    /// The host's boot id.
     #[error(transparent)]
-    Identity(#[from] io::Error),
+    BootId(#[from] io::Error),
     /// IPVS.
     #[error(transparent)]
     Ipvs(#[from] IpvsError),
@@ -113,6 +113,8 @@ struct Agent {
     /// The controller that we are attached to; empty when none.
     controller: String,
     epoch: u64,
+    /// Why the epoch is not on disk.
+    epoch_fault: Option<String>,
     plans: PlanBook,
     /// The version in force, for each hello.
     hello: watch::Sender<Option<v1::PlanVersion>>,
@@ -187,7 +189,7 @@ impl Agent {
         shutdown: &CancellationToken,
     ) -> Result<(Self, Inputs), AgentError> {
         let state_dir = StateDir::open(&config.state_dir)?;
-        let epoch = durable::next_counter(&state_dir.epoch())?;
+        let (epoch, epoch_fault) = next_epoch(&state_dir);
         let boot_id = boot::boot_id()?;
         let clock = Clock::start();
         let metrics = Metrics::new();
@@ -225,6 +227,7 @@ impl Agent {
             session,
             controller: String::new(),
             epoch,
+            epoch_fault,
             plan_saver: Saver::spawn("the plan", saved.clone(), PlanCache::save),
             latch_saver: Saver::spawn("the latch of ARP safety", latch, move |latch| {
                 latch::save(&latch_path, latch)
@@ -313,9 +316,13 @@ impl Agent {
         match durable::raise_counter(&self.state_dir.epoch(), highest.saturating_add(1)) {
             Ok(epoch) => {
                 self.epoch = epoch;
+                self.epoch_fault = None;
                 self.session.raise_epoch(epoch);
             }
-            Err(error) => tracing::error!(%error, "the epoch cannot be raised"),
+            Err(error) => {
+                tracing::error!(%error, "the epoch cannot be raised");
+                self.epoch_fault = Some(error.to_string());
+            }
         }
     }
 
@@ -364,6 +371,19 @@ impl Agent {
         };
         if tokio::time::timeout(CLOSE_BOUND, rest).await.is_err() {
             tracing::error!("the state was not saved in time");
+        }
+    }
+}
+
+/// The next epoch. A disk that takes no writes must not keep a director from serving, so then it counts from the wall
+/// clock, where the counter began too, and says why.
+fn next_epoch(state_dir: &StateDir) -> (u64, Option<String>) {
+    match durable::next_counter(&state_dir.epoch()) {
+        Ok(epoch) => (epoch, None),
+        Err(error) => {
+            tracing::error!(%error, "the epoch is not saved");
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (now.as_secs(), Some(error.to_string()))
         }
     }
 }
