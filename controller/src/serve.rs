@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fulcrum_runtime::tls::TlsError;
 use fulcrum_runtime::transport::{self, TransportError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,10 @@ use crate::sessions::planning::Planning;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Raft is given this long to hand over and to sync.
 const RAFT_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Connections that wait to be accepted: all agents come at once when a controller is back, and one that is turned away
+/// here waits a second for TCP's next attempt. The kernel's own bound, net.core.somaxconn, is the same by default.
+const BACKLOG: u32 = 4096;
 
 /// The listeners of a controller, open before anything else begins.
 #[derive(Debug)]
@@ -85,9 +89,16 @@ pub async fn bind(config: &Config) -> Result<Listeners, ServeError> {
 }
 
 async fn listen(endpoint: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(endpoint)
-        .await
-        .map_err(|source| ServeError::Listen { endpoint: endpoint.to_owned(), source })
+    let listening = async {
+        let address = tokio::net::lookup_host(endpoint).await?.next();
+        let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // The port may still be in TIME_WAIT from the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening.await.map_err(|source| ServeError::Listen { endpoint: endpoint.to_owned(), source })
 }
 
 /// Serves until `shutdown` is cancelled, then lets agents, watchers and peers go with a clean status, hands leadership over
