@@ -25,9 +25,10 @@ use crate::witness::{
 
 /// Runs every case and prints one line for each.
 pub(crate) async fn run(state_dir: &Path) -> ExitCode {
-    let mut failures = 0;
+    let (mut cases, mut failures) = (0, 0);
     macro_rules! case {
         ($name:ident) => {{
+            cases += 1;
             let directory = state_dir.join(stringify!($name));
             let began = Instant::now();
             let result = match tell("-C") {
@@ -59,8 +60,11 @@ pub(crate) async fn run(state_dir: &Path) -> ExitCode {
     case!(lost_answers_are_found_by_reading);
     case!(a_meddler_is_outlasted);
     case!(killed_while_it_writes);
-    println!("failures: {failures}");
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let passed = failures == 0;
+    println!(
+        "{{\"scenario\": \"kernel-ipvs\", \"passed\": {passed}, \"figures\": {{\"cases\": {cases}, \"failed\": {failures}}}}}"
+    );
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Waits until no driver's thread is left, which would repair what the next case clears away.

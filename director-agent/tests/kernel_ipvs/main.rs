@@ -1,8 +1,8 @@
 //! The IPVS driver against a real kernel, with ipvsadm as the independent witness.
 //!
 //! It needs root, the `ip_vs` modules and `ipvsadm`, and it changes the table of its network namespace: the lab runs it
-//! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case and prints one line for each; `kernel_ipvs bulk
-//! STATE_DIR` measures. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does nothing, so that test runners may start it.
+//! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case, prints one line for each and a line of figures at
+//! the end; `kernel_ipvs bulk STATE_DIR VIRTUAL_SERVERS` measures. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does nothing, so that test runners may start it.
 
 mod bulk;
 mod cases;
@@ -25,7 +25,13 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["run", state_dir] => runtime.block_on(cases::run(&PathBuf::from(state_dir))),
         ["hold", state_dir] => runtime.block_on(trouble::hold(&PathBuf::from(state_dir))),
-        ["bulk", state_dir] => runtime.block_on(bulk::run(&PathBuf::from(state_dir))),
+        ["bulk", state_dir, virtual_servers] => match virtual_servers.parse() {
+            Ok(count) => runtime.block_on(bulk::run(&PathBuf::from(state_dir), count)),
+            Err(error) => {
+                eprintln!("{virtual_servers}: {error}");
+                ExitCode::FAILURE
+            }
+        },
         _ => ExitCode::SUCCESS,
     }
 }

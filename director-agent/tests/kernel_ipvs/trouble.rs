@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fulcrum_director::ipvs::{IpvsHandle, IpvsSnapshot};
+use fulcrum_director::ipvs::IpvsSnapshot;
 use fulcrum_ipvs::Table;
 use fulcrum_model::Scheduler;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -199,9 +199,15 @@ pub(crate) async fn killed_while_it_writes(directory: &Path) -> Result<(), Failu
 
 /// The victim: programs and stays.
 pub(crate) async fn hold(directory: &Path) -> ExitCode {
-    let result: Result<(IpvsHandle, _), Failure> = driver(directory).await;
-    let Ok((handle, _snapshots)) = result else { return ExitCode::FAILURE };
-    if want(&handle, 1, many()).await.is_err() {
+    let handle = match driver(directory).await {
+        Ok((handle, _snapshots)) => handle,
+        Err(failure) => {
+            eprintln!("{failure}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(failure) = want(&handle, 1, many()).await {
+        eprintln!("{failure}");
         return ExitCode::FAILURE;
     }
     std::future::pending().await

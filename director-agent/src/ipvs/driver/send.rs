@@ -15,7 +15,7 @@ use crate::ipvs::modules;
 use crate::ipvs::netlink::Outcome;
 
 /// Operations between two looks for newer wishes: a few milliseconds of the kernel's work.
-const BURST: usize = 400;
+const BURST: usize = 512;
 
 /// How far the operations came.
 pub(super) enum Sent {
