@@ -188,14 +188,16 @@ impl Segment {
             .map(|_| ())
     }
 
-    /// Entries deleted from the directors' tables since `since`: as requested, or as seen gone, whichever is more.
+    /// How often an entry that the directors' tables held at `since` was deleted after it: as the kernel was asked, or as
+    /// seen gone, whichever is more. Entries made since then, such as a hand-over's relay, may come and go.
     pub(crate) fn deleted_since(&self, since: Instant) -> usize {
         DIRECTORS
             .iter()
             .enumerate()
             .map(|(index, director)| {
-                let asked = self.edits.get(index).map_or(0, |ear| ear.since(since));
-                asked.max(self.tables.vanished_since(director.name, since))
+                let table = self.tables.at(director.name, since);
+                let asked = self.edits.get(index).map_or(0, |ear| ear.deleted_of(&table, since));
+                asked.max(self.tables.vanished_of(&table, director.name, since))
             })
             .sum()
     }

@@ -143,15 +143,18 @@ fn pure_crates_touch_nothing() {
 
 #[test]
 fn dangerous_things_live_in_one_file_each() {
-    // Ways to open a netlink socket, by crate or by hand.
-    let netlink: &[&str] = &["rtnetlink::new_", "NlRouter", "NlSocket", "AF_NETLINK"];
-    let raw_socket: &[&str] = &["Type::RAW", "SockType::Raw", "SocketType::RAW"];
+    // Ways to open a socket, by crate or by hand: IPVS speaks generic netlink, addresses and links rtnetlink.
+    let generic_netlink: &[&str] = &["NlRouter::connect", "NlSocket::connect"];
+    let rtnetlink: &[&str] = &["rtnetlink::new_", "AddressFamily::Netlink"];
+    let raw_sockets: &[&str] = &["Type::RAW", "AddressFamily::Packet"];
     let cases = [
         ("controller", &["sled::"] as &[&str]),
-        ("director-agent", netlink),
-        ("realserver-agent", netlink),
-        ("director-agent", raw_socket),
-        ("realserver-agent", raw_socket),
+        ("director-agent", generic_netlink),
+        ("director-agent", rtnetlink),
+        ("director-agent", raw_sockets),
+        ("realserver-agent", generic_netlink),
+        ("realserver-agent", rtnetlink),
+        ("realserver-agent", raw_sockets),
     ];
     for (folder, words) in cases {
         let files: Vec<PathBuf> = sources(&root().join(folder))

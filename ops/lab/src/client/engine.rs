@@ -81,7 +81,9 @@ pub(crate) fn run(
         {
             order.remove(&id);
             if let Some(flight) = flights.remove(&id) {
-                keep(flight.started, Err(Failure::TimedOut));
+                let failure =
+                    if flight.sent == 0 { Failure::NotAccepted } else { Failure::TimedOut };
+                keep(flight.started, Err(failure));
             }
         }
     }

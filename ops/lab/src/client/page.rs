@@ -23,7 +23,9 @@ pub(crate) fn request(host: &str, path: &str) -> String {
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nothing came within the second.
+    /// The connection was not accepted within the second.
+    NotAccepted,
+    /// The connection was accepted, and the page did not come within the second.
     TimedOut,
     /// The system said so.
     System(ErrorKind),
@@ -36,6 +38,7 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAccepted => f.write_str("not accepted in time"),
             Self::TimedOut => f.write_str("no answer in time"),
             Self::System(kind) => write!(f, "{kind}"),
             Self::Cut => f.write_str("cut before the end of the page"),

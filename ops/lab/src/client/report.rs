@@ -49,7 +49,8 @@ impl Window {
         self.to.duration_since(self.successes().last().unwrap_or(self.from))
     }
 
-    /// How often each way to fail was seen, with the seconds from the stretch's begin to the first and the last.
+    /// How often each way to fail was seen, with the seconds from the stretch's begin to the first and the last, and how
+    /// many failed in each of those seconds.
     pub(crate) fn failures(&self) -> String {
         let mut kinds: BTreeMap<String, (usize, f64, f64)> = BTreeMap::new();
         for request in &self.requests {
@@ -69,7 +70,13 @@ impl Window {
                 format!("{count} x {kind} (from {first:.2} s to {last:.2} s)")
             })
             .collect();
-        texts.join(", ")
+        let mut seconds: BTreeMap<u64, usize> = BTreeMap::new();
+        for request in self.requests.iter().filter(|request| request.answer.is_err()) {
+            *seconds.entry(request.started.duration_since(self.from).as_secs()).or_default() += 1;
+        }
+        let seconds: Vec<String> =
+            seconds.iter().map(|(second, count)| format!("{second}:{count}")).collect();
+        format!("{}; in second: {}", texts.join(", "), seconds.join(" "))
     }
 
     fn successes(&self) -> impl Iterator<Item = Instant> {
@@ -113,6 +120,9 @@ mod tests {
     fn counts() {
         let window = window(Instant::now(), 50, &[(0, true), (10, false), (20, true)]);
         assert_eq!((window.count(), window.failed()), (3, 1));
-        assert_eq!(window.failures(), "1 x no answer in time (from 0.01 s to 0.01 s)");
+        assert_eq!(
+            window.failures(),
+            "1 x no answer in time (from 0.01 s to 0.01 s); in second: 0:1"
+        );
     }
 }

@@ -9,8 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::say;
 
 /// The kernel's defaults of what a director's program may change (Documentation/networking/ipvs-sysctl.rst).
-const IPVS_DEFAULTS: [(&str, &str); 3] =
-    [("conn_reuse_mode", "1"), ("expire_nodest_conn", "0"), ("expire_quiescent_template", "0")];
+const IPVS_DEFAULTS: [(&str, &str); 4] = [
+    ("conn_reuse_mode", "1"),
+    ("expire_nodest_conn", "0"),
+    ("expire_quiescent_template", "0"),
+    ("sloppy_tcp", "0"),
+];
 
 /// A host of the cluster: a network namespace whose `eth0` stands on the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,9 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
             "neigh flush dev eth0".to_owned(),
         ],
     )?;
+    // There may be no classifier on the interface, which is no failure.
+    let _ =
+        crate::process::run("tc", &["-n", director.name, "qdisc", "del", "dev", "eth0", "clsact"]);
     for (name, value) in IPVS_DEFAULTS {
         set_sysctl(director.name, &format!("net/ipv4/vs/{name}"), value)?;
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::deletion::{Deletion, GENLMSGHDR, NLATTR, NLMSGHDR, attribute, deletions};
+use super::table::Table;
 use crate::net::namespace;
 use crate::net::topology::ip_batch;
 
@@ -32,22 +34,13 @@ const GENL_ID_CTRL: u16 = 16;
 const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
-/// Sizes of nlmsghdr, genlmsghdr and nlattr.
-const NLMSGHDR: usize = 16;
-const GENLMSGHDR: usize = 4;
-const NLATTR: usize = 4;
 /// How long the ear blocks before it looks whether it shall stop.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(200);
-
-/// `IPVS_CMD_DEL_SERVICE`, _`DEL_DEST` and _FLUSH of `linux/ip_vs.h`: what takes entries away.
-fn deletes(command: u8) -> bool {
-    matches!(command, 3 | 7 | 17)
-}
 
 /// Hears the deletions in one director's namespace until dropped.
 #[derive(Debug)]
 pub(crate) struct EditEar {
-    heard: Arc<Mutex<Vec<Instant>>>,
+    heard: Arc<Mutex<Vec<(Instant, Deletion)>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,18 +60,20 @@ impl EditEar {
             while !stopped.load(Ordering::Relaxed) {
                 // A timeout brings us back to look at `stopped`.
                 let Ok(length) = socket.read(&mut buffer) else { continue };
-                let count = deletions(&buffer[..length], family);
+                let found = deletions(&buffer[..length], family);
                 let now = Instant::now();
-                kept.lock().unwrap_or_else(PoisonError::into_inner).extend((0..count).map(|_| now));
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(found.into_iter().map(|deletion| (now, deletion)));
             }
         });
         Ok(Self { heard, stop, thread: Some(thread) })
     }
 
-    /// Deletions asked of the kernel since `since`.
-    pub(crate) fn since(&self, since: Instant) -> usize {
+    /// Entries of `table` that the kernel was asked to delete since `since`.
+    pub(crate) fn deleted_of(&self, table: &Table, since: Instant) -> usize {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.iter().filter(|at| **at >= since).count()
+        heard.iter().filter(|(at, _)| *at >= since).map(|(_, it)| it.entries_of(table)).sum()
     }
 }
 
@@ -110,30 +105,6 @@ fn open_ear() -> Result<Socket> {
     Ok(socket)
 }
 
-/// Counts the requests to delete in a buffer of netlink messages.
-fn deletions(mut buffer: &[u8], family: u16) -> usize {
-    let mut count = 0;
-    while let Some((length, kind, flags)) = header(buffer) {
-        if kind == family
-            && flags & NLM_F_REQUEST != 0
-            && buffer.get(NLMSGHDR).is_some_and(|command| deletes(*command))
-        {
-            count += 1;
-        }
-        let Some(rest) = buffer.get(length.next_multiple_of(4)..) else { break };
-        buffer = rest;
-    }
-    count
-}
-
-/// Length, type and flags of the first message.
-fn header(buffer: &[u8]) -> Option<(usize, u16, u16)> {
-    let length = u32::from_ne_bytes(buffer.get(0..4)?.try_into().ok()?) as usize;
-    let kind = u16::from_ne_bytes(buffer.get(4..6)?.try_into().ok()?);
-    let flags = u16::from_ne_bytes(buffer.get(6..8)?.try_into().ok()?);
-    (length >= NLMSGHDR).then_some((length, kind, flags))
-}
-
 /// Asks the kernel for the number of the IPVS family.
 fn ipvs_family() -> Result<u16> {
     let mut socket = Socket::new(
@@ -157,47 +128,9 @@ fn ipvs_family() -> Result<u16> {
     socket.send(&message)?;
     let mut answer = vec![0_u8; 8192];
     let length = socket.read(&mut answer).context("no answer about the IPVS family")?;
-    let mut attributes = answer.get(NLMSGHDR + GENLMSGHDR..length).unwrap_or_default();
-    while attributes.len() >= NLATTR {
-        let size = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
-        let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
-        if kind == CTRL_ATTR_FAMILY_ID && attributes.len() >= NLATTR + 2 {
-            return Ok(u16::from_ne_bytes([attributes[4], attributes[5]]));
-        }
-        attributes = attributes.get(size.max(NLATTR).next_multiple_of(4)..).unwrap_or_default();
+    let attributes = answer.get(NLMSGHDR + GENLMSGHDR..length).unwrap_or_default();
+    if let Some([low, high, ..]) = attribute(attributes, CTRL_ATTR_FAMILY_ID) {
+        return Ok(u16::from_ne_bytes([*low, *high]));
     }
     bail!("the kernel has no generic netlink family IPVS: is ip_vs loaded?")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(kind: u16, flags: u16, command: u8) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        bytes.extend(20_u32.to_ne_bytes());
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(flags.to_ne_bytes());
-        bytes.extend([0; 8]);
-        bytes.extend([command, 1, 0, 0]);
-        bytes
-    }
-
-    #[test]
-    fn counts_requests_to_delete_only() {
-        let ours = 30;
-        let batch: Vec<u8> = [
-            message(ours, 1, 3),  // delete virtual server
-            message(ours, 5, 7),  // delete real server, acknowledged
-            message(ours, 5, 6),  // edit
-            message(ours, 0, 3),  // an answer, no request
-            message(31, 1, 3),    // another family
-            message(ours, 1, 17), // flush
-        ]
-        .concat();
-        assert_eq!(deletions(&batch, ours), 3);
-        for cut in 0..batch.len() {
-            deletions(&batch[..cut], ours);
-        }
-    }
 }

@@ -1,4 +1,5 @@
 //! Eyes on the directors' IPVS tables: their content over time, and every edit of them.
 
+pub(crate) mod deletion;
 pub(crate) mod edits;
 pub(crate) mod table;

@@ -19,7 +19,7 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 /// A director's table: what belongs to each virtual server, without connection counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// By protocol and address, such as `TCP 192.168.1.150:80`.
+    /// By protocol and address, such as `TCP 192.168.1.150:80`, or by firewall mark, such as `FWM 1`.
     pub(crate) virtual_servers: BTreeMap<String, VirtualServer>,
 }
 
@@ -45,6 +45,17 @@ impl Table {
     /// Whether new connections may go to the real server.
     pub(crate) fn serves(&self, real_server: SocketAddrV4) -> bool {
         self.weight(real_server).is_some_and(|weight| weight > 0)
+    }
+
+    /// Those of its entries that `other` has too.
+    fn common_with(&self, other: &Self) -> Self {
+        let mut common = self.clone();
+        common.virtual_servers.retain(|key, server| {
+            let Some(wanted) = other.virtual_servers.get(key) else { return false };
+            server.destinations.retain(|address, _| wanted.destinations.contains_key(address));
+            true
+        });
+        common
     }
 
     /// Entries of `self` that `later` does not have.
@@ -153,14 +164,23 @@ impl TableWatch {
         }
     }
 
-    /// Entries that were there in one sample and gone in the next, since `since`.
-    pub(crate) fn vanished_since(&self, director: &str, since: Instant) -> usize {
+    /// The director's table at a moment.
+    pub(crate) fn at(&self, director: &str, moment: Instant) -> Table {
         let history = self.history(director);
-        history
-            .windows(2)
-            .filter(|pair| pair[1].0 > since)
-            .map(|pair| pair[0].1.vanished_in(&pair[1].1))
-            .sum()
+        let in_force = history.iter().rfind(|(at, _)| *at <= moment);
+        in_force.map(|(_, table)| table.clone()).unwrap_or_default()
+    }
+
+    /// How often an entry of `table` was there in one sample and gone in the next, since `since`.
+    pub(crate) fn vanished_of(&self, table: &Table, director: &str, since: Instant) -> usize {
+        let mut before = table.clone();
+        let mut count = 0;
+        for (_, sample) in self.history(director).iter().filter(|(at, _)| *at > since) {
+            let sample = sample.common_with(table);
+            count += before.vanished_in(&sample);
+            before = sample;
+        }
+        count
     }
 
     fn history(&self, director: &str) -> Vec<(Instant, Table)> {
@@ -210,8 +230,11 @@ fn parse(text: &str) -> Result<Table> {
                     .destinations
                     .insert(address_of(address)?, ((*forwarding).to_owned(), weight));
             }
-            [protocol @ ("TCP" | "UDP"), address, scheduler, ..] => {
-                let key = format!("{protocol} {}", address_of(address)?);
+            [protocol @ ("TCP" | "UDP" | "FWM"), address, scheduler, ..] => {
+                let key = match *protocol {
+                    "FWM" => key_of_mark(u32::from_str_radix(address, 16)?),
+                    _ => key_of_address(protocol, address_of(address)?),
+                };
                 let server = table.virtual_servers.entry(key).or_default();
                 (*scheduler).clone_into(&mut server.scheduler);
                 current = Some(server);
@@ -221,6 +244,16 @@ fn parse(text: &str) -> Result<Table> {
         }
     }
     Ok(table)
+}
+
+/// The key of a virtual server by address.
+pub(crate) fn key_of_address(protocol: &str, address: SocketAddrV4) -> String {
+    format!("{protocol} {address}")
+}
+
+/// The key of a virtual server by firewall mark.
+pub(crate) fn key_of_mark(mark: u32) -> String {
+    format!("FWM {mark}")
 }
 
 /// Reads `C0A80196:0050`.
