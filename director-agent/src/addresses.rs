@@ -45,6 +45,8 @@ pub(crate) struct Order {
     pub(crate) vips: BTreeMap<Vip, Target>,
     /// Those to announce once they are set.
     pub(crate) announce: BTreeSet<Vip>,
+    /// Interfaces on which packets may be marked for relay.
+    pub(crate) hooks: BTreeSet<String>,
     /// Interface and VIP of packets to mark for relay.
     pub(crate) relays: BTreeSet<(String, Ipv4Addr)>,
     /// Begin lifetimes anew.

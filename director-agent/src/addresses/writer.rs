@@ -37,6 +37,8 @@ pub(super) struct Writer {
     failures: BTreeMap<Vip, String>,
     /// Interfaces whose ARP cannot be made quiet: their VIPs are removed without a linger.
     unquiet: BTreeSet<String>,
+    /// Interfaces that have the hook for relay filters, by name and number.
+    hooks: BTreeSet<(String, u32)>,
     /// The kernel cannot mark packets; it is said once.
     relay_fails: bool,
     /// By interface name and number.
@@ -64,6 +66,7 @@ impl Writer {
             read_at: Instant::now(),
             failures: BTreeMap::new(),
             unquiet: BTreeSet::new(),
+            hooks: BTreeSet::new(),
             relay_fails: false,
             announcers: BTreeMap::new(),
             reported: None,
@@ -121,6 +124,7 @@ impl Writer {
         if refresh {
             self.refresh();
         }
+        self.keep_hooks();
         self.relay();
         announce.extend(self.place());
         for vip in announce {
@@ -343,16 +347,7 @@ impl Writer {
         for (interface, vip) in wanted.difference(&made) {
             let Some(index) = self.kernel.index(interface) else { continue };
             if let Err(error) = self.add_filter(interface, index, *vip) {
-                if !self.relay_fails {
-                    tracing::warn!(
-                        interface,
-                        %error,
-                        "connections in flight may be reset at a hand-over, because their packets \
-                         cannot be marked: load the kernel modules sch_ingress, cls_flower and \
-                         act_skbedit"
-                    );
-                }
-                self.relay_fails = true;
+                self.warn_of_relay(interface, &error);
             }
         }
         for (interface, vip) in made.difference(&wanted) {
@@ -365,33 +360,54 @@ impl Writer {
                 entries.filters.remove(&(interface.clone(), *vip));
             });
         }
-        let entries = self.journal.entries();
-        let is_used = |hook: &&String| entries.filters.iter().any(|(used, _)| used == *hook);
-        let unused: Vec<String> =
-            entries.qdiscs.iter().filter(|hook| !is_used(hook)).cloned().collect();
-        for interface in unused {
-            if let Some(index) = self.kernel.index(&interface)
-                && let Err(error) = relay_filter::remove_hook(&mut self.requests, index)
-            {
-                tracing::warn!(interface, %error, "cannot remove the clsact queueing discipline");
-            }
-            self.note(|entries| {
-                entries.qdiscs.remove(&interface);
-            });
-        }
     }
 
     fn add_filter(&mut self, interface: &str, index: u32, vip: Ipv4Addr) -> io::Result<()> {
-        if relay_filter::add_hook(&mut self.requests, index)? {
-            self.note(|entries| {
-                entries.qdiscs.insert(interface.to_owned());
-            });
-        }
         relay_filter::add(&mut self.requests, index, vip)?;
         self.note(|entries| {
             entries.filters.insert((interface.to_owned(), vip));
         });
         Ok(())
+    }
+
+    /// Keeps the hooks for relay filters on the interfaces of VRRP. The kernel drops what is being
+    /// sent on an interface while a hook is made or removed: so that is not done at a hand-over, but
+    /// when an instance begins to use the interface, and after the last one has left it.
+    fn keep_hooks(&mut self) {
+        let index = |name: &String| Some((name.clone(), self.kernel.index(name)?));
+        let wanted: BTreeSet<(String, u32)> = self.order.hooks.iter().filter_map(index).collect();
+        for (interface, index) in wanted.difference(&self.hooks.clone()) {
+            match relay_filter::add_hook(&mut self.requests, *index) {
+                Ok(true) => self.note(|entries| {
+                    entries.qdiscs.insert(interface.clone());
+                }),
+                Ok(false) => {}
+                Err(error) => self.warn_of_relay(interface, &error),
+            }
+        }
+        for (interface, index) in std::mem::take(&mut self.hooks).difference(&wanted) {
+            if !self.journal.entries().qdiscs.contains(interface) {
+                continue;
+            }
+            if let Err(error) = relay_filter::remove_hook(&mut self.requests, *index) {
+                tracing::warn!(interface, %error, "cannot remove the clsact queueing discipline");
+            }
+            self.note(|entries| {
+                entries.qdiscs.remove(interface);
+            });
+        }
+        self.hooks = wanted;
+    }
+
+    fn warn_of_relay(&mut self, interface: &str, error: &io::Error) {
+        if !std::mem::replace(&mut self.relay_fails, true) {
+            tracing::warn!(
+                interface,
+                %error,
+                "connections in flight may be reset at a hand-over, because their packets cannot \
+                 be marked: load the kernel modules sch_ingress, cls_flower and act_skbedit"
+            );
+        }
     }
 
     fn note(&mut self, edit: impl FnOnce(&mut Entries)) {

@@ -62,7 +62,7 @@ pub(super) struct Engine {
     /// By interface name.
     links: BTreeMap<String, Link>,
     serial: u64,
-    refresh_at: Duration,
+    refreshed_at: Duration,
     publish_at: Duration,
     stop: Option<(oneshot::Sender<()>, Duration)>,
 }
@@ -96,7 +96,7 @@ impl Engine {
             refused: BTreeMap::new(),
             links: BTreeMap::new(),
             serial: 0,
-            refresh_at: Duration::ZERO,
+            refreshed_at: Duration::ZERO,
             publish_at: Duration::ZERO,
             stop: None,
         };
@@ -141,8 +141,7 @@ impl Engine {
         let routers = self.routers.values().chain(&self.leaving);
         let now = now();
         let deadline = routers.filter_map(|router| router.deadline(now)).chain([self.publish_at]);
-        let has_routers = !self.routers.is_empty() || !self.leaving.is_empty();
-        let deadline = deadline.chain(has_routers.then_some(self.refresh_at)).min();
+        let deadline = deadline.chain(self.refresh_at()).min();
         let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now)).min(IDLE);
         let sockets = self.links.values().filter_map(Link::socket);
         let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
@@ -287,20 +286,30 @@ impl Engine {
             has_changed |= router.take_change();
             announce.extend(router.take_announcements());
         }
-        let is_due = now >= self.refresh_at;
+        let is_due = self.refresh_at().is_some_and(|at| now >= at);
         if has_changed {
             self.publish_at = now;
         }
         if has_changed || is_due {
             self.order(&announce, is_due);
         }
+        let leaving = self.leaving.len();
         self.leaving.retain(|router| !router.is_released());
+        if self.leaving.len() < leaving {
+            self.order(&BTreeSet::new(), false);
+        }
+    }
+
+    /// When the lifetimes of VIPs are next to begin anew; none without routers.
+    fn refresh_at(&self) -> Option<Duration> {
+        let routers = self.routers.values().chain(&self.leaving);
+        Some(self.refreshed_at + routers.map(Router::refresh).min()?)
     }
 
     fn order(&mut self, announce: &BTreeSet<Vip>, refresh: bool) {
         let mut vips: BTreeMap<Vip, Target> = BTreeMap::new();
         let routers = self.routers.values().chain(&self.leaving);
-        for (vip, target) in routers.clone().flat_map(Router::targets) {
+        for (vip, target) in routers.flat_map(Router::targets) {
             // A VIP that one router hands over and another one holds is held.
             let known = vips.entry(vip).or_insert(target);
             if rank(target.place) > rank(known.place) {
@@ -308,12 +317,14 @@ impl Engine {
             }
         }
         if refresh {
-            self.refresh_at = now() + routers.map(Router::refresh).min().unwrap_or(IDLE);
+            self.refreshed_at = now();
         }
+        let interfaces = self.routers.values().chain(&self.leaving).map(Router::interface);
+        let hooks: BTreeSet<String> = interfaces.map(str::to_owned).collect();
         let relays = self.relays().map(|request| (request.interface, request.vip)).collect();
         self.serial += 1;
         let (serial, announce) = (self.serial, announce.clone());
-        let order = Order { serial, vips, announce, relays, refresh };
+        let order = Order { serial, vips, announce, hooks, relays, refresh };
         if self.addresses.send(order).is_err() {
             tracing::error!("the writer of addresses has ended: restart the agent");
         }
