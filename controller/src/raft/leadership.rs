@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
@@ -39,6 +40,8 @@ pub struct Leadership {
     pub applied_index: Option<u64>,
     /// Node ids of the voters.
     pub voters: BTreeSet<u64>,
+    /// Since when the node has been this in this term; `None` at first.
+    pub(crate) since: Option<Instant>,
 }
 
 impl Leadership {
@@ -61,6 +64,7 @@ impl Leadership {
             leader: leader_id.and_then(|id| members.get(&id).cloned()),
             applied_index: metrics.last_applied.map(|id| id.index),
             voters: metrics.membership_config.membership().voter_ids().collect(),
+            since: None,
         }
     }
 }
@@ -72,9 +76,12 @@ pub(crate) async fn follow(
     members: Arc<BTreeMap<u64, Member>>,
 ) {
     loop {
-        let now = Leadership::new(&metrics.borrow_and_update(), &members);
+        let mut now = Leadership::new(&metrics.borrow_and_update(), &members);
         published.send_if_modified(|before| {
-            if (before.role, before.leader_id, before.term) != (now.role, now.leader_id, now.term) {
+            if (before.role, before.leader_id, before.term) == (now.role, now.leader_id, now.term) {
+                now.since = before.since;
+            } else {
+                now.since = Some(Instant::now());
                 let leader = now.leader.as_ref().map(|member| &member.name);
                 tracing::info!(role = ?now.role, term = now.term, ?leader, "leadership changed");
             }

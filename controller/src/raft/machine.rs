@@ -1,7 +1,5 @@
 //! The state machine as records on disk and as a snapshot.
 
-use std::sync::Arc;
-
 use fulcrum_model::{
     Revision,
     resource::{Resource, ResourceKey},
@@ -15,7 +13,8 @@ use super::codec::{
     DecodeError, decode, log_id_from_wire, log_id_to_wire, stored_membership_from_wire,
     stored_membership_to_wire,
 };
-use super::state::{ApplyError, CommandOutcome, IntentState, StateKey};
+use super::published::Published;
+use super::state::{ApplyError, CommandOutcome, StateKey};
 use super::types::{Entry, EntryPayload, LogId, StoredMembership};
 
 /// Key of the header among the state's records. The others begin with another letter.
@@ -28,7 +27,7 @@ const STORE: u8 = b'n';
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     /// The intent.
-    pub(crate) intent: Arc<IntentState>,
+    pub(crate) intent: Published,
     /// Last entry applied.
     pub(crate) applied: Option<LogId>,
     /// Membership as of that entry.
@@ -81,14 +80,16 @@ impl Machine {
             }
             EntryPayload::Normal(proposal) => {
                 let commands: v1::Commands = decode("an entry's commands", &proposal.0)?;
-                // Copies the intent while somebody reads the one that was published.
-                let intent = Arc::make_mut(&mut self.intent);
-                commands
+                let intent = self.intent.edit();
+                let before = changed.len();
+                let outcomes = commands
                     .commands
                     .iter()
                     .map(|command| intent.apply(index, command, changed))
                     .collect::<Result<_, _>>()
-                    .map_err(|source| MachineError::Apply { index, source })?
+                    .map_err(|source| MachineError::Apply { index, source })?;
+                self.intent.note(&changed[before..]);
+                outcomes
             }
         };
         self.applied = Some(entry.log_id);
@@ -100,11 +101,11 @@ impl Machine {
         v1::StateHeader {
             applied: self.applied.map(log_id_to_wire),
             membership: Some(stored_membership_to_wire(&self.membership)),
-            cluster_id: self.intent.cluster_id.clone(),
-            incarnation: self.intent.incarnation,
-            revision: self.intent.revision.0,
-            time_ms: self.intent.time_ms,
-            traceparent: self.intent.last_traceparent.clone(),
+            cluster_id: self.intent.get().cluster_id.clone(),
+            incarnation: self.intent.get().incarnation,
+            revision: self.intent.get().revision.0,
+            time_ms: self.intent.get().time_ms,
+            traceparent: self.intent.get().last_traceparent.clone(),
             records: 0,
             digest: Vec::new(),
         }
@@ -115,12 +116,13 @@ impl Machine {
         let numbered = |letter: u8, number: u64| [&[letter], &number.to_be_bytes()[..]].concat();
         match key {
             StateKey::Resource(key) => {
-                let value = self.intent.resources.get(key).map(encode_resource);
+                let value = self.intent.get().resources.get(key).map(encode_resource);
                 (resource_key(key), value)
             }
             StateKey::Request(number) => {
                 let value = self
                     .intent
+                    .get()
                     .requests
                     .get(*number)
                     .map(|(id, revision)| answered_request(id, revision).encode_to_vec());
@@ -129,6 +131,7 @@ impl Machine {
             StateKey::Store(node_id) => {
                 let value = self
                     .intent
+                    .get()
                     .stores
                     .get(node_id)
                     .map(|store_id| register_store(*node_id, store_id).encode_to_vec());
@@ -139,9 +142,10 @@ impl Machine {
 
     /// The keys of all records.
     pub(crate) fn keys(&self) -> Vec<StateKey> {
-        let resources = self.intent.resources.keys().cloned().map(StateKey::Resource);
-        let requests = self.intent.requests.iter().map(|(number, _, _)| StateKey::Request(number));
-        let stores = self.intent.stores.keys().copied().map(StateKey::Store);
+        let resources = self.intent.get().resources.keys().cloned().map(StateKey::Resource);
+        let requests =
+            self.intent.get().requests.iter().map(|(number, _, _)| StateKey::Request(number));
+        let stores = self.intent.get().stores.keys().copied().map(StateKey::Store);
         resources.chain(requests).chain(stores).collect()
     }
 
@@ -150,7 +154,7 @@ impl Machine {
         self.applied = header.applied.map(log_id_from_wire);
         self.membership =
             header.membership.as_ref().map(stored_membership_from_wire).unwrap_or_default();
-        let intent = Arc::make_mut(&mut self.intent);
+        let intent = self.intent.edit();
         intent.cluster_id.clone_from(&header.cluster_id);
         intent.incarnation = header.incarnation;
         intent.revision = Revision(header.revision);
@@ -169,7 +173,7 @@ impl Machine {
                 let number = number.try_into().map_err(|_| MachineError::Record)?;
                 let wire: v1::AnsweredRequest = decode("an answered request", value)?;
                 let revision = Revision(wire.revision);
-                Arc::make_mut(&mut self.intent).requests.restore(
+                self.intent.edit().requests.restore(
                     u64::from_be_bytes(number),
                     wire.request_id,
                     revision,
@@ -178,7 +182,7 @@ impl Machine {
             }
             [STORE, ..] => {
                 let wire: v1::RegisterStore = decode("a node's store", value)?;
-                Arc::make_mut(&mut self.intent).stores.insert(wire.node_id, wire.store_id);
+                self.intent.edit().stores.insert(wire.node_id, wire.store_id);
                 Ok(())
             }
             [_, ..] | [] => Err(MachineError::Record),
@@ -187,7 +191,7 @@ impl Machine {
 
     /// The whole of it.
     pub(crate) fn to_snapshot(&self, snapshot_id: String) -> v1::Snapshot {
-        let intent = &self.intent;
+        let intent = self.intent.get();
         v1::Snapshot {
             snapshot_id,
             header: Some(self.header()),
@@ -215,14 +219,10 @@ impl Machine {
         }
         for (number, request) in (0..).zip(&wire.requests) {
             let revision = Revision(request.revision);
-            Arc::make_mut(&mut machine.intent).requests.restore(
-                number,
-                request.request_id.clone(),
-                revision,
-            );
+            machine.intent.edit().requests.restore(number, request.request_id.clone(), revision);
         }
         for store in &wire.stores {
-            Arc::make_mut(&mut machine.intent).stores.insert(store.node_id, store.store_id.clone());
+            machine.intent.edit().stores.insert(store.node_id, store.store_id.clone());
         }
         Ok(machine)
     }
@@ -234,7 +234,7 @@ impl Machine {
             return Err(MachineError::Resource { reason: reasons.join("; ") });
         };
         resource.revision = Revision(wire.metadata.as_ref().map_or(0, |m| m.revision));
-        Arc::make_mut(&mut self.intent).resources.insert(resource.key(), resource);
+        self.intent.edit().resources.insert(resource.key(), resource);
         Ok(())
     }
 }
@@ -255,4 +255,62 @@ fn answered_request(id: &str, revision: Revision) -> v1::AnsweredRequest {
 
 fn register_store(node_id: u64, store_id: &str) -> v1::RegisterStore {
     v1::RegisterStore { node_id, store_id: store_id.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::raft::tests::nodes::write;
+    use crate::raft::types::Proposal;
+
+    /// The state after sites of those numbers were written, some with a request id.
+    fn written(sites: &[(u8, bool)]) -> Machine {
+        let mut machine = Machine::default();
+        for (index, (site, has_id)) in (1..).zip(sites) {
+            let id = if *has_id { format!("r{index}") } else { String::new() };
+            let commands = vec![write(index - 1, &id, &format!("s{site}"))];
+            let encoded = v1::Commands { commands }.encode_to_vec();
+            let log_id = LogId::new(openraft::CommittedLeaderId::new(3, 1), index);
+            let payload = EntryPayload::Normal(Proposal(encoded.into()));
+            machine
+                .apply(&Entry { log_id, payload }, &mut Vec::new())
+                .expect("a site can be applied");
+        }
+        machine
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_state_comes_back_from_its_snapshot_and_its_records(
+            sites in proptest::collection::vec((0_u8..20, any::<bool>()), 0..40),
+        ) {
+            let machine = written(&sites);
+            let encoded = machine.to_snapshot("one".to_owned()).encode_to_vec();
+            let wire: v1::Snapshot = decode("a snapshot", &encoded).expect("it was just encoded");
+            let installed = Machine::from_snapshot(&wire).expect("it was just encoded");
+            prop_assert_eq!(installed.intent.get(), machine.intent.get());
+            prop_assert_eq!((installed.applied, &installed.membership), (machine.applied, &machine.membership));
+
+            let mut read = Machine::default();
+            let mut records: Vec<_> = machine.keys().iter().map(|key| machine.record(key)).collect();
+            records.sort();
+            for (key, value) in records {
+                let value = value.expect("what is there has a value");
+                read.set_record(&key, &value).expect("it was just encoded");
+            }
+            read.set_header(&machine.header());
+            prop_assert_eq!(read.intent.get(), machine.intent.get());
+            prop_assert_eq!(read.applied, machine.applied);
+        }
+
+        #[test]
+        fn any_bytes_are_a_snapshot_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = crate::raft::snapshot::parse(&bytes);
+            let _ = Machine::default().set_record(&bytes, &bytes);
+        }
+    }
 }

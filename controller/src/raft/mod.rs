@@ -18,6 +18,7 @@ mod membership;
 mod network;
 mod peers;
 mod proposals;
+mod published;
 mod reach;
 mod service;
 mod sled_store;
@@ -68,6 +69,8 @@ use types::Openraft;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A leader that stops gives its successor this long. It takes two syncs, unless the disk is very busy.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// And this long before to get the entries that it lacks.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -89,6 +92,9 @@ struct Node {
     is_admitted: watch::Receiver<bool>,
     failure: watch::Sender<Option<StartError>>,
     is_stopping: watch::Sender<bool>,
+    is_handing_over: watch::Sender<bool>,
+    /// How long a voter stays with a leader that it has heard.
+    lease: Duration,
     is_space_low: watch::Sender<bool>,
     /// Held while stopping, so that whoever else stops it waits for the same end.
     stopped: Mutex<bool>,
@@ -225,6 +231,9 @@ impl Node {
     }
 
     async fn propose(&self, command: Command, bytes: usize) -> Result<WriteOutcome, WriteError> {
+        if *self.is_handing_over.borrow() {
+            return Err(WriteError::NotLeader { leader: None });
+        }
         let (answer, answered) = oneshot::channel();
         let answered = tokio::time::timeout(WRITE_TIMEOUT, async {
             let stopped = || Refused::Stopped("it was stopped".to_owned());
@@ -256,6 +265,21 @@ impl Node {
 
     /// Has the follower that is furthest elected, so that the others need not wait for the lease to run out.
     async fn hand_over(&self) {
+        // openraft has a leader refuse its vote until the lease of its own election has run out.
+        let led = self.leadership.borrow().since.map_or(Duration::ZERO, |since| since.elapsed());
+        tokio::time::sleep(self.lease.saturating_sub(led)).await;
+        // An entry that the successor lacks would cost it the election.
+        self.is_handing_over.send_replace(true);
+        // A heartbeat would renew the lease that the voters wait for, and an election of its own would beat the successor.
+        self.raft.runtime_config().heartbeat(false);
+        self.raft.runtime_config().elect(false);
+        self.hand_over_to_best().await;
+        self.raft.runtime_config().heartbeat(true);
+        self.raft.runtime_config().elect(true);
+        self.is_handing_over.send_replace(false);
+    }
+
+    async fn hand_over_to_best(&self) {
         let best = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow();
@@ -272,8 +296,14 @@ impl Node {
         else {
             return;
         };
-        // Its signs of life would renew the lease that the voters wait for.
-        self.raft.runtime_config().heartbeat(false);
+        let has_all = |metrics: &openraft::RaftMetrics<u64, openraft::EmptyNode>| {
+            let matched = metrics.replication.as_ref().and_then(|all| all.get(&successor));
+            matched.is_some_and(|id| id.map(|id| id.index) == metrics.last_log_index)
+        };
+        let caught_up = self.raft.wait(Some(CATCH_UP_TIMEOUT)).metrics(has_all, "caught up").await;
+        if caught_up.is_err() {
+            tracing::warn!(successor = %self.peers.label(successor), "the best successor is behind");
+        }
         let envelope = Some(self.peers.envelope(successor));
         let mut request = tonic::Request::new(TakeLeadershipRequest { envelope });
         request.set_timeout(HANDOVER_TIMEOUT);

@@ -19,11 +19,9 @@ use super::snapshot::{self, MAX_SNAPSHOT_BYTES};
 use super::state::IntentState;
 use super::types::{Entry, LogId, Openraft, Snapshot, Vote};
 
-/// Elections that a node stands for when it is asked to lead: a voter whose lease has not run out refuses at first, and
-/// in a cluster of three the leader that asks has one of the two votes that are needed.
-const ELECTION_TRIES: u32 = 9;
-/// Time that it gives each: a new one ends the one before, so it must be enough for two syncs on a busy disk.
-const ELECTION_WAIT: Duration = Duration::from_millis(200);
+/// A node that is asked to lead is given up after this long. In a cluster of three it is elected at once, for the leader
+/// that asks has the second vote; in a larger one the voters' lease must run out, and openraft asks them again by itself.
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(1800);
 
 /// Answers a write that a follower forwarded.
 #[tonic::async_trait]
@@ -230,15 +228,12 @@ impl RaftService for Service {
     ) -> Result<Response<v1::TakeLeadershipResponse>, Status> {
         self.check(request.into_inner().envelope.as_ref())?;
         self.check_admitted()?;
-        for _ in 0..ELECTION_TRIES {
-            self.raft.trigger().elect().await.map_err(|error| from_fatal(&error))?;
-            let own = self.identity.node_id;
-            let elected = self.raft.wait(Some(ELECTION_WAIT)).current_leader(own, "elected").await;
-            if elected.is_ok() {
-                return Ok(Response::new(v1::TakeLeadershipResponse {}));
-            }
+        self.raft.trigger().elect().await.map_err(|error| from_fatal(&error))?;
+        let elected = self.raft.wait(Some(ELECTION_TIMEOUT));
+        match elected.current_leader(self.identity.node_id, "elected").await {
+            Ok(_) => Ok(Response::new(v1::TakeLeadershipResponse {})),
+            Err(_) => Err(Status::aborted("the other controllers did not elect it")),
         }
-        Err(Status::aborted("the other controllers did not elect it"))
     }
 }
 

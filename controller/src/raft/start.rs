@@ -91,6 +91,8 @@ impl Raft {
             is_admitted,
             failure: watch::Sender::new(None),
             is_stopping: watch::Sender::new(false),
+            is_handing_over: watch::Sender::new(false),
+            lease: config.timing.election_max,
             is_space_low: watch::Sender::new(false),
             stopped: Mutex::new(false),
         });
@@ -190,6 +192,7 @@ async fn take_part(node: Arc<Node>, admitted: watch::Sender<bool>) {
 /// Looks after the room on the disk: with little of it no writes are taken, and another node had better lead.
 async fn watch_space(node: Arc<Node>) {
     let mut leadership = node.leadership.clone();
+    let mut has_reserve = false;
     loop {
         let is_stopped = leadership.wait_for(|now| now.role == Role::Stopped);
         if tokio::time::timeout(space::LOOK_INTERVAL, is_stopped).await.is_ok() {
@@ -204,17 +207,23 @@ async fn watch_space(node: Arc<Node>) {
             }
         };
         let is_low = space::is_low(was_low, free);
+        if !is_low && !has_reserve {
+            let directory = node.directory.clone();
+            // Left out if it fails: it has said so.
+            let _ = tokio::task::spawn_blocking(move || space::make_reserve(&directory)).await;
+            has_reserve = true;
+        }
         if is_low == was_low {
             continue;
         }
         node.is_space_low.send_replace(is_low);
         let directory = node.directory.display();
         if is_low {
+            // It was given up if this node was started on a full disk.
+            has_reserve = false;
             tracing::error!(free_bytes = free, %directory, "little room on the disk: no writes are taken; make room");
             if leadership.borrow().role == Role::Leader {
                 node.hand_over().await;
-                // Should none have taken over, this node still has to show that it is there.
-                node.raft.runtime_config().heartbeat(true);
             }
         } else {
             tracing::info!(free_bytes = free, %directory, "enough room on the disk again");

@@ -101,6 +101,18 @@ impl AnsweredRequests {
         self.order.push_back((number, id));
     }
 
+    /// Follows a newer one in the request of that number, which was added or forgotten there.
+    fn follow(&mut self, newer: &Self, number: u64) {
+        match newer.get(number) {
+            Some((id, revision)) => self.restore(number, id.to_owned(), revision),
+            None => {
+                if let Some((_, id)) = self.order.pop_front_if(|(oldest, _)| *oldest == number) {
+                    self.revisions.remove(&id);
+                }
+            }
+        }
+    }
+
     fn remember(&mut self, id: &str, revision: Revision, changed: &mut Vec<StateKey>) {
         let number = self.order.back().map_or(0, |(number, _)| number + 1);
         self.restore(number, id.to_owned(), revision);
@@ -150,6 +162,36 @@ impl IntentState {
         };
         self.time_ms = self.time_ms.max(command.time_ms);
         Ok(outcome)
+    }
+
+    /// Becomes equal to a newer state that differs in what the keys name, and in what no key names.
+    pub(crate) fn follow(&mut self, newer: &Self, changed: &[StateKey]) {
+        for key in changed {
+            match key {
+                StateKey::Resource(key) => match newer.resources.get(key) {
+                    Some(resource) => {
+                        self.resources.insert(key.clone(), resource.clone());
+                    }
+                    None => {
+                        self.resources.remove(key);
+                    }
+                },
+                StateKey::Request(number) => self.requests.follow(&newer.requests, *number),
+                StateKey::Store(node_id) => match newer.stores.get(node_id) {
+                    Some(store_id) => {
+                        self.stores.insert(*node_id, store_id.clone());
+                    }
+                    None => {
+                        self.stores.remove(node_id);
+                    }
+                },
+            }
+        }
+        self.cluster_id.clone_from(&newer.cluster_id);
+        self.incarnation = newer.incarnation;
+        self.revision = newer.revision;
+        self.time_ms = newer.time_ms;
+        self.last_traceparent.clone_from(&newer.last_traceparent);
     }
 
     fn write(
@@ -217,4 +259,86 @@ fn key_from_wire(key: &v1::ResourceKey) -> Result<ResourceKey, ApplyError> {
         ApplyError::Resource { reason: format!("{}: {error}", key.name) }
     })?;
     Ok(ResourceKey { kind, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::tests::nodes::write;
+
+    fn apply(state: &mut IntentState, index: u64, command: &v1::Command) -> CommandOutcome {
+        state.apply(index, command, &mut Vec::new()).expect("the command can be applied")
+    }
+
+    #[test]
+    fn each_command_does_what_it_says_once() {
+        let form = |id: &str| {
+            let form = v1::FormCluster { cluster_id: id.to_owned() };
+            v1::Command { command: Some(Wire::FormCluster(form)), time_ms: 5, ..Default::default() }
+        };
+        let register = |id: &str| {
+            let register = v1::RegisterStore { node_id: 2, store_id: id.to_owned() };
+            v1::Command { command: Some(Wire::RegisterStore(register)), ..Default::default() }
+        };
+        let traced = v1::Command {
+            time_ms: 9,
+            traceparent: "00-a-b-01".to_owned(),
+            ..write(11, "r2", "south")
+        };
+        let mut state = IntentState::default();
+        let at = |revision: u64| CommandOutcome::Applied(Revision(revision));
+        let steps = [
+            (1, form("one"), at(0)),
+            (2, form("two"), at(0)),
+            (3, register("first"), at(0)),
+            (4, register("second"), at(0)),
+            (11, write(0, "r1", "north"), at(11)),
+            (12, write(0, "r1", "north"), CommandOutcome::Repeated(Revision(11))),
+            (13, write(0, "r9", "north"), CommandOutcome::Stale(Revision(11))),
+            (13, write(12, "", "north"), CommandOutcome::Stale(Revision(11))),
+            (14, traced, at(14)),
+            // Two commands of one entry: the second was validated before the first was known.
+            (15, write(14, "", "east"), at(15)),
+            (15, write(14, "", "west"), CommandOutcome::Stale(Revision(15))),
+        ];
+        for (index, command, expected) in steps {
+            assert_eq!(apply(&mut state, index, &command), expected, "{command:?}");
+        }
+        assert_eq!((state.cluster_id.as_str(), state.incarnation), ("one", 1));
+        assert_eq!(state.stores, BTreeMap::from([(2, "first".to_owned())]));
+        assert_eq!((state.time_ms, state.last_traceparent.as_str()), (9, ""));
+        let revisions: Vec<_> =
+            state.resources.iter().map(|(key, r)| (key.name.as_str(), r.revision.0)).collect();
+        assert_eq!(revisions, [("east", 15), ("north", 11), ("south", 14)]);
+    }
+
+    #[test]
+    fn a_command_of_a_newer_release_changes_nothing() {
+        let mut state = IntentState::default();
+        let unknown = v1::Command { time_ms: 5, ..v1::Command::default() };
+        let bad = write(0, "r", "Not A Name");
+        for command in [unknown, bad] {
+            assert!(state.apply(1, &command, &mut Vec::new()).is_err(), "{command:?}");
+        }
+        assert_eq!(state, IntentState::default());
+    }
+
+    #[test]
+    fn the_oldest_requests_are_forgotten_everywhere_alike() {
+        let mut state = IntentState::default();
+        let mut follower = state.clone();
+        let mut changed = Vec::new();
+        let count = u64::try_from(REMEMBERED_REQUESTS).expect("a small number") + 2;
+        for index in 1..=count {
+            let command = write(index - 1, &format!("r{index}"), "north");
+            state.apply(index, &command, &mut changed).expect("a site can be applied");
+            if index % 700 == 0 {
+                follower.follow(&state, &std::mem::take(&mut changed));
+            }
+        }
+        follower.follow(&state, &changed);
+        assert_eq!(state, follower);
+        assert_eq!(state.requests.iter().count(), REMEMBERED_REQUESTS);
+        assert_eq!((state.answered("r2"), state.answered("r3")), (None, Some(Revision(3))));
+    }
 }

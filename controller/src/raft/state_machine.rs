@@ -59,13 +59,13 @@ impl StateMachine {
         snapshot_applied: Option<LogId>,
         store: StoreHandle,
     ) -> (Self, watch::Receiver<Arc<IntentState>>) {
-        let (published, receiver) = watch::channel(Arc::clone(&machine.intent));
+        let (published, receiver) = watch::channel(Arc::clone(machine.intent.get()));
         let file = Arc::new(SnapshotFile { directory, saved: Mutex::new(snapshot_applied) });
         (Self { machine, store, published, file }, receiver)
     }
 
     fn publish(&self) {
-        let intent = &self.machine.intent;
+        let intent = self.machine.intent.get();
         self.published.send_if_modified(|published| {
             let is_new = !Arc::ptr_eq(published, intent);
             published.clone_from(intent);

@@ -4,7 +4,9 @@
 //! The log's entries are records `e` + index, each its chain value and the encoded entry; see [`super::checksum`].
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use fulcrum_proto::internal::v1;
@@ -66,7 +68,11 @@ impl Store {
         new_store_id: String,
     ) -> Result<(Self, Contents), StoreError> {
         let io_error = |error: &std::io::Error| StoreError::from_io(directory, error);
-        std::fs::create_dir_all(directory)
+        // The intent holds secrets, such as PASS texts.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .and_then(|()| space::release_reserve(directory))
             .map_err(|error| io_error(&error))?;
         let mark_path = directory.join("mark");
@@ -110,7 +116,6 @@ impl Store {
             }
         };
         found.check_mark(mark.value(), &identity)?;
-        space::make_reserve(directory);
         Self::with_state(directory, database, mark, found, identity)
     }
 
@@ -213,8 +218,7 @@ impl Store {
         changes.put(VOTE_KEY, vote_to_wire(vote).encode_to_vec());
         self.database.write(Table::Log, &changes)?;
         self.database.sync()?;
-        self.change_mark(|mark| mark.vote = Some(vote_to_wire(vote)))?;
-        self.sync_mark()
+        self.change_mark(|mark| mark.vote = Some(vote_to_wire(vote)))
     }
 
     /// Removes the entries from an index on, which another leader has replaced. Gives the last one that remains or was

@@ -77,7 +77,7 @@ fn is_whole(contents: &Contents) -> bool {
         && purged <= 10
         && indexes == (purged + 1..=ENTRIES).collect::<Vec<_>>()
         && (purged..=30).contains(&state)
-        && contents.machine.intent == applied(&entries(1..state + 1)).intent
+        && contents.machine.intent.get() == applied(&entries(1..state + 1)).intent.get()
 }
 
 #[test]

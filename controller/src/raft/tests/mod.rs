@@ -2,6 +2,6 @@
 
 mod cluster;
 mod damage;
-mod nodes;
+pub(super) mod nodes;
 mod single;
 mod suite;

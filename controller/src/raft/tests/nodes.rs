@@ -127,7 +127,7 @@ pub(super) async fn listen() -> TcpListener {
 }
 
 /// Writes a site of that name at a base revision.
-pub(super) fn write(base_revision: u64, request_id: &str, site: &str) -> Command {
+pub(in crate::raft) fn write(base_revision: u64, request_id: &str, site: &str) -> Command {
     write_all(base_revision, request_id, vec![site_resource(site, "")])
 }
 
