@@ -63,6 +63,8 @@ pub struct Reconciler {
     removals: Removals,
     allowance: Duration,
     refused: BTreeMap<Entry, Refused>,
+    /// Was refused, and is being tried again.
+    retried: BTreeMap<Entry, Refused>,
     drifted: BTreeSet<Entry>,
     /// Read in this turn: only here may something be deleted.
     fresh: BTreeSet<VirtualServerKey>,
@@ -250,6 +252,7 @@ impl Reconciler {
         }
         self.changes += 1;
         self.refused.remove(&operation.entry());
+        self.retried.remove(&operation.entry());
         if let Operation::DeleteVirtualServer { key } = operation {
             self.disown(key);
         }
@@ -258,9 +261,12 @@ impl Reconciler {
 
     /// The kernel refused it. True when this is news: it was not refused in this way before.
     pub fn refused(&mut self, operation: &Operation, refusal: Refusal) -> bool {
+        let entry = operation.entry();
         let refused = Refused { operation: operation.clone(), refusal };
-        let before = self.refused.insert(operation.entry(), refused.clone());
-        before.as_ref() != Some(&refused)
+        let before = self.refused.remove(&entry).or_else(|| self.retried.remove(&entry));
+        let is_news = before.as_ref() != Some(&refused);
+        self.refused.insert(entry, refused);
+        is_news
     }
 
     /// Nothing is known of how it went, or the kernel holds something else than we think: read this one again.
@@ -283,9 +289,10 @@ impl Reconciler {
         self.refused.values().filter(|r| self.relays.contains(r.operation.virtual_server()))
     }
 
-    /// Forgets what was refused, so that it is tried again.
-    pub fn retry(&mut self) -> Vec<Refused> {
-        std::mem::take(&mut self.refused).into_values().collect()
+    /// Tries again what was refused. True when there is something to try.
+    pub fn retry(&mut self) -> bool {
+        self.retried = std::mem::take(&mut self.refused);
+        !self.retried.is_empty()
     }
 
     /// Whether what was read differs from what we think, counters aside.

@@ -230,9 +230,8 @@ impl Driver {
     /// The look at the table that comes round.
     async fn look_and_repair(&mut self) {
         if Instant::now() >= self.retry_at {
-            let is_clear = self.reconciler.retry().is_empty();
             let longer = (2 * self.retry_after).min(LONGEST_RETRY);
-            self.retry_after = if is_clear { INTERVAL } else { longer };
+            self.retry_after = if self.reconciler.retry() { longer } else { INTERVAL };
             self.retry_at = Instant::now() + self.retry_after;
         }
         match self.look(read::SLICE).await {
@@ -245,6 +244,7 @@ impl Driver {
                 self.problems.reading = Some(problem);
             }
         }
+        self.read_stale().await;
         self.turn().await;
     }
 
@@ -268,6 +268,7 @@ impl Driver {
         for _ in 0..ROUNDS {
             let operations = self.reconciler.plan(self.start.elapsed());
             if operations.is_empty() {
+                self.problems.writing = None;
                 self.tell_progress();
                 break;
             }
@@ -275,7 +276,7 @@ impl Driver {
             let is_clear = self.reconciler.stale().is_empty();
             match sent {
                 Sent::Interrupted => self.take_wishes(),
-                Sent::All if !is_clear => self.read_stale().await,
+                Sent::All if !is_clear && self.read_stale().await => {}
                 Sent::All | Sent::Failed => {
                     self.tell_progress();
                     break;

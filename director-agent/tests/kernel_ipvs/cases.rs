@@ -19,8 +19,8 @@ use crate::trouble::{
     lost_answers_are_found_by_reading, says_that_lo_is_down,
 };
 use crate::witness::{
-    Failure, agrees, bare, driver, equal, run as command, server, stop, table, tell, until, want,
-    web,
+    Failure, agrees, bare, driver, equal, eventually, run as command, server, stop, table, tell,
+    until, want, web,
 };
 
 /// Runs every case and prints one line for each.
@@ -300,18 +300,6 @@ async fn relays(directory: &Path) -> Result<(), Failure> {
 
 fn sloppy_tcp() -> Result<String, Failure> {
     command("sysctl", "-n net.ipv4.vs.sloppy_tcp").map(|text| text.trim().to_owned())
-}
-
-/// Waits until `is_so`, for 5 s.
-async fn eventually(what: &str, is_so: impl Fn() -> Result<bool, Failure>) -> Result<(), Failure> {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(5) {
-        if is_so()? {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Err(format!("{what}: not within 5 s; {}", tell("-Ln")?))
 }
 
 async fn says_which_capability_is_missing(directory: &Path) -> Result<(), Failure> {

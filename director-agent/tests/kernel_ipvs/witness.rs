@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fulcrum_director::ipvs::{Desired, IpvsHandle, IpvsSnapshot, kernel_to_wire, table_to_wire};
 use fulcrum_ipvs::{
@@ -130,7 +131,7 @@ pub(crate) async fn until(
     what: &str,
     is_wanted: impl FnMut(&IpvsSnapshot) -> bool,
 ) -> Result<IpvsSnapshot, Failure> {
-    let patience = std::time::Duration::from_secs(5);
+    let patience = Duration::from_secs(5);
     let waited = tokio::time::timeout(patience, snapshots.wait_for(is_wanted)).await;
     let waited = waited.map(|found| found.map(|snapshot| snapshot.clone()));
     let found = match waited {
@@ -142,4 +143,19 @@ pub(crate) async fn until(
         let told = snapshots.borrow();
         format!("{error}; {:?}, {:?}, {:?}", told.edits, told.problems, told.table)
     })
+}
+
+/// Waits until `is_so`, for 5 s.
+pub(crate) async fn eventually(
+    what: &str,
+    is_so: impl Fn() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        if is_so()? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(format!("{what}: not within 5 s; {}", tell("-Ln")?))
 }

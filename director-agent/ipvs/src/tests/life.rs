@@ -190,8 +190,15 @@ proptest! {
         }
         prop_assert_eq!(world.reconciler.plan(NOW), vec![], "nor their real servers");
         prop_assert_eq!(world.reconciler.refusals().count(), table.virtual_servers.len());
-        prop_assert_eq!(world.reconciler.retry().len(), table.virtual_servers.len());
-        prop_assert_eq!(world.reconciler.plan(NOW), planned);
+        prop_assert_eq!(world.reconciler.retry(), !table.virtual_servers.is_empty());
+        prop_assert_eq!(world.reconciler.plan(NOW), planned.clone());
+        for operation in planned.iter().filter(is_server) {
+            prop_assert!(!world.reconciler.refused(operation, refusal.clone()), "no news yet");
+        }
+        let other = Refusal { errno: 12, ..refusal };
+        for operation in planned.iter().filter(is_server) {
+            prop_assert!(world.reconciler.refused(operation, other.clone()), "for another reason");
+        }
     }
 }
 

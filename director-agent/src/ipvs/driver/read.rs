@@ -77,10 +77,10 @@ impl Driver {
         servers.into_iter().filter(is_chosen).collect()
     }
 
-    /// Reads again what the kernel does not hold as we thought.
-    pub(super) async fn read_stale(&mut self) {
+    /// Reads again what the kernel does not hold as we thought. True when that succeeded.
+    pub(super) async fn read_stale(&mut self) -> bool {
         let stale: Vec<_> = self.reconciler.stale().iter().copied().collect();
-        self.read_some(stale).await;
+        self.read_some(stale).await
     }
 
     /// Reads again what was just written and what leaves, so that a difference is seen at once and what has drained
@@ -92,15 +92,16 @@ impl Driver {
         self.read_some(keys.into_iter().collect()).await;
     }
 
-    async fn read_some(&mut self, keys: Vec<VirtualServerKey>) {
+    async fn read_some(&mut self, keys: Vec<VirtualServerKey>) -> bool {
         let mut problems = Vec::new();
         for key in keys {
             if let Err(error) = self.read_one(key, &mut problems).await {
                 // The look that comes round tries again, and tells when it fails too.
                 tracing::warn!(%error, virtual_server = %key, "cannot read what was written");
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Reads one virtual server by its name.

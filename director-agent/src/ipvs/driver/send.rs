@@ -123,17 +123,13 @@ impl Driver {
         refused: &mut BTreeSet<VirtualServerKey>,
     ) -> Result<(), IpvsError> {
         let operation = std::slice::from_ref(operation);
-        let is_missing = |outcomes: &[Outcome]| {
-            let is_missing = |refusal: &Refusal| refusal.errno == Errno::ENOENT as i32;
-            matches!(outcomes, [Outcome::Refused(refusal)] if is_missing(refusal))
-        };
         let mut outcomes = self.kernel.write(operation).await?;
-        if is_missing(&outcomes) {
+        if let [Outcome::Refused(refusal)] = outcomes.as_mut_slice()
+            && refusal.errno == Errno::ENOENT as i32
+        {
             match modules::load(&format!("ip_vs_{scheduler}")).await {
                 Ok(()) => outcomes = self.kernel.write(operation).await?,
-                Err(reason) => {
-                    tracing::warn!(%scheduler, reason, "cannot load a scheduler's module");
-                }
+                Err(reason) => refusal.text = reason,
             }
         }
         if outcomes == [Outcome::Done] {

@@ -11,6 +11,10 @@ impl Driver {
         let Some(wish) = &self.wish else { return };
         let generation = wish.generation;
         let refused = self.refusal();
+        if refused.is_none() && !self.reconciler.stale().is_empty() {
+            // Whether the kernel has it all is found at the next look.
+            return;
+        }
         self.progress.send_if_modified(|progress| {
             let before = (progress.settled, progress.refused.clone());
             if refused.is_none() {
