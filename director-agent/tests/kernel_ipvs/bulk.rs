@@ -10,7 +10,7 @@ use fulcrum_director::ipvs::IpvsHandle;
 use fulcrum_ipvs::Table;
 use fulcrum_model::Scheduler;
 
-use crate::witness::{Failure, bare, driver, equal, restore, server, table, tell, want, web};
+use crate::witness::{Failure, bare, driver, equal, restore, server, stop, table, tell, want, web};
 
 /// Times that each side programs the table, in turn, for the machine is never quite the same.
 const ROUNDS: usize = 5;
@@ -53,10 +53,11 @@ async fn measure(state_dir: &Path, virtual_servers: u16) -> Result<(), Failure> 
         restore(&rules)?;
         ipvsadm.push(began.elapsed());
         tell("-C")?;
-        let (handle, _snapshots) = driver(&state_dir.join(round.to_string())).await?;
+        let (handle, snapshots) = driver(&state_dir.join(round.to_string())).await?;
         let began = Instant::now();
         want(&handle, 1, whole.clone()).await?;
         ours.push(began.elapsed());
+        stop(handle, snapshots).await;
     }
     tell("-C")?;
     let (handle, snapshots) = driver(&state_dir.join("last")).await?;
