@@ -3,5 +3,6 @@
 mod cluster;
 mod damage;
 pub(super) mod nodes;
+mod refusals;
 mod single;
 mod suite;

@@ -6,13 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{Command, WriteIntent, command::Command as Wire};
 use fulcrum_proto::v1::{self, ApplyRequest, ApplyResponse};
+use fulcrum_runtime::transport::{self, TransportError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use crate::raft::{ForwardHandler, Member, Raft, RaftConfig, RaftTiming, Role, StartError};
 
@@ -23,6 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct TestNode {
     pub(super) raft: Raft,
     pub(super) shutdown: CancellationToken,
+    address: SocketAddr,
     unplugged: CancellationToken,
     server: JoinHandle<()>,
 }
@@ -74,6 +78,7 @@ impl TestNode {
         config: RaftConfig,
         listener: TcpListener,
     ) -> Result<Self, StartError> {
+        let address = listener.local_addr().expect("a bound listener has an address");
         let shutdown = CancellationToken::new();
         let raft = Raft::start(config, shutdown.clone()).await?;
         let service = raft.service(Arc::new(Refusing));
@@ -84,7 +89,7 @@ impl TestNode {
                 unplugged.clone().cancelled_owned(),
             );
         let server = tokio::spawn(async move { server.await.expect("loopback serves") });
-        Ok(Self { raft, shutdown, unplugged, server })
+        Ok(Self { raft, shutdown, address, unplugged, server })
     }
 
     /// Starts the only node of a cluster, and waits until it leads.
@@ -102,6 +107,12 @@ impl TestNode {
             .await
             .expect("the role comes in time")
             .expect("the node runs");
+    }
+
+    /// A client as another controller is one.
+    pub(super) fn client(&self) -> Result<RaftServiceClient<Channel>, TransportError> {
+        let channel = transport::connect_lazy(&self.address.to_string(), None)?;
+        Ok(RaftServiceClient::new(channel))
     }
 
     /// Stops as planned.
