@@ -14,8 +14,8 @@ use crate::raft::checksum;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-fn envelope(to_node: u64, cluster_id: &str) -> Option<Envelope> {
-    Some(Envelope { from_node: 2, to_node, cluster_id: cluster_id.to_owned() })
+fn envelope(to_node: u64, cluster_id: &str) -> Envelope {
+    Envelope { from_node: 2, to_node, cluster_id: cluster_id.to_owned() }
 }
 
 /// What a call was refused with.
@@ -44,13 +44,23 @@ async fn messages_for_others_and_malformed_ones_are_refused() -> TestResult {
         ("no envelope", None, Code::InvalidArgument, "envelope is missing"),
         (
             "another node",
-            envelope(9, &own),
+            Some(envelope(9, &own)),
             Code::FailedPrecondition,
             "this is controller 1, not 9",
         ),
-        ("another cluster", envelope(1, "other"), Code::FailedPrecondition, "to cluster other"),
-        ("no vote", envelope(1, &own), Code::InvalidArgument, "vote is missing"),
-        ("no vote, cluster unknown", envelope(1, ""), Code::InvalidArgument, "vote is missing"),
+        (
+            "another cluster",
+            Some(envelope(1, "other")),
+            Code::FailedPrecondition,
+            "to cluster other",
+        ),
+        ("no vote", Some(envelope(1, &own)), Code::InvalidArgument, "vote is missing"),
+        (
+            "no vote, cluster unknown",
+            Some(envelope(1, "")),
+            Code::InvalidArgument,
+            "vote is missing",
+        ),
     ];
     for (name, envelope, code, part) in cases {
         check(name, refusal(client.vote(ask(envelope)).await), code, part);
@@ -64,7 +74,7 @@ async fn messages_for_others_and_malformed_ones_are_refused() -> TestResult {
         LogEntry { payload: Some(payload), ..entry(index) }.encode_to_vec()
     };
     let append = |entries: Vec<Vec<u8>>| AppendEntriesRequest {
-        envelope: envelope(1, &own),
+        envelope: Some(envelope(1, &own)),
         vote: Some(Vote { term: 9, node: 2, committed: true }),
         previous: None,
         committed: None,
@@ -106,7 +116,7 @@ async fn a_snapshot_that_is_not_what_was_announced_is_refused() -> TestResult {
     let mut client = node.client()?;
     let start = |bytes: &[u8], size_bytes: u64| {
         Some(SnapshotStart {
-            envelope: envelope(1, ""),
+            envelope: Some(envelope(1, "")),
             vote: Some(Vote { term: 9, node: 2, committed: true }),
             size_bytes,
             sha256: checksum::bytes(bytes).to_vec(),
