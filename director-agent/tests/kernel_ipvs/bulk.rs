@@ -67,7 +67,12 @@ async fn measure(state_dir: &Path, virtual_servers: u16) -> Result<(), Failure> 
     let reading = began.elapsed();
     equal("what was read", bare(read), whole.clone())?;
 
-    let one_weight = weight_changes(&handle, &whole).await?;
+    let one_weight = weight_changes(&handle, &whole, 2, 20).await?;
+    let reader = handle.clone();
+    let reading_whole = tokio::spawn(async move { reader.read().await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let during = weight_changes(&handle, &whole, 500, 1).await?;
+    reading_whole.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let mut more = whole.clone();
     more.virtual_servers.insert(web(250, 1), Arc::new(server(Scheduler::Rr, &weights)));
     let began = Instant::now();
@@ -75,11 +80,12 @@ async fn measure(state_dir: &Path, virtual_servers: u16) -> Result<(), Failure> 
     let one_more = began.elapsed();
     println!(
         "bulk: {virtual_servers} x 10, {ROUNDS} rounds: ipvsadm -R {}, driver {}; read back {} ms; then one weight {} us \
-         (median of 20), one virtual server more {} us; problems {:?}",
+         (median of 20), one during a whole read {} us, one virtual server more {} us; problems {:?}",
         median_and_least(ipvsadm),
         median_and_least(ours),
         reading.as_millis(),
         one_weight.as_micros(),
+        during.as_micros(),
         one_more.as_micros(),
         snapshots.borrow().problems,
     );
@@ -92,9 +98,14 @@ fn median_and_least(mut times: Vec<Duration>) -> String {
 }
 
 /// The median time of one weight's change in the whole table.
-async fn weight_changes(handle: &IpvsHandle, whole: &Table) -> Result<Duration, Failure> {
+async fn weight_changes(
+    handle: &IpvsHandle,
+    whole: &Table,
+    first_generation: u64,
+    changes: u32,
+) -> Result<Duration, Failure> {
     let mut times = Vec::new();
-    for turn in 0..20_u32 {
+    for turn in 0..changes {
         let mut changed = whole.clone();
         let key = web(1, 1);
         let server = changed.virtual_servers.get_mut(&key).ok_or("no such virtual server")?;
@@ -102,7 +113,7 @@ async fn weight_changes(handle: &IpvsHandle, whole: &Table) -> Result<Duration, 
             Arc::make_mut(server).destinations.values_mut().next().ok_or("no real server")?;
         destination.settings.weight = turn % 2;
         let began = Instant::now();
-        want(handle, 2 + u64::from(turn), changed).await?;
+        want(handle, first_generation + u64::from(turn), changed).await?;
         times.push(began.elapsed());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -49,7 +49,17 @@ impl Driver {
             self.read_one(key, &mut problems).await?;
         }
         for (key, settings) in self.choose(servers, slice) {
-            self.read_listed(key, settings, &mut problems).await?;
+            if self.inbox.wishes.has_changed().unwrap_or(false) {
+                // A weight does not wait for the end of a long look.
+                self.take_wishes();
+                self.write_wishes().await;
+            }
+            if self.touched.contains(&key) {
+                // Written since it was listed.
+                self.read_one(key, &mut problems).await?;
+            } else {
+                self.read_listed(key, settings, &mut problems).await?;
+            }
         }
         self.problems.entries = problems;
         Ok(())
