@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::config::Config;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
+use crate::metrics::Metrics;
 use crate::tomcat::sockets;
 use crate::tomcat::watcher::{self, Report};
 
@@ -68,6 +69,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let (reports_in, mut reports) = mpsc::channel(REPORTS);
     let mut agent = Agent {
         name: config.name,
+        metrics: Metrics::new(),
         stamp: EvidenceStamp { epoch, sequence: 0 },
         boot_id,
         epoch_file,
@@ -114,6 +116,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
 struct Agent {
     name: Name,
+    metrics: Metrics,
     stamp: EvidenceStamp,
     boot_id: String,
     epoch_file: PathBuf,
@@ -312,6 +315,8 @@ impl Agent {
     }
 
     fn reported(&mut self, server: Name, report: Report) {
+        let before = self.reports.get(&server).map(|known| known.evidence.verdict);
+        self.metrics.seen(&report.evidence, before);
         let news = match self.reports.get(&server) {
             Some(known) => {
                 let (old, new) = (&known.evidence, &report.evidence);

@@ -7,4 +7,5 @@ pub mod agent;
 pub mod by_hand;
 pub mod config;
 pub mod loopback;
+pub mod metrics;
 pub mod tomcat;
