@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fulcrum_ipvs::Table;
@@ -100,7 +101,8 @@ struct Agent {
     name: Name,
     clock: Clock,
     metrics: Metrics,
-    state_dir: StateDir,
+    /// Held to the end, so that no other director uses it.
+    _state_dir: StateDir,
     decider: Decider,
     /// What the decider asks for since the last flush.
     effect: Effect,
@@ -113,14 +115,13 @@ struct Agent {
     /// The controller that we are attached to; empty when none.
     controller: String,
     epoch: u64,
-    /// Why the epoch is not on disk.
-    epoch_fault: Option<String>,
+    epoch_saver: Saver<u64>,
     plans: PlanBook,
     /// The version in force, for each hello.
     hello: watch::Sender<Option<v1::PlanVersion>>,
     following: Option<JoinHandle<()>>,
     results: mpsc::Sender<Programmed>,
-    plan_saver: Saver<PlanCache>,
+    plan_saver: Saver<Arc<PlanCache>>,
     latch_saver: Saver<ArpLatch>,
     wanted: Table,
     generation: u64,
@@ -189,7 +190,7 @@ impl Agent {
         shutdown: &CancellationToken,
     ) -> Result<(Self, Inputs), AgentError> {
         let state_dir = StateDir::open(&config.state_dir)?;
-        let (epoch, epoch_fault) = next_epoch(&state_dir);
+        let (epoch, epoch_saver) = next_epoch(&state_dir);
         let boot_id = boot::boot_id()?;
         let clock = Clock::start();
         let metrics = Metrics::new();
@@ -217,7 +218,7 @@ impl Agent {
             name: config.name,
             clock,
             metrics,
-            decider: Decider::new(latch.clone()),
+            decider: Decider::new(latch),
             effect: Effect::default(),
             gate: Gate::default(),
             pacer: Pacer::default(),
@@ -227,9 +228,9 @@ impl Agent {
             session,
             controller: String::new(),
             epoch,
-            epoch_fault,
-            plan_saver: Saver::spawn("the plan", saved.clone(), PlanCache::save),
-            latch_saver: Saver::spawn("the latch of ARP safety", latch, move |latch| {
+            epoch_saver,
+            plan_saver: Saver::spawn("the plan", |plan: &Arc<PlanCache>| plan.save()),
+            latch_saver: Saver::spawn("the latch of ARP safety", move |latch| {
                 latch::save(&latch_path, latch)
             }),
             plans: PlanBook::new(saved),
@@ -242,7 +243,7 @@ impl Agent {
             ipvs_seen: ipvs_seen.clone(),
             vrrp_seen: vrrp_seen.clone(),
             measured: tell::Measured::default(),
-            state_dir,
+            _state_dir: state_dir,
         };
         let inputs = Inputs {
             events,
@@ -313,17 +314,10 @@ impl Agent {
         if highest <= self.epoch {
             return;
         }
-        match durable::raise_counter(&self.state_dir.epoch(), highest.saturating_add(1)) {
-            Ok(epoch) => {
-                self.epoch = epoch;
-                self.epoch_fault = None;
-                self.session.raise_epoch(epoch);
-            }
-            Err(error) => {
-                tracing::error!(%error, "the epoch cannot be raised");
-                self.epoch_fault = Some(error.to_string());
-            }
-        }
+        self.epoch = highest.saturating_add(1);
+        // Nobody waits for it: an agent that forgets its jump is told to jump again.
+        drop(self.epoch_saver.save(self.epoch));
+        self.session.raise_epoch(self.epoch);
     }
 
     /// Programs, saves and tells what the inputs since the last time ask for.
@@ -341,7 +335,7 @@ impl Agent {
         if effect.to_tell {
             self.pacer.changed();
         }
-        if let Some((instances, opened)) = self.gate.open(now, self.decider.is_settled()) {
+        if let Some((instances, opened)) = self.gate.open(now, || self.decider.is_settled()) {
             if opened == Opened::Overdue {
                 tracing::warn!("taking part in VRRP although not every virtual server is ready");
             }
@@ -375,17 +369,19 @@ impl Agent {
     }
 }
 
-/// The next epoch. A disk that takes no writes must not keep a director from serving, so then it counts from the wall
-/// clock, where the counter began too, and says why.
-fn next_epoch(state_dir: &StateDir) -> (u64, Option<String>) {
-    match durable::next_counter(&state_dir.epoch()) {
-        Ok(epoch) => (epoch, None),
-        Err(error) => {
-            tracing::error!(%error, "the epoch is not saved");
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            (now.as_secs(), Some(error.to_string()))
-        }
-    }
+/// The next epoch, and who saves later ones. A disk that takes no writes must not keep a director from serving, so then
+/// the epoch counts from the wall clock, where its counter began too, and is saved when there is room.
+fn next_epoch(state_dir: &StateDir) -> (u64, Saver<u64>) {
+    let path = state_dir.epoch();
+    let write = move |epoch: &u64| durable::raise_counter(&path, *epoch).map(|_| ());
+    let saver = Saver::spawn("the epoch", write);
+    let epoch = durable::next_counter(&state_dir.epoch()).unwrap_or_else(|error| {
+        tracing::error!(%error, "counting this start from the wall clock");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        drop(saver.save(now.as_secs()));
+        now.as_secs()
+    });
+    (epoch, saver)
 }
 
 /// Longest time for the disk and for the session's last words.

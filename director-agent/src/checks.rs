@@ -2,7 +2,7 @@
 //!
 //! The tasks only try and tell; [`CheckState`] decides when to try again and what the tries mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,21 +67,17 @@ impl Checks {
         (Self { running: BTreeMap::new(), shared }, receiver)
     }
 
-    /// Starts the checks that are new, with their first try at once, ends those that are wanted no longer, and leaves
-    /// the others alone.
-    pub fn set<'a>(&mut self, wanted: impl Iterator<Item = &'a CheckKey>) {
-        let wanted: BTreeSet<&CheckKey> = wanted.collect();
-        self.running.retain(|key, task| {
-            let stays = wanted.contains(key);
-            if !stays {
+    /// Begins checks, with their first try at once, and ends others. The rest goes on as it was.
+    pub fn change(&mut self, begun: Vec<CheckKey>, ended: &[CheckKey]) {
+        for key in ended {
+            if let Some(task) = self.running.remove(key) {
                 task.abort();
             }
-            stays
-        });
-        for key in wanted {
-            if !self.running.contains_key(key) {
-                let task = tokio::spawn(run(key.clone(), self.shared.clone()));
-                self.running.insert(key.clone(), task.abort_handle());
+        }
+        for key in begun {
+            let task = tokio::spawn(run(key.clone(), self.shared.clone())).abort_handle();
+            if let Some(before) = self.running.insert(key, task) {
+                before.abort();
             }
         }
     }

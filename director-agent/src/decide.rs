@@ -10,6 +10,7 @@ pub mod book;
 pub mod check;
 pub mod evidence;
 pub mod gate;
+pub mod index;
 pub mod pacer;
 pub mod plan;
 pub mod weights;

@@ -2,25 +2,36 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// Saves the newest state of one file, of which it is the only writer. A state that is replaced before its turn came is
-/// never written, so a slow disk costs freshness and no memory; nor is one that the file holds already. What the disk
-/// refuses is tried again.
+/// never written, so a slow disk costs freshness and no memory. What the disk refuses is tried again. A state that is
+/// saved is dropped, so that whoever shares it may change it without a copy.
 #[derive(Debug)]
 pub struct Saver<T> {
-    newest: watch::Sender<Numbered<T>>,
+    newest: Arc<Slot<T>>,
     done: watch::Receiver<Done>,
     task: JoinHandle<()>,
 }
 
+/// The state that waits to be saved.
 #[derive(Debug)]
-struct Numbered<T> {
+struct Slot<T> {
+    waiting: Mutex<Waiting<T>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    /// Counts the states.
     number: u64,
-    state: T,
+    state: Option<T>,
+    /// No state will follow.
+    is_last: bool,
 }
 
 /// The last attempt.
@@ -30,34 +41,36 @@ struct Done {
     fault: Option<String>,
 }
 
-impl<T: Clone + PartialEq + Send + Sync + 'static> Saver<T> {
-    /// `saved` is what the file holds now, and `write` puts a state there; it may block. `what` names the file in logs.
+/// Time until a state that the disk refused is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl<T: Send + Sync + 'static> Saver<T> {
+    /// `write` puts a state into the file; it may block. `what` names the file in logs.
     pub fn spawn(
         what: &'static str,
-        saved: T,
         write: impl Fn(&T) -> io::Result<()> + Clone + Send + 'static,
     ) -> Self {
-        Self::spawn_with_retry(what, saved, write, RETRY)
+        Self::spawn_with_retry(what, write, RETRY)
     }
 
     fn spawn_with_retry(
         what: &'static str,
-        saved: T,
         write: impl Fn(&T) -> io::Result<()> + Clone + Send + 'static,
         retry: Duration,
     ) -> Self {
-        let (newest, receiver) = watch::channel(Numbered { number: 0, state: saved.clone() });
+        let waiting = Mutex::new(Waiting { number: 0, state: None, is_last: false });
+        let newest = Arc::new(Slot { waiting, changed: Notify::new() });
         let (done_sender, done) = watch::channel(Done::default());
-        let task = tokio::spawn(save_newest(what, saved, receiver, done_sender, write, retry));
+        let task = tokio::spawn(save_newest(what, Arc::clone(&newest), done_sender, write, retry));
         Self { newest, done, task }
     }
 
     /// Saves this state soon, or a newer one in its place. The future returns when that has been tried.
     pub fn save(&self, state: T) -> impl Future<Output = ()> + Send + 'static {
-        let mut number = 0;
-        self.newest.send_modify(|newest| {
-            number = newest.number + 1;
-            *newest = Numbered { number, state };
+        let number = self.newest.change(|waiting| {
+            waiting.number += 1;
+            waiting.state = Some(state);
+            waiting.number
         });
         let mut done = self.done.clone();
         async move {
@@ -73,68 +86,86 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Saver<T> {
 
     /// Ends when all is saved.
     pub async fn finish(self) {
-        drop(self.newest);
+        self.newest.change(|waiting| waiting.is_last = true);
         // A panic of the task was reported by the runtime; nothing is left to do about it.
         let _ = self.task.await;
     }
 }
 
-/// Time until a state that the disk refused is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+impl<T> Slot<T> {
+    fn change<R>(&self, change: impl FnOnce(&mut Waiting<T>) -> R) -> R {
+        // A panic cannot leave it half changed: each field is replaced whole.
+        let result = change(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+        result
+    }
+}
 
-async fn save_newest<T: Clone + PartialEq + Send + Sync + 'static>(
+async fn save_newest<T: Send + Sync + 'static>(
     what: &'static str,
-    mut saved: T,
-    mut newest: watch::Receiver<Numbered<T>>,
+    newest: Arc<Slot<T>>,
     done: watch::Sender<Done>,
     write: impl Fn(&T) -> io::Result<()> + Clone + Send + 'static,
     retry: Duration,
 ) {
     let mut fault: Option<String> = None;
+    // What the disk refused.
+    let mut refused: Option<T> = None;
     loop {
-        let changed = newest.changed();
-        let is_last = match &fault {
-            None => changed.await.is_err(),
-            // Without news it is time to try again.
-            Some(_) => tokio::time::timeout(retry, changed).await.is_ok_and(|c| c.is_err()),
+        let (number, state, is_last) = {
+            let mut waiting = newest.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            (waiting.number, waiting.state.take(), waiting.is_last)
         };
-        if is_last {
-            return;
-        }
-        let (number, state) = {
-            let newest = newest.borrow_and_update();
-            (newest.number, newest.state.clone())
+        let is_again = state.is_none();
+        let Some(state) = state.or_else(|| refused.take()) else {
+            if is_last {
+                return;
+            }
+            newest.changed.notified().await;
+            continue;
         };
         let before = fault.take();
-        if state != saved || before.is_some() {
-            let (write, state) = (write.clone(), state.clone());
-            fault = match tokio::task::spawn_blocking(move || write(&state)).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-        }
-        match &fault {
-            None => saved = state,
-            Some(error) if before != fault => tracing::error!(what, error, "not saved"),
-            Some(_) => {}
+        (refused, fault) = write_one(write.clone(), state).await;
+        if let Some(error) = &fault
+            && before != fault
+        {
+            tracing::error!(what, error, "not saved");
         }
         let told = fault.as_ref().map(|fault| format!("{what}: {fault}"));
         done.send_replace(Done { number, fault: told });
+        if refused.is_some() {
+            if is_last && is_again {
+                return;
+            }
+            // News end the wait; so does time.
+            let _ = tokio::time::timeout(retry, newest.changed.notified()).await;
+        }
     }
+}
+
+/// Gives the state back, with the reason, when the disk refused it.
+async fn write_one<T: Send + Sync + 'static>(
+    write: impl Fn(&T) -> io::Result<()> + Send + 'static,
+    state: T,
+) -> (Option<T>, Option<String>) {
+    let written = tokio::task::spawn_blocking(move || match write(&state) {
+        Ok(()) => (None, None),
+        Err(error) => (Some(state), Some(error.to_string())),
+    });
+    // A panic in there is a defect, and the state is lost with it.
+    written.await.unwrap_or_else(|panic| (None, Some(panic.to_string())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-    use std::sync::{Arc, Mutex};
 
     #[tokio::test]
     async fn the_newest_is_saved_before_it_ends() {
         let written = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&written);
-        let saver = Saver::spawn("numbers", 0, move |number| {
+        let saver = Saver::spawn("numbers", move |number| {
             log.lock().map_err(|_| io::ErrorKind::Other)?.push(*number);
             Ok(())
         });
@@ -151,20 +182,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_file_holds_is_not_written() {
-        let saver = Saver::spawn("numbers", 7, |_| Err(io::ErrorKind::StorageFull.into()));
-        saver.save(7).await;
-        assert_eq!(saver.fault(), None);
-    }
-
-    #[tokio::test]
     async fn a_disk_that_refuses_is_told_until_it_takes_again() {
         let is_full = Arc::new(AtomicBool::new(true));
         let disk = Arc::clone(&is_full);
         let write = move |_: &i32| {
             if disk.load(Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         };
-        let saver = Saver::spawn_with_retry("numbers", 0, write, Duration::from_millis(1));
+        let saver = Saver::spawn_with_retry("numbers", write, Duration::from_millis(1));
         saver.save(1).await;
         assert_eq!(saver.fault().as_deref(), Some("numbers: no storage space"));
         is_full.store(false, Relaxed);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fulcrum_ipvs::{DestinationKey, Table, VirtualServerKey, plan::virtual_server};
-use fulcrum_model::plan::{DestinationPlan, DirectorPlan, VirtualServerPlan};
+use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Evidence, Name, Weight};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace::{set_parent, traceparent};
@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
-use crate::decide::book::Taken;
+use crate::decide::book::{Order, Taken};
 use crate::decide::weights::{Change, Decider};
 use crate::ipvs::Desired;
 use crate::state_dir::StateDir;
@@ -24,10 +24,12 @@ impl Agent {
     /// Runs on the plan on disk at once, with no controller.
     pub(super) fn adopt_saved_plan(&mut self) {
         match self.plans.open_saved() {
-            Ok(Some((version, plan))) => {
-                let revision = version.revision;
+            Ok(Some(order)) => {
+                let revision = order.version.revision;
                 let span = tracing::info_span!("plan.apply", director = %self.name, revision, saved = true);
-                self.put_in_force(version, plan, &span);
+                let version = order.version.clone();
+                self.put_in_force(order, &span);
+                self.follow(version, std::future::ready(()), &span);
             }
             Ok(None) => tracing::info!("no saved plan: waiting for a controller"),
             Err(reason) => tracing::error!(reason, "the saved plan is left aside"),
@@ -39,40 +41,52 @@ impl Agent {
         let revision = update.version.as_ref().map_or(0, |version| version.revision);
         let span = tracing::info_span!("plan.apply", director = %self.name, revision);
         set_parent(&span, &update.traceparent);
-        match span.in_scope(|| self.plans.offer(update, self.decider.servers())) {
-            Ok(Taken::New(version, plan)) => self.put_in_force(version, plan, &span),
-            Ok(Taken::Same(version)) => self.follow(version, &span),
+        let version = match span.in_scope(|| self.plans.offer(update)) {
+            Ok(Taken::New(order)) => {
+                let version = order.version.clone();
+                self.put_in_force(order, &span);
+                version
+            }
+            Ok(Taken::Same(version)) => version,
             Err(ack) => {
                 span.in_scope(|| tracing::error!(revision, reason = ack.reason, "plan refused"));
                 self.session.ack(ack);
                 self.pacer.changed();
+                return;
             }
-        }
+        };
+        let saved = self.plan_saver.save(self.plans.told());
+        self.follow(version, saved, &span);
     }
 
-    fn put_in_force(&mut self, version: v1::PlanVersion, plan: DirectorPlan, span: &tracing::Span) {
+    fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
-        let effect = {
+        let Order { changed, removed, instances, .. } = order;
+        let (mut effect, reindexed) = {
             let seen = self.ipvs_seen.borrow();
             let adopted = |server: &VirtualServerPlan, destination: &DestinationPlan| {
                 kernel_weight(&seen.table, server, destination)
             };
-            self.decider.set_plan(now, plan.virtual_servers, adopted)
+            self.decider.change_plan(now, &changed, &removed, adopted)
         };
+        self.checks.change(reindexed.begun, &reindexed.ended);
+        for old in &reindexed.replaced {
+            self.wanted.virtual_servers.remove(&key(old));
+        }
+        let changed = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
-        self.checks.set(self.decider.checks());
-        self.wanted = Table::default();
-        let all: BTreeSet<Name> = self.decider.servers().keys().cloned().collect();
-        self.effect.weights.clear();
-        span.in_scope(|| self.program(&all));
-        self.gate.hold(now, self.generation, plan.vrrp_instances);
-        self.follow(version, span);
+        span.in_scope(|| self.program(&changed));
+        self.gate.hold(now, self.generation, instances);
     }
 
     /// Follows the newest table into the kernel on behalf of a plan, in place of the plan before.
-    fn follow(&mut self, version: v1::PlanVersion, span: &tracing::Span) {
+    fn follow(
+        &mut self,
+        version: v1::PlanVersion,
+        saved: impl Future<Output = ()> + Send + 'static,
+        span: &tracing::Span,
+    ) {
         self.hello.send_replace(Some(version.clone()));
-        let saved = self.plan_saver.save(self.plans.told().clone());
         let ipvs = self.ipvs.clone();
         let following = follow::plan(ipvs, self.generation, version, saved, self.results.clone());
         let following = tokio::spawn(following.instrument(span.clone()));
@@ -168,19 +182,22 @@ fn put_weights(table: &mut Table, decider: &Decider, names: &BTreeSet<Name>) {
     }
 }
 
+fn key(server: &VirtualServerPlan) -> VirtualServerKey {
+    VirtualServerKey::Address {
+        transport: server.protocol.into(),
+        vip: server.vip,
+        port: server.port.get(),
+    }
+}
+
 /// The weight that the kernel holds. What another program set beyond our range counts as our greatest.
 fn kernel_weight(
     table: &Table,
     server: &VirtualServerPlan,
     destination: &DestinationPlan,
 ) -> Option<Weight> {
-    let key = VirtualServerKey::Address {
-        transport: server.protocol.into(),
-        vip: server.vip,
-        port: server.port.get(),
-    };
     let name = DestinationKey { address: destination.rip, port: destination.port.get() };
-    let weight = table.destination(&key, &name)?.settings.weight;
+    let weight = table.destination(&key(server), &name)?.settings.weight;
     Weight::new(u64::from(weight.min(u32::from(u16::MAX)))).ok()
 }
 

@@ -74,7 +74,7 @@ impl Agent {
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));
         let ipvs: Vec<String> = ipvs.cloned().collect();
         problems.extend(ipvs);
-        let disk = [self.epoch_fault.clone(), self.plan_saver.fault(), self.latch_saver.fault()];
+        let disk = [self.epoch_saver.fault(), self.plan_saver.fault(), self.latch_saver.fault()];
         problems.extend(disk.into_iter().flatten());
         problems
     }

@@ -3,7 +3,7 @@
 //! A register per agent and VIP, in which the statement with the greatest stamp stands, and a register per agent for
 //! the boot. So order and duplication of evidence do not matter, not even of evidence that the store finds too old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fulcrum_model::fuse::ArpSafety;
@@ -76,12 +76,20 @@ impl ArpLatch {
             .map_or(&ArpSafety::Unproven, |said| &said.safety)
     }
 
-    /// Forgets the agents and VIPs that `is_planned` does not know, so that the latch grows no larger than the plan.
-    pub fn retain(&mut self, is_planned: impl Fn(&Name, IpAddr) -> bool) {
-        self.agents.retain(|agent, latch| {
-            latch.vips.retain(|vip, _| is_planned(agent, *vip));
-            !latch.vips.is_empty()
-        });
+    /// Forgets the agents that `is_planned` does not know, so that the latch grows no larger than the plan. Tells whether
+    /// there were any.
+    pub fn retain_agents(&mut self, is_planned: impl Fn(&Name) -> bool) -> bool {
+        let before = self.agents.len();
+        self.agents.retain(|agent, _| is_planned(agent));
+        self.agents.len() != before
+    }
+
+    /// Forgets the VIPs of an agent that are not among these. Tells whether there were any.
+    pub fn retain_vips(&mut self, agent: &Name, planned: &BTreeSet<IpAddr>) -> bool {
+        let Some(latch) = self.agents.get_mut(agent) else { return false };
+        let before = latch.vips.len();
+        latch.vips.retain(|vip, _| planned.contains(vip));
+        latch.vips.len() != before
     }
 
     /// Each agent's part, ordered by agent, to be saved.
@@ -193,9 +201,12 @@ mod tests {
     fn forgets_what_no_plan_names() {
         let mut latch = ArpLatch::default();
         latch.observe(&evidence((1, "a", Some((true, true)))));
-        latch.retain(|_, _| true);
-        assert_eq!(latch.agents().count(), 1);
-        latch.retain(|_, _| false);
+        let (agent, vip) = ("web1".parse().expect("a name"), VIP.parse().expect("an address"));
+        latch.retain_vips(&agent, &[vip].into());
+        assert_eq!(*latch.safety(&agent, vip), ArpSafety::Proven);
+        latch.retain_vips(&agent, &BTreeSet::new());
+        assert_eq!(*latch.safety(&agent, vip), ArpSafety::Unproven);
+        latch.retain_agents(|_| false);
         assert_eq!(latch, ArpLatch::default());
     }
 }

@@ -1,14 +1,15 @@
 //! The book of plans: what was told, what is in force, what was refused and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use fulcrum_model::plan::{DirectorPlan, VirtualServerPlan};
+use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::{Name, PlanVersion};
 use fulcrum_proto::convert::director_plan_from_objects;
 use fulcrum_proto::v1;
 use fulcrum_session::PlanCache;
 
-use super::plan::{faults, guard};
+use super::plan::{Servers, faults, guard};
 
 /// Most faults of a plan that its refusal names: a person reads no more, and the answer stays small.
 const MOST_FAULTS: usize = 20;
@@ -16,18 +17,36 @@ const MOST_FAULTS: usize = 20;
 /// The plans of this agent.
 #[derive(Debug)]
 pub struct PlanBook {
-    /// The plan as it was told, also where it was refused: a controller tells changes against it.
-    told: PlanCache,
+    /// The plan as it was told, also where it was refused: a controller tells changes against it. Shared with whoever
+    /// saves it.
+    told: Arc<PlanCache>,
+    /// Keys of objects that were told, or told to go, and are not in force yet.
+    pending: BTreeSet<String>,
+    servers: Servers,
+    instances: BTreeMap<Name, VrrpInstancePlan>,
     in_force: Option<v1::PlanVersion>,
     refused: Option<String>,
     not_programmed: Option<String>,
 }
 
+/// A change to put in force.
+#[derive(Debug, PartialEq)]
+pub struct Order {
+    /// The plan's version with it.
+    pub version: v1::PlanVersion,
+    /// Virtual servers that are new or differ.
+    pub changed: Vec<Arc<VirtualServerPlan>>,
+    /// Virtual servers that go.
+    pub removed: Vec<Name>,
+    /// All VRRP instances.
+    pub instances: BTreeMap<Name, VrrpInstancePlan>,
+}
+
 /// An update that is taken.
 #[derive(Debug, PartialEq)]
 pub enum Taken {
-    /// A plan to put in force.
-    New(v1::PlanVersion, DirectorPlan),
+    /// A change to put in force.
+    New(Order),
     /// The plan in force, under another version.
     Same(v1::PlanVersion),
 }
@@ -35,64 +54,97 @@ pub enum Taken {
 impl PlanBook {
     /// Opens the book with the saved plan, which may be none, and is not in force yet.
     pub fn new(saved: PlanCache) -> Self {
-        Self { told: saved, in_force: None, refused: None, not_programmed: None }
+        Self {
+            pending: saved.objects().keys().cloned().collect(),
+            told: Arc::new(saved),
+            servers: Servers::new(),
+            instances: BTreeMap::new(),
+            in_force: None,
+            refused: None,
+            not_programmed: None,
+        }
     }
 
     /// The saved plan, put in force; none when there is none.
     ///
     /// # Errors
     /// Why it cannot be put in force.
-    pub fn open_saved(&mut self) -> Result<Option<(v1::PlanVersion, DirectorPlan)>, String> {
+    pub fn open_saved(&mut self) -> Result<Option<Order>, String> {
         let Some(version) = self.told.version().cloned() else { return Ok(None) };
-        let read = read(&self.told).inspect_err(|reason| self.refused = Some(reason.clone()))?;
-        self.in_force = Some(version.clone());
-        Ok(Some((version, read)))
+        let order = self.put_in_force(version);
+        order.map(Some).inspect_err(|reason| self.refused = Some(reason.clone()))
     }
 
-    /// Takes an update, which is in force from now on, or refuses it. `held` are the virtual servers in force.
+    /// Takes an update, which is in force from now on, or refuses it.
     ///
     /// # Errors
     /// The answer that tells why it is refused; the plan before stays in force.
-    pub fn offer(
-        &mut self,
-        update: &v1::PlanUpdate,
-        held: &BTreeMap<Name, VirtualServerPlan>,
-    ) -> Result<Taken, v1::PlanAck> {
-        let taken = self.accept(update, held).map_err(|reason| {
+    pub fn offer(&mut self, update: &v1::PlanUpdate) -> Result<Taken, v1::PlanAck> {
+        let taken = self.accept(update).map_err(|reason| {
             self.refused = Some(reason.clone());
             v1::PlanAck { version: update.version.clone(), applied: false, reason }
         })?;
-        match &taken {
-            Taken::New(version, _) => {
-                self.in_force = Some(version.clone());
-                self.refused = None;
-                self.not_programmed = None;
-            }
-            Taken::Same(version) => self.in_force = Some(version.clone()),
-        }
+        self.refused = None;
         Ok(taken)
     }
 
-    fn accept(
-        &mut self,
-        update: &v1::PlanUpdate,
-        held: &BTreeMap<Name, VirtualServerPlan>,
-    ) -> Result<Taken, String> {
+    fn accept(&mut self, update: &v1::PlanUpdate) -> Result<Taken, String> {
         let version = update.version.clone().unwrap_or_default();
         let offered = PlanVersion::try_from(&version).map_err(|error| error.to_string())?;
         let running = self.in_force.as_ref().and_then(|v| PlanVersion::try_from(v).ok());
         if update.whole {
             let kept: BTreeSet<&str> = update.objects.iter().map(|o| o.key.as_str()).collect();
             let keeps = |name: &Name| {
-                held.get(name).is_some_and(|server| kept.contains(server.key().as_str()))
+                self.servers.get(name).is_some_and(|server| kept.contains(server.key().as_str()))
             };
-            guard(held, running.as_ref(), &offered, keeps)?;
+            guard(&self.servers, running.as_ref(), &offered, keeps)?;
         }
-        let change = self.told.apply(update).map_err(|refused| refused.to_string())?;
-        if change.is_empty() && running.is_some() && self.refused.is_none() {
+        let change = Arc::make_mut(&mut self.told).apply(update).map_err(|e| e.to_string())?;
+        self.pending.extend(change.changed.into_iter().chain(change.removed));
+        if self.pending.is_empty() && running.is_some() {
+            self.in_force = Some(version.clone());
             return Ok(Taken::Same(version));
         }
-        Ok(Taken::New(version, read(&self.told)?))
+        self.put_in_force(version).map(Taken::New)
+    }
+
+    /// Reads what is pending and puts it in force, or leaves all as it was.
+    fn put_in_force(&mut self, version: v1::PlanVersion) -> Result<Order, String> {
+        let objects = self.told.objects();
+        let told = self.pending.iter().filter_map(|key| objects.get(key));
+        let read = director_plan_from_objects(told)
+            .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
+        let changed: Vec<_> = read.virtual_servers.into_values().map(Arc::new).collect();
+        let own_keys = changed.iter().map(|server| server.key());
+        let own_keys: BTreeSet<String> =
+            own_keys.chain(read.vrrp_instances.values().map(VrrpInstancePlan::key)).collect();
+
+        let gone: BTreeSet<&String> =
+            self.pending.iter().filter(|key| !objects.contains_key(*key)).collect();
+        let is_gone = |key: String| !gone.is_empty() && gone.contains(&key);
+        let removed = self.servers.values().filter(|server| is_gone(server.key()));
+        let removed: BTreeSet<Name> = removed.map(|server| server.name.clone()).collect();
+        let mut servers = self.servers.clone();
+        servers.retain(|name, _| !removed.contains(name));
+        servers.extend(changed.iter().map(|server| (server.name.clone(), Arc::clone(server))));
+        let mut instances = self.instances.clone();
+        instances.retain(|_, instance| !is_gone(instance.key()));
+        instances.extend(read.vrrp_instances);
+
+        let mut faults = faults(&servers, &changed, &instances);
+        let strays = self.pending.iter().filter(|key| !gone.contains(key));
+        faults.extend(strays.filter(|key| !own_keys.contains(*key)).map(|key| {
+            format!("object {key} holds what another key names: send it under its own key")
+        }));
+        if !faults.is_empty() {
+            return Err(join(faults));
+        }
+        self.pending.clear();
+        (self.servers, self.instances) = (servers, instances.clone());
+        self.in_force = Some(version.clone());
+        self.not_programmed = None;
+        let removed = removed.into_iter().collect();
+        Ok(Order { version, changed, removed, instances })
     }
 
     /// The kernel has the plan of this version, or refuses a part of it. Returns what to answer.
@@ -114,8 +166,8 @@ impl PlanBook {
     }
 
     /// The plan to save, once it is in force.
-    pub fn told(&self) -> &PlanCache {
-        &self.told
+    pub fn told(&self) -> Arc<PlanCache> {
+        Arc::clone(&self.told)
     }
 
     /// The version in force.
@@ -128,24 +180,6 @@ impl PlanBook {
         let refused = self.refused.iter().map(|reason| format!("newest plan refused: {reason}"));
         refused.chain(self.not_programmed.iter().cloned()).collect()
     }
-}
-
-/// The plan, if it can be put in force.
-fn read(told: &PlanCache) -> Result<DirectorPlan, String> {
-    let plan = director_plan_from_objects(told.objects().values())
-        .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
-    let mut faults = faults(&plan);
-    let keys: BTreeSet<String> = plan
-        .virtual_servers
-        .values()
-        .map(VirtualServerPlan::key)
-        .chain(plan.vrrp_instances.values().map(fulcrum_model::plan::VrrpInstancePlan::key))
-        .collect();
-    for key in told.objects().keys().filter(|key| !keys.contains(*key)) {
-        faults
-            .push(format!("object {key} holds what another key names: send it under its own key"));
-    }
-    if faults.is_empty() { Ok(plan) } else { Err(join(faults)) }
 }
 
 fn join(mut faults: Vec<String>) -> String {
@@ -162,7 +196,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::decide::fixtures::{name, plan, virtual_server};
+    use crate::decide::fixtures::{name, virtual_server};
+    use fulcrum_model::plan::DirectorPlan;
     use fulcrum_proto::convert::director_plan_to_objects;
 
     fn version(cluster_id: &str, revision: u64) -> v1::PlanVersion {
@@ -177,7 +212,11 @@ mod tests {
         servers: &[(&str, u8)],
     ) -> v1::PlanUpdate {
         let objects = servers.iter().flat_map(|(name, vip)| {
-            director_plan_to_objects(&plan([virtual_server(name, *vip, &["web1"])]))
+            let server = virtual_server(name, *vip, &["web1"]);
+            director_plan_to_objects(&DirectorPlan {
+                virtual_servers: [(server.name.clone(), server)].into(),
+                ..DirectorPlan::default()
+            })
         });
         v1::PlanUpdate {
             version: Some(version(cluster_id, revision)),
@@ -191,13 +230,14 @@ mod tests {
     /// Offers updates one after the other; each comes out as the names in force, `same`, or the refusal.
     fn run(updates: &[v1::PlanUpdate]) -> Vec<String> {
         let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
-        let mut held = BTreeMap::new();
+        let mut held = BTreeSet::new();
         let mut outcomes = Vec::new();
         for update in updates {
-            outcomes.push(match book.offer(update, &held) {
-                Ok(Taken::New(_, plan)) => {
-                    held = plan.virtual_servers;
-                    held.keys().map(Name::as_str).collect::<Vec<_>>().join(" ")
+            outcomes.push(match book.offer(update) {
+                Ok(Taken::New(order)) => {
+                    held.retain(|name| !order.removed.contains(name));
+                    held.extend(order.changed.iter().map(|server| server.name.clone()));
+                    held.iter().map(Name::as_str).collect::<Vec<_>>().join(" ")
                 }
                 Ok(Taken::Same(_)) => "same".to_owned(),
                 Err(ack) => {
@@ -206,6 +246,7 @@ mod tests {
                     ack.reason
                 }
             });
+            assert_eq!(held, book.servers.keys().cloned().collect(), "orders tell all");
         }
         outcomes
     }
@@ -272,8 +313,7 @@ mod tests {
     #[test]
     fn the_kernels_answer_counts_for_the_plan_in_force() {
         let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
-        let held = BTreeMap::new();
-        book.offer(&update("x", 1, true, &[("a", 1)]), &held).expect("taken");
+        book.offer(&update("x", 1, true, &[("a", 1)])).expect("taken");
         assert_eq!(book.programmed(version("x", 7), None), None, "not in force");
 
         let refused = Some("no scheduler module".to_owned());
@@ -285,7 +325,7 @@ mod tests {
         assert!(ack.applied && book.problems().is_empty());
 
         // A newer plan is refused: that is the last word, while the older one stays in force.
-        book.offer(&update("x", 2, false, &[("b", 1)]), &held).expect_err("refused");
+        book.offer(&update("x", 2, false, &[("b", 1)])).expect_err("refused");
         assert_eq!(book.programmed(version("x", 1), None), None);
         assert_eq!(book.in_force(), Some(&version("x", 1)));
         assert_eq!(book.problems().len(), 1);
@@ -297,11 +337,8 @@ mod tests {
         assert_eq!(PlanBook::new(saved.clone()).open_saved(), Ok(None));
         saved.apply(&update("x", 3, true, &[("a", 1)])).expect("taken");
         let mut book = PlanBook::new(saved.clone());
-        let (opened, plan) = book.open_saved().expect("sound").expect("there is one");
-        assert_eq!(
-            (opened, plan.virtual_servers.contains_key(&name("a"))),
-            (version("x", 3), true)
-        );
+        let opened = book.open_saved().expect("sound").expect("there is one");
+        assert_eq!((opened.version, &opened.changed[0].name), (version("x", 3), &name("a")));
         assert_eq!(book.in_force(), Some(&version("x", 3)));
 
         saved.apply(&update("x", 4, false, &[("b", 1)])).expect("taken");

@@ -82,9 +82,9 @@ impl EvidenceStore {
         self.agents.get(agent).filter(|held| now < held.expires).map(|held| &held.evidence)
     }
 
-    /// The newest evidence of each agent, whether it still counts or not.
-    pub fn newest(&self) -> impl Iterator<Item = &Evidence> {
-        self.agents.values().map(|held| &held.evidence)
+    /// The newest evidence of an agent, whether it still counts or not.
+    pub fn newest(&self, agent: &Name) -> Option<&Evidence> {
+        self.agents.get(agent).map(|held| &held.evidence)
     }
 
     /// Agents whose evidence ceased to count after `before`, up to `now`.
@@ -138,9 +138,9 @@ mod tests {
             let now = Duration::from_secs(5);
             assert_eq!(store.receive(now, evidence(first.0, first.1, 0)), Receipt::News, "{what}");
             assert_eq!(store.receive(now, evidence(second.0, second.1, 0)), receipt, "{what}");
-            let newest: Vec<_> =
-                store.newest().map(|e| (e.stamp.epoch, e.stamp.sequence)).collect();
-            assert_eq!(newest, [stands], "{what}");
+            let agent = "web1".parse().expect("a valid name");
+            let newest = store.newest(&agent).map(|e| (e.stamp.epoch, e.stamp.sequence));
+            assert_eq!(newest, Some(stands), "{what}");
         }
     }
 

@@ -1,14 +1,17 @@
 //! Plans and evidence for tests.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::plan::{DestinationPlan, DirectorPlan, VirtualServerPlan};
+use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{
     Check, Evidence, EvidenceStamp, ForwardingMethod, Name, Port, Protocol, Scheduler,
     ServerEvidence, Verdict, VipEvidence, Weight,
 };
+
+use super::plan::Servers;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a valid name")
@@ -54,11 +57,8 @@ pub(crate) fn rip(text: &str) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
 }
 
-pub(crate) fn plan<const N: usize>(servers: [VirtualServerPlan; N]) -> DirectorPlan {
-    DirectorPlan {
-        virtual_servers: servers.into_iter().map(|s| (s.name.clone(), s)).collect(),
-        ..DirectorPlan::default()
-    }
+pub(crate) fn servers<const N: usize>(plans: [VirtualServerPlan; N]) -> Servers {
+    plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect()
 }
 
 /// Evidence of `agent` for its one server, and for VIP 192.168.1.1 where `arp_safe` is told.

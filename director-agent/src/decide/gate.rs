@@ -55,10 +55,15 @@ impl<T> Gate<T> {
         }
     }
 
-    /// The orders, when they may go. `is_settled`: every virtual server has someone to serve it, or nobody to wait for.
-    pub fn open(&mut self, now: Duration, is_settled: bool) -> Option<(T, Opened)> {
+    /// The orders, when they may go. `is_settled` tells whether every virtual server has someone to serve it, or nobody
+    /// to wait for; it is asked only when it matters.
+    pub fn open(
+        &mut self,
+        now: Duration,
+        is_settled: impl FnOnce() -> bool,
+    ) -> Option<(T, Opened)> {
         let waiting = self.waiting.as_ref()?;
-        let is_ready = waiting.is_programmed && (self.has_opened || is_settled);
+        let is_ready = waiting.is_programmed && (self.has_opened || is_settled());
         if !is_ready && now < waiting.not_after {
             return None;
         }
@@ -95,7 +100,7 @@ mod tests {
             if is_programmed {
                 gate.programmed(7);
             }
-            let opened = gate.open(S(now), is_settled).map(|(_, opened)| opened);
+            let opened = gate.open(S(now), || is_settled).map(|(_, opened)| opened);
             assert_eq!(opened, expected, "{what}");
         }
     }
@@ -103,18 +108,18 @@ mod tests {
     #[test]
     fn later_plans_wait_for_their_table_alone() {
         let mut gate = Gate::default();
-        assert_eq!(gate.open(S(100), true), None);
+        assert_eq!(gate.open(S(100), || true), None);
         gate.hold(S(0), 1, "first");
         gate.programmed(1);
-        assert_eq!(gate.open(S(1), true), Some(("first", Opened::Ready)));
+        assert_eq!(gate.open(S(1), || true), Some(("first", Opened::Ready)));
         assert_eq!(gate.deadline(), None);
 
         gate.hold(S(10), 2, "second");
         gate.hold(S(11), 3, "third");
         assert_eq!(gate.deadline(), Some(S(12)), "newer plans do not put it off");
         gate.programmed(2);
-        assert_eq!(gate.open(S(11), false), None, "an older table");
+        assert_eq!(gate.open(S(11), || false), None, "an older table");
         gate.programmed(4);
-        assert_eq!(gate.open(S(11), false), Some(("third", Opened::Ready)));
+        assert_eq!(gate.open(S(11), || false), Some(("third", Opened::Ready)));
     }
 }

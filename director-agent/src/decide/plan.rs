@@ -1,16 +1,25 @@
 //! Which plans a director refuses although each of their fields is well-formed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use fulcrum_model::plan::{DirectorPlan, VirtualServerPlan};
+use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::{ForwardingMethod, Name, PlanVersion};
 
+/// Virtual servers of a plan by name.
+pub type Servers = BTreeMap<Name, Arc<VirtualServerPlan>>;
+
 /// What is wrong with a plan, in words with a remedy; empty when nothing is. A controller that validates sends none of
-/// these, so each means that something other than a sound controller speaks.
-pub fn faults(plan: &DirectorPlan) -> Vec<String> {
+/// these, so each means that something other than a sound controller speaks. Of the virtual servers only those that
+/// `changed` are looked into; that no two share an address is looked at for all.
+pub fn faults(
+    servers: &Servers,
+    changed: &[Arc<VirtualServerPlan>],
+    instances: &BTreeMap<Name, VrrpInstancePlan>,
+) -> Vec<String> {
     let mut faults = Vec::new();
     let mut by_address = BTreeMap::new();
-    for server in plan.virtual_servers.values() {
+    for server in servers.values() {
         let address = (server.vip, server.port, server.protocol);
         if let Some(other) = by_address.insert(address, &server.name) {
             faults.push(format!(
@@ -18,10 +27,12 @@ pub fn faults(plan: &DirectorPlan) -> Vec<String> {
                 server.name, server.protocol, server.vip, server.port
             ));
         }
+    }
+    for server in changed {
         destination_faults(server, &mut faults);
     }
     let mut by_vrid = BTreeMap::new();
-    for instance in plan.vrrp_instances.values() {
+    for instance in instances.values() {
         if let Some(other) = by_vrid.insert((&instance.interface, instance.vrid), &instance.name) {
             faults.push(format!(
                 "VRRP instances {other} and {} both have VRID {} on {}: give one of them another VRID",
@@ -60,7 +71,7 @@ fn destination_faults(server: &VirtualServerPlan, faults: &mut Vec<String>) {
 /// # Errors
 /// The reason `UNKNOWN_HISTORY` with the remedy.
 pub fn guard(
-    held: &BTreeMap<Name, VirtualServerPlan>,
+    held: &Servers,
     running: Option<&PlanVersion>,
     offered: &PlanVersion,
     keeps: impl Fn(&Name) -> bool,
@@ -83,18 +94,23 @@ pub fn guard(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::fixtures::{name, plan, virtual_server};
+    use crate::decide::fixtures::{name, servers, virtual_server};
     use fulcrum_model::{Port, Revision};
+
+    fn faults_of<const N: usize>(plans: [VirtualServerPlan; N]) -> Vec<String> {
+        let all = servers(plans);
+        let changed: Vec<_> = all.values().cloned().collect();
+        faults(&all, &changed, &BTreeMap::new())
+    }
 
     #[test]
     fn faults_name_what_collides() {
-        let sound = plan([virtual_server("a", 1, &["web1", "web2"])]);
-        assert_eq!(faults(&sound), Vec::<String>::new());
+        let sound = virtual_server("a", 1, &["web1", "web2"]);
+        assert_eq!(faults_of([sound]), Vec::<String>::new());
 
         let mut twin = virtual_server("b", 1, &["web1"]);
-        let both = plan([virtual_server("a", 1, &["web1"]), twin.clone()]);
         assert_eq!(
-            faults(&both),
+            faults_of([virtual_server("a", 1, &["web1"]), twin.clone()]),
             [
                 "virtual servers a and b both have TCP 192.168.1.1:80: give one of them another VIP or port"
             ]
@@ -102,14 +118,14 @@ mod tests {
 
         twin.destinations.push(twin.destinations[0].clone());
         assert_eq!(
-            faults(&plan([twin.clone()])),
+            faults_of([twin.clone()]),
             ["virtual server b has real server web1 (10.0.0.1:80) twice: name it once"]
         );
 
         twin.destinations.truncate(1);
         twin.port = Port::new(8080).expect("a port");
         assert_eq!(
-            faults(&plan([twin])),
+            faults_of([twin]),
             [
                 "virtual server b forwards by dr from port 8080 to port 80 of web1: dr cannot map ports, make them equal"
             ]
@@ -126,12 +142,11 @@ mod tests {
             incarnation,
             revision: Revision(revision),
         };
-        let held = plan([
+        let held = servers([
             virtual_server("a", 1, &["web1"]),
             virtual_server("b", 2, &["web1"]),
             virtual_server("c", 3, &["web1"]),
-        ])
-        .virtual_servers;
+        ]);
         let ours = version("x", 1, 7);
         let cases: [Case<'_>; 6] = [
             ("the first plan", None, version("y", 1, 1), &[], true),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_model::fuse::{ArpSafety, Candidate, OwnProbe, fuse};
@@ -12,17 +13,15 @@ use fulcrum_model::{Evidence, Name, Verdict, Weight};
 use super::arp::ArpLatch;
 use super::check::CheckKey;
 use super::evidence::{EvidenceStore, Receipt};
+use super::index::{Index, Reindexed};
+use super::plan::Servers;
 
 /// The plan's virtual servers with the weights decided for them.
 ///
 /// Each input recomputes the virtual servers that it touches, and no others, and returns what came of it.
 #[derive(Debug, Default)]
 pub struct Decider {
-    servers: BTreeMap<Name, VirtualServerPlan>,
-    by_agent: BTreeMap<Name, BTreeSet<Name>>,
-    by_check: BTreeMap<CheckKey, BTreeSet<Name>>,
-    /// The checks of each virtual server, in the order of its destinations.
-    checks: BTreeMap<Name, Vec<CheckKey>>,
+    index: Index,
     evidence: EvidenceStore,
     arp: ArpLatch,
     probes: BTreeMap<CheckKey, OwnProbe>,
@@ -101,8 +100,8 @@ impl Decider {
     }
 
     /// The plan's virtual servers.
-    pub fn servers(&self) -> &BTreeMap<Name, VirtualServerPlan> {
-        &self.servers
+    pub fn servers(&self) -> &Servers {
+        self.index.servers()
     }
 
     /// The weights of a virtual server, in the order of its destinations; empty when there is none of that name.
@@ -110,55 +109,64 @@ impl Decider {
         self.weights.get(virtual_server).map_or(&[], Vec::as_slice)
     }
 
-    /// The checks that the plan asks for.
-    pub fn checks(&self) -> impl Iterator<Item = &CheckKey> {
-        self.by_check.keys()
-    }
-
     /// The latch, to be saved.
     pub fn arp(&self) -> &ArpLatch {
         &self.arp
     }
 
-    /// Takes the virtual servers of a new plan. Every weight is decided anew; a real server that stays and whose check
-    /// has no answer yet keeps its weight, and one that the kernel holds already is adopted with its weight there.
-    pub fn set_plan(
+    /// Takes a change of the plan: virtual servers that are new or differ, and names of those that go. Their weights are
+    /// decided anew; a real server that stays and whose check has no answer yet keeps its weight, and one that the kernel
+    /// holds already is adopted with its weight there.
+    pub fn change_plan(
         &mut self,
         now: Duration,
-        servers: BTreeMap<Name, VirtualServerPlan>,
+        changed: &[Arc<VirtualServerPlan>],
+        removed: &[Name],
         adopted: impl Adopted,
-    ) -> Effect {
-        let old_servers = std::mem::replace(&mut self.servers, servers);
-        let old_weights = std::mem::take(&mut self.weights);
-        self.index();
-        let mut weights = BTreeMap::new();
-        for (name, server) in &self.servers {
-            let before = old_servers
-                .get(name)
-                .filter(|old| is_same_entry(old, server))
-                .map(|old| old.destinations.as_slice().iter().zip(&old_weights[name]));
-            let before = |destination: &DestinationPlan| {
-                before.clone().and_then(|mut pairs| {
-                    pairs
-                        .find(|(old, _)| (old.rip, old.port) == (destination.rip, destination.port))
-                })
-            };
-            let decided = self.decide(now, server, |destination| match before(destination) {
-                Some((_, decided)) => Some((decided.weight, decided.since)),
-                None => adopted(server, destination).map(|weight| (weight, now)),
-            });
-            weights.insert(name.clone(), decided);
+    ) -> (Effect, Reindexed) {
+        let reindexed = self.index.change(changed, removed);
+        let mut effect = Effect { to_tell: true, ..Effect::default() };
+        effect.to_latch = self.follow_latch(&reindexed.agents);
+        for check in &reindexed.ended {
+            self.probes.remove(check);
         }
-        self.weights = weights;
-        self.looked_at = now;
-        let weights = self.servers.keys().cloned().collect();
-        Effect { weights, to_tell: true, to_latch: true, changes: Vec::new() }
+        let before: BTreeMap<&Name, (&VirtualServerPlan, Vec<Decided>)> = reindexed
+            .replaced
+            .iter()
+            .map(|old| (&old.name, (&**old, self.weights.remove(&old.name).unwrap_or_default())))
+            .collect();
+        for server in changed {
+            let before = before.get(&server.name).filter(|(old, _)| is_same_entry(old, server));
+            let decided = self.decide(now, server, |destination| {
+                match before.and_then(|(old, decided)| standing(old, decided, destination)) {
+                    Some(decided) => Some((decided.weight, decided.since)),
+                    None => adopted(server, destination).map(|weight| (weight, now)),
+                }
+            });
+            self.weights.insert(server.name.clone(), decided);
+            effect.weights.insert(server.name.clone());
+        }
+        drop(before);
+        (effect, reindexed)
+    }
+
+    /// Lets the latch follow the plan: what these agents said before their plan came counts, and what no plan names is
+    /// forgotten. Tells whether it changed.
+    fn follow_latch(&mut self, agents: &BTreeSet<Name>) -> bool {
+        let mut has_changed = false;
+        for agent in agents {
+            if let Some(evidence) = self.evidence.newest(agent) {
+                has_changed |= self.arp.observe(evidence);
+            }
+            has_changed |= self.arp.retain_vips(agent, &self.index.vips(agent));
+        }
+        has_changed | self.arp.retain_agents(|agent| self.index.of_agent(agent).is_some())
     }
 
     /// Takes evidence that was received at `now`.
     pub fn evidence(&mut self, now: Duration, evidence: Evidence) -> Effect {
         let agent = evidence.agent.clone();
-        let is_planned = self.by_agent.contains_key(&agent);
+        let is_planned = self.index.of_agent(&agent).is_some();
         let to_latch = is_planned && self.arp.observe(&evidence);
         let before = self.said(now, &agent);
         match self.evidence.receive(now, evidence) {
@@ -170,7 +178,7 @@ impl Decider {
         if !to_latch && before == self.said(now, &agent) {
             return Effect::default();
         }
-        let touched = self.by_agent.get(&agent).cloned().unwrap_or_default();
+        let touched = self.index.of_agent(&agent).cloned().unwrap_or_default();
         Effect { to_latch, ..self.redo(now, &touched) }
     }
 
@@ -186,7 +194,7 @@ impl Decider {
     /// Takes what a check makes of its real server.
     pub fn probe(&mut self, now: Duration, key: &CheckKey, probe: OwnProbe) -> Effect {
         // The answer of a check that the plan asks for no longer.
-        let Some(touched) = self.by_check.get(key).cloned() else { return Effect::default() };
+        let Some(touched) = self.index.of_check(key).cloned() else { return Effect::default() };
         self.probes.insert(key.clone(), probe);
         self.redo(now, &touched)
     }
@@ -196,7 +204,7 @@ impl Decider {
         let touched: BTreeSet<Name> = self
             .evidence
             .expired(self.looked_at, now)
-            .filter_map(|agent| self.by_agent.get(agent))
+            .filter_map(|agent| self.index.of_agent(agent))
             .flatten()
             .cloned()
             .collect();
@@ -222,36 +230,11 @@ impl Decider {
         self.weights.iter().map(|(name, decided)| (name, decided.as_slice()))
     }
 
-    fn index(&mut self) {
-        self.by_agent.clear();
-        self.by_check.clear();
-        self.checks.clear();
-        let mut vips: BTreeSet<(&Name, IpAddr)> = BTreeSet::new();
-        for (name, server) in &self.servers {
-            for destination in &server.destinations {
-                if server.agent == AgentRequirement::Required {
-                    let agent = &destination.agent;
-                    self.by_agent.entry(agent.clone()).or_default().insert(name.clone());
-                    vips.insert((agent, server.vip));
-                }
-                let key = CheckKey::new(destination.rip, destination.port, &server.check);
-                self.checks.entry(name.clone()).or_default().push(key.clone());
-                self.by_check.entry(key).or_default().insert(name.clone());
-            }
-        }
-        // Evidence that came before its plan.
-        for evidence in self.evidence.newest() {
-            self.arp.observe(evidence);
-        }
-        self.arp.retain(|agent, vip| vips.contains(&(agent, vip)));
-        self.probes.retain(|key, _| self.by_check.contains_key(key));
-    }
-
     fn redo(&mut self, now: Duration, touched: &BTreeSet<Name>) -> Effect {
         let mut effect = Effect::default();
         for name in touched {
-            let (Some(server), Some(before)) = (self.servers.get(name), self.weights.get(name))
-            else {
+            let server = self.index.servers().get(name);
+            let (Some(server), Some(before)) = (server, self.weights.get(name)) else {
                 continue;
             };
             let mut held = before.iter().map(|decided| (decided.weight, decided.since));
@@ -278,7 +261,7 @@ impl Decider {
         mut current: impl FnMut(&DestinationPlan) -> Option<(Weight, Duration)>,
     ) -> Vec<Decided> {
         let current: Vec<_> = server.destinations.iter().map(&mut current).collect();
-        let checks = self.checks.get(&server.name).map_or(&[][..], Vec::as_slice);
+        let checks = self.index.checks(&server.name);
         let candidates: Vec<Candidate<'_>> = server
             .destinations
             .iter()
@@ -339,6 +322,17 @@ fn change(virtual_server: &Name, before: &Decided, after: &Decided) -> Change {
         after: after.weight,
         reasons: after.reasons.clone(),
     }
+}
+
+/// What was decided for a real server, if it was one of the old plan.
+fn standing<'a>(
+    old: &VirtualServerPlan,
+    decided: &'a [Decided],
+    destination: &DestinationPlan,
+) -> Option<&'a Decided> {
+    let mut pairs = old.destinations.iter().zip(decided);
+    let found = pairs.find(|(old, _)| (old.rip, old.port) == (destination.rip, destination.port));
+    found.map(|(_, decided)| decided)
 }
 
 fn is_same_entry(old: &VirtualServerPlan, new: &VirtualServerPlan) -> bool {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::alarms::alarms;
-use crate::decide::fixtures::{evidence, name, plan, rip, virtual_server};
+use crate::decide::fixtures::{self, evidence, name, rip, virtual_server};
 use fulcrum_model::{Check, Port};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -13,8 +13,14 @@ fn key(real_server: &str) -> CheckKey {
     CheckKey::new(rip(real_server), Port::new(80).expect("a port"), &Check::default())
 }
 
-fn servers(real_servers: &[&str]) -> BTreeMap<Name, VirtualServerPlan> {
-    plan([virtual_server("web", 1, real_servers)]).virtual_servers
+/// The one virtual server, with these real servers.
+fn web(real_servers: &[&str]) -> Vec<Arc<VirtualServerPlan>> {
+    let servers = fixtures::servers([virtual_server("web", 1, real_servers)]);
+    servers.into_values().collect()
+}
+
+fn plan(decider: &mut Decider, now: Duration, changed: &[Arc<VirtualServerPlan>]) -> Effect {
+    decider.change_plan(now, changed, &[], |_, _| None).0
 }
 
 fn weights(decider: &Decider) -> Vec<u16> {
@@ -28,7 +34,7 @@ fn failing() -> OwnProbe {
 /// A decider with web1 and web2 in rotation at 1 s.
 fn in_rotation() -> Decider {
     let mut decider = Decider::default();
-    decider.set_plan(MS(0), servers(&["web1", "web2"]), |_, _| None);
+    plan(&mut decider, MS(0), &web(&["web1", "web2"]));
     for web in ["web1", "web2"] {
         decider.evidence(MS(1000), evidence(web, 1, Verdict::Up, Some(true)));
         decider.probe(MS(1000), &key(web), OwnProbe::Passing);
@@ -40,10 +46,9 @@ fn in_rotation() -> Decider {
 #[test]
 fn a_new_cluster_waits_for_check_and_proof() {
     let mut decider = Decider::default();
-    decider.set_plan(MS(0), servers(&["web1", "web2"]), |_, _| None);
+    plan(&mut decider, MS(0), &web(&["web1", "web2"]));
     assert_eq!(weights(&decider), [0, 0]);
     assert!(!decider.is_settled());
-    assert_eq!(decider.checks().count(), 2);
 
     decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
     assert_eq!(weights(&decider), [0, 0], "ARP safety is not proven");
@@ -60,7 +65,7 @@ fn a_restart_adopts_and_keeps() {
     let latch = in_rotation().arp().clone();
     let mut decider = Decider::new(latch);
     let adopted = Weight::new(5).expect("a weight");
-    decider.set_plan(MS(0), servers(&["web1", "web2"]), |_, _| Some(adopted));
+    decider.change_plan(MS(0), &web(&["web1", "web2"]), &[], |_, _| Some(adopted));
     assert_eq!(weights(&decider), [5, 5], "the kernel's weights stand until the checks answer");
     assert!(decider.is_settled());
     decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
@@ -116,9 +121,8 @@ fn virtual_servers_that_nobody_serves_are_told() {
             "virtual server web takes no connections: every weight is 0; web1 has it because: agent says draining: seen"
         ]
     );
-    let many: Vec<_> = (1..=30).map(|n| virtual_server(&format!("v{n}"), n, &["web1"])).collect();
-    let many = many.into_iter().map(|server| (server.name.clone(), server)).collect();
-    decider.set_plan(MS(2000), many, |_, _| None);
+    let many = (1..=30).map(|n| Arc::new(virtual_server(&format!("v{n}"), n, &["web1"])));
+    decider.change_plan(MS(2000), &many.collect::<Vec<_>>(), &[name("web")], |_, _| None);
     decider.evidence(MS(2000), evidence("web1", 3, Verdict::Draining, Some(true)));
     decider.probe(MS(2000), &key("web1"), OwnProbe::Passing);
     assert_eq!(alarms(decider.all_weights()).len(), 1, "the others wait for their proof");
@@ -127,27 +131,41 @@ fn virtual_servers_that_nobody_serves_are_told() {
 #[test]
 fn a_new_plan_keeps_what_stays() {
     let mut decider = in_rotation();
-    let mut next = servers(&["web2", "web3"]);
-    let server = next.get_mut(&name("web")).expect("it was made");
     // Another check of web2 has no answer yet, and web3 is new.
-    server.check.interval = MS(100);
-    decider.set_plan(MS(2000), next, |_, _| None);
+    let mut next = virtual_server("web", 1, &["web2", "web3"]);
+    next.check.interval = MS(100);
+    let (_, changed) = decider.change_plan(MS(2000), &[Arc::new(next)], &[], |_, _| None);
     assert_eq!(weights(&decider), [8, 0]);
     assert_eq!(decider.weights(&name("web"))[0].since, MS(1000));
+    assert_eq!((changed.begun.len(), changed.ended), (2, vec![key("web1"), key("web2")]));
 
     // The answer of a check that is gone counts no more.
     assert_eq!(decider.probe(MS(2100), &key("web2"), failing()), Effect::default());
-    assert_eq!(decider.checks().count(), 2);
-    assert!(decider.set_plan(MS(2200), BTreeMap::new(), |_, _| None).weights.is_empty());
-    assert_eq!((weights(&decider), decider.checks().count()), (vec![], 0));
+    let (effect, changed) = decider.change_plan(MS(2200), &[], &[name("web")], |_, _| None);
+    assert!(effect.weights.is_empty() && effect.to_latch);
+    assert_eq!((weights(&decider), changed.ended.len()), (vec![], 2));
     assert_eq!(decider.arp().agents().count(), 0);
+}
+
+#[test]
+fn a_change_leaves_the_others_alone() {
+    let mut decider = in_rotation();
+    decider.evidence(MS(1100), evidence("web2", 2, Verdict::Down, Some(true)));
+    let other = Arc::new(virtual_server("other", 2, &["web2"]));
+    let (effect, changed) = decider.change_plan(MS(5000), &[other], &[], |_, _| None);
+    assert_eq!(effect.weights, [name("other")].into());
+    assert_eq!((changed.begun.len(), changed.replaced.len()), (0, 0), "web2's check is shared");
+    assert_eq!(weights(&decider), [8, 0]);
+    // What has expired meanwhile still comes up.
+    decider.expire(MS(5000));
+    assert_eq!(weights(&decider), [8, 8]);
 }
 
 #[test]
 fn evidence_before_its_plan_counts() {
     let mut decider = Decider::default();
     decider.evidence(MS(0), evidence("web1", 1, Verdict::Up, Some(true)));
-    decider.set_plan(MS(10), servers(&["web1"]), |_, _| None);
+    plan(&mut decider, MS(10), &web(&["web1"]));
     decider.probe(MS(20), &key("web1"), OwnProbe::Passing);
     assert_eq!(weights(&decider), [8]);
 }
@@ -187,7 +205,7 @@ proptest! {
         second.reverse();
         let run = |reports: &[(u8, u64)]| {
             let mut decider = Decider::default();
-            decider.set_plan(MS(0), servers(&["web1", "web2", "web3"]), |_, _| None);
+            plan(&mut decider, MS(0), &web(&["web1", "web2", "web3"]));
             for (real_server, passes) in ["web1", "web2", "web3"].into_iter().zip(&probes) {
                 if let Some(passes) = passes {
                     let probe = if *passes { OwnProbe::Passing } else { failing() };
@@ -200,5 +218,55 @@ proptest! {
             (decider.weights(&name("web")).iter().map(|d| (d.weight, d.reasons.clone())).collect::<Vec<_>>(), decider.arp().clone())
         };
         prop_assert_eq!(run(&first), run(&second));
+    }
+}
+
+proptest! {
+    #[test]
+    fn changes_one_by_one_come_to_the_same_as_the_whole_plan(
+        steps in prop::collection::vec((0_u8..4, prop::option::of(1_usize..8)), 1..20),
+    ) {
+        let all = ["web1", "web2", "web3"];
+        let server = |number: u8, subset: usize| {
+            let chosen: Vec<&str> =
+                all.iter().enumerate().filter(|(bit, _)| subset >> bit & 1 == 1).map(|(_, w)| *w).collect();
+            Arc::new(virtual_server(&format!("v{number}"), number, &chosen))
+        };
+        let mut checks = BTreeSet::new();
+        let mut last = BTreeMap::new();
+        let mut by_steps = Decider::default();
+        for (number, subset) in steps {
+            let name = name(&format!("v{number}"));
+            let (_, changed) = if let Some(subset) = subset {
+                last.insert(name, server(number, subset));
+                by_steps.change_plan(MS(0), &[server(number, subset)], &[], |_, _| None)
+            } else {
+                last.remove(&name);
+                by_steps.change_plan(MS(0), &[], &[name], |_, _| None)
+            };
+            for ended in &changed.ended {
+                prop_assert!(checks.remove(ended), "a check that runs ends");
+            }
+            for begun in changed.begun {
+                prop_assert!(checks.insert(begun), "a check begins once");
+            }
+        }
+        let mut at_once = Decider::default();
+        let whole: Vec<_> = last.into_values().collect();
+        let (_, changed) = at_once.change_plan(MS(0), &whole, &[], |_, _| None);
+        prop_assert_eq!(&checks, &changed.begun.into_iter().collect());
+        for decider in [&mut by_steps, &mut at_once] {
+            for (sequence, web) in (1..).zip(all) {
+                decider.evidence(MS(1), report(0, sequence));
+                decider.evidence(MS(1), evidence(web, sequence, Verdict::Up, Some(true)));
+                decider.probe(MS(1), &key(web), OwnProbe::Passing);
+            }
+        }
+        prop_assert_eq!(by_steps.servers(), at_once.servers());
+        prop_assert_eq!(
+            by_steps.all_weights().collect::<Vec<_>>(),
+            at_once.all_weights().collect::<Vec<_>>()
+        );
+        prop_assert_eq!(by_steps.arp(), at_once.arp());
     }
 }

@@ -1,0 +1,162 @@
+//! The plan's virtual servers, and who is touched by which agent and which check.
+//!
+//! A change costs what it touches, not what there is: among ten thousand virtual servers one more must be in the kernel
+//! within milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fulcrum_model::Name;
+use fulcrum_model::plan::VirtualServerPlan;
+use fulcrum_model::resource::AgentRequirement;
+
+use super::check::CheckKey;
+use super::plan::Servers;
+
+/// Virtual servers by name, agent and check.
+#[derive(Debug, Default)]
+pub struct Index {
+    servers: Servers,
+    by_agent: BTreeMap<Name, BTreeSet<Name>>,
+    by_check: BTreeMap<CheckKey, BTreeSet<Name>>,
+    /// The checks of each virtual server, in the order of its destinations.
+    checks: BTreeMap<Name, Vec<CheckKey>>,
+}
+
+/// What a change of the plan changes here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reindexed {
+    /// Virtual servers as they were, of those that changed or went.
+    pub replaced: Vec<Arc<VirtualServerPlan>>,
+    /// Checks that nobody wanted before.
+    pub begun: Vec<CheckKey>,
+    /// Checks that nobody wants any more.
+    pub ended: Vec<CheckKey>,
+    /// Agents of real servers of the virtual servers that changed or went.
+    pub agents: BTreeSet<Name>,
+}
+
+impl Index {
+    /// The virtual servers.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// Virtual servers whose weights depend on an agent.
+    pub fn of_agent(&self, agent: &Name) -> Option<&BTreeSet<Name>> {
+        self.by_agent.get(agent)
+    }
+
+    /// Virtual servers whose weights depend on a check.
+    pub fn of_check(&self, check: &CheckKey) -> Option<&BTreeSet<Name>> {
+        self.by_check.get(check)
+    }
+
+    /// The checks of a virtual server, in the order of its destinations.
+    pub fn checks(&self, virtual_server: &Name) -> &[CheckKey] {
+        self.checks.get(virtual_server).map_or(&[], Vec::as_slice)
+    }
+
+    /// VIPs whose ARP safety is asked of an agent.
+    pub fn vips(&self, agent: &Name) -> BTreeSet<IpAddr> {
+        let names = self.by_agent.get(agent).into_iter().flatten();
+        names.filter_map(|name| self.servers.get(name)).map(|server| server.vip).collect()
+    }
+
+    /// Takes virtual servers that are new or differ, and lets go of those that are removed.
+    pub fn change(&mut self, changed: &[Arc<VirtualServerPlan>], removed: &[Name]) -> Reindexed {
+        let mut reindexed = Reindexed::default();
+        let mut left = BTreeSet::new();
+        for name in changed.iter().map(|server| &server.name).chain(removed) {
+            self.take_out(name, &mut reindexed, &mut left);
+        }
+        for server in changed {
+            self.put_in(server, &mut reindexed);
+        }
+        for check in left {
+            if self.by_check.get(&check).is_some_and(BTreeSet::is_empty) {
+                self.by_check.remove(&check);
+                reindexed.ended.push(check);
+            }
+        }
+        self.by_agent.retain(|_, servers| !servers.is_empty());
+        reindexed
+    }
+
+    /// Leaves empty sets behind, for what is put in next most often belongs there again.
+    fn take_out(&mut self, name: &Name, reindexed: &mut Reindexed, left: &mut BTreeSet<CheckKey>) {
+        let Some(server) = self.servers.remove(name) else { return };
+        for destination in &server.destinations {
+            if let Some(servers) = self.by_agent.get_mut(&destination.agent) {
+                servers.remove(name);
+                reindexed.agents.insert(destination.agent.clone());
+            }
+        }
+        for check in self.checks.remove(name).unwrap_or_default() {
+            if let Some(servers) = self.by_check.get_mut(&check) {
+                servers.remove(name);
+            }
+            left.insert(check);
+        }
+        reindexed.replaced.push(server);
+    }
+
+    fn put_in(&mut self, server: &Arc<VirtualServerPlan>, reindexed: &mut Reindexed) {
+        let name = &server.name;
+        let mut checks = Vec::with_capacity(server.destinations.len());
+        for destination in &server.destinations {
+            if server.agent == AgentRequirement::Required {
+                let agent = &destination.agent;
+                self.by_agent.entry(agent.clone()).or_default().insert(name.clone());
+                reindexed.agents.insert(agent.clone());
+            }
+            let check = CheckKey::new(destination.rip, destination.port, &server.check);
+            let is_new = !self.by_check.contains_key(&check);
+            self.by_check.entry(check.clone()).or_default().insert(name.clone());
+            if is_new {
+                reindexed.begun.push(check.clone());
+            }
+            checks.push(check);
+        }
+        self.checks.insert(name.clone(), checks);
+        self.servers.insert(name.clone(), Arc::clone(server));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{name, rip, virtual_server};
+    use fulcrum_model::{Check, Port};
+
+    fn check(real_server: &str) -> CheckKey {
+        CheckKey::new(rip(real_server), Port::new(80).expect("a port"), &Check::default())
+    }
+
+    #[test]
+    fn a_change_touches_what_it_names() {
+        let mut index = Index::default();
+        let a = Arc::new(virtual_server("a", 1, &["web1", "web2"]));
+        let b = Arc::new(virtual_server("b", 2, &["web2"]));
+        let first = index.change(&[Arc::clone(&a), Arc::clone(&b)], &[]);
+        assert_eq!(first.begun, [check("web1"), check("web2")]);
+        assert_eq!((first.ended.len(), first.replaced.len()), (0, 0));
+        assert_eq!(index.vips(&name("web2")).len(), 2);
+
+        let smaller = Arc::new(virtual_server("a", 1, &["web3"]));
+        let second = index.change(&[Arc::clone(&smaller)], &[]);
+        assert_eq!(second.replaced, [a]);
+        assert_eq!((second.begun, second.ended), (vec![check("web3")], vec![check("web1")]));
+        assert_eq!(second.agents, ["web1", "web2", "web3"].map(name).into());
+        assert_eq!(index.of_agent(&name("web1")), None);
+
+        // The same again begins and ends nothing.
+        let again = index.change(&[smaller], &[]);
+        assert_eq!((again.begun.len(), again.ended.len()), (0, 0));
+
+        let last = index.change(&[], &[name("a"), name("b"), name("c")]);
+        assert_eq!(last.ended, [check("web2"), check("web3")]);
+        assert!(index.servers().is_empty() && index.of_check(&check("web2")).is_none());
+    }
+}
