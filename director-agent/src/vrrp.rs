@@ -144,7 +144,7 @@ impl VrrpHandle {
     /// edited in place where they stay the same virtual router; others leave as on a planned stop.
     pub fn apply(&self, instances: BTreeMap<Name, VrrpInstancePlan>) {
         if self.engine.send(Input::Apply(instances)).is_err() {
-            tracing::error!("the VRRP thread has ended: restart the agent");
+            tracing::error!("the VRRP thread has ended or hangs: restart the agent");
         }
     }
 

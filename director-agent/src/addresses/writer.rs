@@ -371,8 +371,8 @@ impl Writer {
     }
 
     /// Keeps the hooks for relay filters on the interfaces of VRRP. The kernel drops what is being
-    /// sent on an interface while a hook is made or removed: so that is not done at a hand-over, but
-    /// when an instance begins to use the interface, and after the last one has left it.
+    /// sent on an interface while a hook is made or removed: so that is not done at a hand-over,
+    /// but when an instance begins to use the interface, and after the last one has left it.
     fn keep_hooks(&mut self) {
         let index = |name: &String| Some((name.clone(), self.kernel.index(name)?));
         let wanted: BTreeSet<(String, u32)> = self.order.hooks.iter().filter_map(index).collect();

@@ -326,7 +326,7 @@ impl Engine {
         let (serial, announce) = (self.serial, announce.clone());
         let order = Order { serial, vips, announce, hooks, relays, refresh };
         if self.addresses.send(order).is_err() {
-            tracing::error!("the writer of addresses has ended: restart the agent");
+            tracing::error!("the writer of addresses has ended or hangs: restart the agent");
         }
     }
 

@@ -26,7 +26,8 @@ impl AdvertSocket {
     /// A socket of IP protocol 112, bound to the interface and in the group there.
     ///
     /// # Errors
-    /// What the kernel says: `PermissionDenied` without `CAP_NET_RAW`, `ENODEV` without the interface.
+    /// What the kernel says: `PermissionDenied` without `CAP_NET_RAW`, `ENODEV` without the
+    /// interface.
     pub(crate) fn open(interface: &str, interface_index: u32) -> io::Result<Self> {
         let socket = new_advert_socket()?;
         socket.bind_device(Some(interface.as_bytes()))?;

@@ -4,11 +4,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// Messages that may wait. A thread that takes its turn empties its mailbox, so this many are some
+/// minutes of a thread that hangs.
+const WAITING: usize = 1024;
 
 /// The end that sends; cheap to clone, never blocks.
 pub(crate) struct Outbox<T> {
-    messages: Sender<T>,
+    messages: SyncSender<T>,
     bell: Arc<UnixStream>,
 }
 
@@ -26,7 +30,7 @@ pub(crate) fn mailbox<T>() -> io::Result<(Outbox<T>, Inbox<T>)> {
     let (ringer, bell) = UnixStream::pair()?;
     ringer.set_nonblocking(true)?;
     bell.set_nonblocking(true)?;
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(WAITING);
     let outbox = Outbox { messages: sender, bell: Arc::new(ringer) };
     Ok((outbox, Inbox { messages: receiver, bell }))
 }
@@ -38,9 +42,11 @@ impl<T> Clone for Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// Hands over a message. Gives it back when the other end is gone.
+    /// Hands over a message. Gives it back when the other end is gone or hangs.
     pub(crate) fn send(&self, message: T) -> Result<(), T> {
-        self.messages.send(message).map_err(|error| error.0)?;
+        self.messages.try_send(message).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })?;
         // A full bell rings already.
         let _ = (&*self.bell).write(&[0]);
         Ok(())
