@@ -76,11 +76,12 @@ fn default_socket() -> PathBuf {
 /// Longest path of a Unix socket in bytes: `sun_path` of `unix(7)` less the closing NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Reads the configuration. TLS files are relative to the directory of the configuration file.
+/// Reads the configuration. TLS files are relative to the directory of the configuration file. `insecure` allows plain
+/// text beyond loopback whatever the file says of it.
 ///
 /// # Errors
 /// [`SettingsError`] names the file, the field and the remedy.
-pub fn load(path: &Path) -> Result<Config, SettingsError> {
+pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
     let file: File = fulcrum_runtime::config::load(path)?;
     let refuse = |field: &str, value: &str, reason: String| SettingsError::Field {
         path: path.to_owned(),
@@ -96,7 +97,7 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
         return Err(refuse("controllers", "[]", reason.to_owned()));
     }
     for endpoint in &file.controllers {
-        check_plaintext(endpoint, file.tls.as_ref(), file.insecure)
+        check_plaintext(endpoint, file.tls.as_ref(), file.insecure || insecure)
             .map_err(|source| SettingsError::Endpoint { path: path.to_owned(), source })?;
     }
     for (field, value) in [("state_dir", &file.state_dir), ("socket", &file.socket)] {
@@ -132,7 +133,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("director.toml");
         std::fs::write(&path, text).expect("written");
-        load(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
+        load(&path, false)
+            .map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
     }
 
     #[test]

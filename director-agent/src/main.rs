@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use fulcrum_director::{agent, capabilities, checks, config};
-use fulcrum_runtime::{shutdown, telemetry};
+use fulcrum_runtime::explain::explain;
+use fulcrum_runtime::{shutdown, telemetry, tls};
 
 /// Runs VRRP, programs IPVS and checks real servers, as the controllers' plan says.
 #[derive(Parser, Debug)]
@@ -19,21 +20,28 @@ struct Arguments {
     /// Reads the configuration, says what is wrong with it, and ends.
     #[arg(long)]
     check_config: bool,
+    /// Allows plain text to controllers beyond loopback, as `insecure = true` in the file does.
+    #[arg(long)]
+    insecure: bool,
 }
 
 fn main() -> ExitCode {
     match start(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fulcrum-director: {error:#}");
+            eprintln!("fulcrum-director: {}", explain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.config)?;
+    let config = config::load(&arguments.config, arguments.insecure)?;
     if arguments.check_config {
+        // Only here: a director serves by its last plan whatever became of its certificates.
+        if let Some(files) = &config.tls {
+            tls::client_config(files)?;
+        }
         println!("{} is well", arguments.config.display());
         return Ok(());
     }
