@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fulcrum_vrrp::Place;
 use fulcrum_vrrp::placement::Vip;
@@ -60,8 +60,21 @@ pub(crate) struct View {
     pub(crate) serial: u64,
     /// Every interface by name.
     pub(crate) interfaces: BTreeMap<String, Interface>,
+    /// How long ago addresses with a lifetime had been renewed when this life of the agent began, by
+    /// interface and address.
+    pub(crate) renewed: BTreeMap<(String, Ipv4Addr), Duration>,
+    /// When it began.
+    pub(crate) started: Option<Instant>,
     /// VIPs that could not be set, with the reason.
     pub(crate) failures: BTreeMap<Vip, String>,
+}
+
+impl View {
+    /// How long ago a VIP with a lifetime was last renewed by an earlier life of the agent.
+    pub(crate) fn renewed_ago(&self, vip: &Vip) -> Option<Duration> {
+        let before_start = self.renewed.get(&(vip.interface.clone(), vip.address))?;
+        Some(*before_start + self.started?.elapsed())
+    }
 }
 
 /// Starts the writer; `report` is called whenever its view changes, first with the view at start.

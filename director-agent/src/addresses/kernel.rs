@@ -28,6 +28,10 @@ pub struct Interface {
     pub addresses: BTreeSet<(Ipv4Addr, u8)>,
 }
 
+/// When addresses with a lifetime were last renewed, by interface: hundredths of a second since
+/// boot, as the kernel counts them.
+pub(super) type Renewals = BTreeMap<(String, Ipv4Addr), u32>;
+
 impl Interface {
     /// Whether it has the address, under whatever prefix length.
     pub fn has(&self, address: Ipv4Addr) -> bool {
@@ -56,6 +60,14 @@ impl Kernel {
     /// # Errors
     /// The kernel's errno.
     pub(super) fn read(socket: &mut RouteSocket) -> io::Result<Self> {
+        Self::read_with_renewals(socket).map(|(kernel, _)| kernel)
+    }
+
+    /// Reads everything, and when addresses were renewed.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub(super) fn read_with_renewals(socket: &mut RouteSocket) -> io::Result<(Self, Renewals)> {
         let mut kernel = Self::default();
         let links = socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
         let mut wanted = AddressMessage::default();
@@ -64,7 +76,13 @@ impl Kernel {
         for message in links.iter().chain(&addresses) {
             kernel.note(message);
         }
-        Ok(kernel)
+        let renewal = |message: &RouteNetlinkMessage| {
+            let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+            let (index, address, _) = read_address(message)?;
+            Some(((kernel.links.get(&index)?.name.clone(), address), read_renewal(message)?))
+        };
+        let renewals = addresses.iter().filter_map(renewal).collect();
+        Ok((kernel, renewals))
     }
 
     /// Takes one notification.
@@ -152,6 +170,15 @@ fn read_address(message: &AddressMessage) -> Option<(u32, Ipv4Addr, u8)> {
         _ => None,
     })?;
     Some((message.header.index, local, message.header.prefix_len))
+}
+
+/// When an address with a lifetime was renewed.
+fn read_renewal(message: &AddressMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        // The greatest number is forever: not one of ours.
+        AddressAttribute::CacheInfo(cache) if cache.ifa_valid != u32::MAX => Some(cache.tstamp),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

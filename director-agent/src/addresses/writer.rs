@@ -13,6 +13,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope, CacheInfo};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::time::{ClockId, clock_gettime};
 
 use super::journal::{Entries, Journal};
 use super::kernel::{self, Kernel};
@@ -27,6 +28,9 @@ const RESYNC: Duration = Duration::from_mins(1);
 const LOOPBACK: &str = "lo";
 
 pub(super) struct Writer {
+    started: Instant,
+    /// How long ago addresses had been renewed at the start.
+    renewed: BTreeMap<(String, Ipv4Addr), Duration>,
     requests: RouteSocket,
     notifications: RouteSocket,
     kernel: Kernel,
@@ -55,8 +59,14 @@ impl Writer {
         // Listen before reading, so that no change falls between.
         let notifications = RouteSocket::for_notifications(kernel::GROUPS)?;
         let mut requests = RouteSocket::for_requests()?;
-        let kernel = Kernel::read(&mut requests)?;
+        let (kernel, renewals) = Kernel::read_with_renewals(&mut requests)?;
+        let started = Instant::now();
+        let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        let age = |(key, renewed): ((String, Ipv4Addr), u32)| (key, age_of(renewed, uptime));
+        let renewed = renewals.into_iter().map(age).collect();
         Ok(Self {
+            started,
+            renewed,
             requests,
             notifications,
             kernel,
@@ -420,6 +430,8 @@ impl Writer {
         let view = View {
             serial: self.order.serial,
             interfaces: self.kernel.interfaces(),
+            renewed: self.renewed.clone(),
+            started: Some(self.started),
             failures: self.failures.clone(),
         };
         if self.reported.as_ref() != Some(&view) {
@@ -427,6 +439,15 @@ impl Writer {
             report(view);
         }
     }
+}
+
+/// How long before `uptime` a time stamp is, which counts hundredths of a second and begins again
+/// after 497 days.
+fn age_of(stamp: u32, uptime: Duration) -> Duration {
+    let now = u32::try_from(uptime.as_millis() / 10 % (1 << 32)).unwrap_or_default();
+    // The stamp may be a tick ahead of the clock.
+    let age = now.wrapping_sub(stamp);
+    if age > u32::MAX / 2 { Duration::ZERO } else { Duration::from_millis(u64::from(age) * 10) }
 }
 
 /// An IPv4 address as netlink has it; a lifetime of zero is left out.
@@ -448,4 +469,22 @@ fn message(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Duration) -> Add
         message.attributes.push(AddressAttribute::CacheInfo(cache));
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_have_an_age() {
+        let ms = Duration::from_millis;
+        for (stamp, uptime, age) in [
+            (100, ms(1500), ms(500)),
+            (151, ms(1500), ms(0)),
+            (u32::MAX, ms(90), ms(100)),
+            (0, ms(429_496_729_600), ms(429_496_729_600 % 42_949_672_960)),
+        ] {
+            assert_eq!(age_of(stamp, uptime), age, "{stamp} {uptime:?}");
+        }
+    }
 }

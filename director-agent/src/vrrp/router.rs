@@ -192,7 +192,10 @@ impl Router {
                 if self.vips().any(is_found) {
                     self.hold_step(now, HoldInput::Found);
                 }
-                self.step(now, Input::Up, socket);
+                let was_active_ago = self.vips().filter_map(|vip| view.renewed_ago(&vip)).min();
+                let resumes = was_active_ago.is_some_and(|ago| self.instance.can_resume(ago));
+                let input = if resumes { Input::Resume } else { Input::Up };
+                self.step(now, input, socket);
             }
             (false, Role::Backup | Role::Active) => self.step(now, Input::Down, socket),
             (false, Role::Initialize) if self.obstacle.is_some() => {

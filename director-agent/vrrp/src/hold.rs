@@ -50,6 +50,8 @@ const SUCCESSOR_MARGIN: Duration = Duration::from_millis(200);
 const LEAST_LIFETIME: Duration = Duration::from_secs(3);
 /// Refreshes within one lifetime.
 const REFRESHES: u32 = 3;
+/// Longest time between refreshes: they tell a later life when this one was last Active.
+const MOST_REFRESH: Duration = Duration::from_secs(1);
 
 impl HoldTimes {
     /// The times for an instance: a successor takes over within its skew, which is below one
@@ -68,7 +70,7 @@ impl HoldTimes {
 
     /// Time between refreshes of a VIP's lifetime.
     pub fn refresh(self) -> Duration {
-        self.lifetime / REFRESHES
+        (self.lifetime / REFRESHES).min(MOST_REFRESH)
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!                         Up, priority 255: advertise, announce
 //!              +-------------------------------------------------------------+
-//!              |                                                             v
+//!              |        (or Resume: an earlier life was Active just now)      v
 //!        +------------+  Up   +--------+  silence: advertise, announce  +--------+
 //!        | Initialize |------>| Backup |------------------------------->| Active |
 //!        +------------+       +--------+                                +--------+
@@ -62,6 +62,9 @@ pub enum Role {
 pub enum Input<'a> {
     /// The interface is usable and has the source address.
     Up,
+    /// The same, and an earlier life of ours was Active so lately that no other router can have
+    /// taken over ([`Instance::can_resume`]): we still are.
+    Resume,
     /// The interface is not usable any more: nothing can be sent.
     Down,
     /// An advert that [`Config::receive`] let through.
@@ -209,15 +212,22 @@ impl Instance {
         }
     }
 
+    /// Whether an earlier life that was Active this long ago is still Active in the eyes of others:
+    /// its last advert was sent an interval before that at worst.
+    pub fn can_resume(&self, was_active_ago: Duration) -> bool {
+        was_active_ago < (SILENT_INTERVALS - 1) * self.config.interval()
+    }
+
     /// Takes one input. `now` never goes back.
     pub fn step(&mut self, now: Duration, input: Input<'_>) -> Vec<Output> {
         match (&mut self.state, input) {
             (State::Initialize, Input::Up) => self.start(now),
+            (State::Initialize, Input::Resume) => self.become_active(now, None),
             (State::Initialize, Input::Advert { .. }) => {
                 vec![Output::Discard(Discard::NotStarted)]
             }
             (State::Initialize, Input::Down | Input::Tick | Input::Shutdown) => Vec::new(),
-            (State::Backup(_) | State::Active(_), Input::Up) => Vec::new(),
+            (State::Backup(_) | State::Active(_), Input::Up | Input::Resume) => Vec::new(),
             (State::Backup(_), Input::Down | Input::Shutdown) | (State::Active(_), Input::Down) => {
                 self.initialize()
             }

@@ -61,6 +61,7 @@ fn active(config: Config) -> (Instance, Duration) {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Up,
+    Resume,
     Down,
     Shutdown,
     /// Before the deadline.
@@ -92,6 +93,10 @@ fn check(name: &str, rows: Vec<Row>, make: impl Fn() -> (Instance, Duration)) {
                 now = since + ms(200);
                 Input::Up
             }
+            Event::Resume => {
+                now = since + ms(200);
+                Input::Resume
+            }
             Event::Down => {
                 now = since + ms(200);
                 Input::Down
@@ -114,7 +119,7 @@ fn check(name: &str, rows: Vec<Row>, make: impl Fn() -> (Instance, Duration)) {
 
 #[test]
 fn every_state_takes_every_input() {
-    use Event::{Down, Due, Early, Heard, Shutdown, Up};
+    use Event::{Down, Due, Early, Heard, Resume, Shutdown, Up};
     use Output::{Advertise, Announce, Relieve};
     let down = || Some(ms(3000) + SKEW);
     let role = Output::Role;
@@ -129,6 +134,7 @@ fn every_state_takes_every_input() {
 
     let rows = vec![
         (Up, to_backup(None), back, down()),
+        (Resume, to_active(100), act, Some(ms(1000))),
         (Down, vec![], initialize, None),
         (Shutdown, vec![], initialize, None),
         (Due, vec![], initialize, None),
@@ -143,6 +149,7 @@ fn every_state_takes_every_input() {
     let rest = || Some(ms(2800) + SKEW);
     let rows = vec![
         (Up, vec![], back, rest()),
+        (Resume, vec![], back, rest()),
         (Down, to_initialize(), initialize, None),
         (Shutdown, to_initialize(), initialize, None),
         (Early, vec![], back, Some(ms(1))),
@@ -162,6 +169,7 @@ fn every_state_takes_every_input() {
     let assert = |router| vec![Advertise { priority: 100 }, Relieve { router }, Announce];
     let rows = vec![
         (Up, vec![], act, tick()),
+        (Resume, vec![], act, tick()),
         (Down, to_initialize(), initialize, None),
         (Shutdown, vec![Advertise { priority: 0 }, role(Change::Initialize)], initialize, None),
         (Early, vec![], act, Some(ms(1))),
@@ -277,6 +285,13 @@ fn a_backup_knows_whom_it_relieves() {
     let outranked = [(ms(500), 90), (ms(1500), 90), (ms(2500), 90), (ms(3500), 90)];
     assert_eq!(take_over(&outranked), Some(LOWER), "we outrank it");
     assert_eq!(take_over(&outranked[..1]), None, "we outranked it, then it fell silent");
+}
+
+#[test]
+fn an_earlier_life_is_resumed_only_while_nobody_can_have_taken_over() {
+    let instance = Instance::new(config(100, true));
+    assert!(instance.can_resume(ms(1999)));
+    assert!(!instance.can_resume(ms(2000)));
 }
 
 #[test]
