@@ -2,7 +2,9 @@
 //!
 //! It needs root, the `ip_vs` modules and `ipvsadm`, and it changes the table of its network namespace: the lab runs it
 //! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case, prints one line for each and a line of figures at
-//! the end; `kernel_ipvs bulk STATE_DIR VIRTUAL_SERVERS` measures. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does nothing, so that test runners may start it.
+//! the end; `kernel_ipvs bulk STATE_DIR COUNT` and `kernel_ipvs bulk-ipvsadm COUNT` measure, each in a kernel
+//! that has just booted. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does
+//! nothing, so that test runners may start it.
 
 mod bulk;
 mod cases;
@@ -25,13 +27,19 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["run", state_dir] => runtime.block_on(cases::run(&PathBuf::from(state_dir))),
         ["hold", state_dir] => runtime.block_on(trouble::hold(&PathBuf::from(state_dir))),
-        ["bulk", state_dir, virtual_servers] => match virtual_servers.parse() {
+        ["bulk", state_dir, count] => match count.parse() {
             Ok(count) => runtime.block_on(bulk::run(&PathBuf::from(state_dir), count)),
-            Err(error) => {
-                eprintln!("{virtual_servers}: {error}");
-                ExitCode::FAILURE
-            }
+            Err(error) => usage(&error),
+        },
+        ["bulk-ipvsadm", count] => match count.parse() {
+            Ok(count) => bulk::run_ipvsadm(count),
+            Err(error) => usage(&error),
         },
         _ => ExitCode::SUCCESS,
     }
+}
+
+fn usage(error: &std::num::ParseIntError) -> ExitCode {
+    eprintln!("the number of virtual servers: {error}");
+    ExitCode::from(2)
 }
