@@ -1,9 +1,11 @@
 //! Programs that the lab runs: each in a node's network namespace, in its own process group, with a log file of its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -69,7 +71,9 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} ({})", launch.program.display()))?;
-        Ok(Self { name, child, log })
+        let process = Self { name, child, log };
+        track(process.group());
+        Ok(process)
     }
 
     /// Its process id.
@@ -89,11 +93,14 @@ impl Process {
 
     /// Sends a signal to it and to the processes that it forked.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let group = Pid::from_raw(self.child.id().cast_signed());
-        match killpg(group, signal) {
+        match killpg(self.group(), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(anyhow!("cannot send {signal} to {}: {errno}", self.name)),
         }
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Sends a signal to its first process alone.
@@ -155,6 +162,28 @@ impl Drop for Process {
             let _ = self.signal(Signal::SIGKILL);
             let _ = self.child.wait();
         }
+        untrack(self.group());
+    }
+}
+
+/// The process groups that run now, for [`kill_tracked`].
+static GROUPS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
+
+/// Remembers a process group that was started.
+pub(crate) fn track(group: Pid) {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner).insert(group);
+}
+
+/// Forgets a process group that has ended.
+pub(crate) fn untrack(group: Pid) {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+}
+
+/// Kills every process group that runs.
+pub(crate) fn kill_tracked() {
+    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // A group that has just ended cannot be killed, and need not be.
+        let _ = killpg(*group, Signal::SIGKILL);
     }
 }
 

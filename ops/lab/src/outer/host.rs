@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::Kernel;
 use crate::peers::tomcat;
-use crate::process::wait_until;
+use crate::process::{track, untrack, wait_until};
 
 /// Programs of the lab and the Debian packages that bring them.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -73,7 +73,9 @@ pub(crate) fn run_in_namespaces(script: &Path, timeout: Duration) -> Result<()> 
         .spawn()
         .context("cannot run unshare (package util-linux)")?;
     let group = Pid::from_raw(child.id().cast_signed());
+    track(group);
     let ended = wait_until("the scenarios end", timeout, || Ok(child.try_wait()?));
+    untrack(group);
     if ended.is_err() {
         killpg(group, Signal::SIGKILL)?;
         child.wait()?;

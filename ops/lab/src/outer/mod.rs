@@ -1,11 +1,13 @@
 //! The part of the lab that runs on the user's machine: chooses the ground, starts the inner part there, prints results.
 
 mod host;
+mod interrupt;
 mod script;
 mod uml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -42,10 +44,13 @@ pub(crate) enum Kernel {
 
 /// Time for the boot and for bringing the cluster up, once a boot.
 const BRING_UP: Duration = Duration::from_mins(5);
+/// How often new results are looked for.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs them all; answers whether all passed.
 pub(crate) fn run(request: &Request) -> Result<bool> {
     let dir = tempfile::Builder::new().prefix("fulcrum-lab-").tempdir()?;
+    interrupt::guard(dir.path().to_owned())?;
     let mut all_passed = true;
     let mut remaining = request.scenarios.clone();
     let mut round = 0;
@@ -56,20 +61,9 @@ pub(crate) fn run(request: &Request) -> Result<bool> {
         round += 1;
         let out = dir.path().join(format!("run-{round}"));
         fs::create_dir_all(out.join("logs"))?;
-        let outcome = match ground {
-            Ground::Host => inner::run(&batch, &out, &request.bin_dir),
-            Ground::Kernel => on_kernel(request, &batch, &out),
-        };
-        if let Err(error) = &outcome {
-            say!("the run broke: {error:#}");
-        }
-        let results = Results::read(&out);
-        let mut done = 0;
-        for (scenario, result) in batch.iter().zip(&results.lines) {
-            all_passed &= result.passed;
-            report(request.json, scenario, result);
-            done += 1;
-        }
+        let passed = run_batch(request, ground, &batch, &out);
+        let mut done = passed.len();
+        all_passed &= passed.into_iter().all(|passed| passed);
         // Whatever was under way when the machine broke has not passed; the others get a new one.
         if done < batch.len() {
             let result =
@@ -85,6 +79,42 @@ pub(crate) fn run(request: &Request) -> Result<bool> {
         say!("logs are kept in {}", kept.display());
     }
     Ok(all_passed)
+}
+
+/// Runs scenarios of one ground and reports each as soon as its result is there; answers with which have passed.
+fn run_batch(
+    request: &Request,
+    ground: Ground,
+    batch: &[&'static Scenario],
+    out: &Path,
+) -> Vec<bool> {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reporter = scope.spawn(|| {
+            let mut passed = Vec::new();
+            loop {
+                // Looked at before the results, so that none is missed.
+                let is_last = ended.load(Ordering::Acquire);
+                for (scenario, line) in batch.iter().zip(results(out)).skip(passed.len()) {
+                    passed.push(line.passed);
+                    report(request.json, scenario, &line);
+                }
+                if is_last {
+                    return passed;
+                }
+                std::thread::sleep(REPORT_EVERY);
+            }
+        });
+        let outcome = match ground {
+            Ground::Host => inner::run(batch, out, &request.bin_dir),
+            Ground::Kernel => on_kernel(request, batch, out),
+        };
+        if let Err(error) = &outcome {
+            say!("the run broke: {error:#}");
+        }
+        ended.store(true, Ordering::Release);
+        reporter.join().unwrap_or_default()
+    })
 }
 
 fn on_kernel(request: &Request, batch: &[&'static Scenario], out: &Path) -> Result<()> {
@@ -110,22 +140,15 @@ struct Line {
     text: String,
 }
 
-struct Results {
-    lines: Vec<Line>,
-}
-
-impl Results {
-    fn read(out: &Path) -> Self {
-        let text = fs::read_to_string(out.join(inner::RESULTS)).unwrap_or_default();
-        let lines = text
-            .lines()
-            .filter_map(|line| {
-                let value: serde_json::Value = serde_json::from_str(line).ok()?;
-                Some(Line { passed: value["passed"].as_bool()?, text: line.to_owned() })
-            })
-            .collect();
-        Self { lines }
-    }
+/// The results so far, in the order of the scenarios.
+fn results(out: &Path) -> Vec<Line> {
+    let text = fs::read_to_string(out.join(inner::RESULTS)).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(Line { passed: value["passed"].as_bool()?, text: line.to_owned() })
+        })
+        .collect()
 }
 
 #[expect(clippy::print_stdout, reason = "the result lines are this program's output")]

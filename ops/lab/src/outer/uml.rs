@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::inner;
-use crate::process::wait_until;
+use crate::process::{track, untrack, wait_until};
 use crate::say;
 
 /// Room for two Java machines, seven programs of ours and their files in memory.
@@ -51,6 +51,7 @@ pub(crate) fn boot(script: &Path, out: &Path, timeout: Duration) -> Result<()> {
         .spawn()
         .context("cannot start linux.uml (packages user-mode-linux and util-linux)")?;
     let group = Pid::from_raw(child.id().cast_signed());
+    track(group);
     let console = child.stdout.take().context("the machine has no console")?;
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let kept = Arc::clone(&tail);
@@ -71,6 +72,7 @@ pub(crate) fn boot(script: &Path, out: &Path, timeout: Duration) -> Result<()> {
     let ended = wait_until("the machine powers off", timeout, || Ok(child.try_wait()?));
     // Also after a regular end: the machine's processes are processes of the host, in this group.
     let _ = killpg(group, Signal::SIGKILL);
+    untrack(group);
     let _ = child.wait();
     let _ = reader.join();
     if ended.is_ok() && out.join(inner::FINISHED).exists() {
