@@ -67,7 +67,8 @@ pub struct Edits {
 /// What the driver tells of the kernel's table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IpvsSnapshot {
-    /// The table as last read, and edited since; foreign virtual servers are marked.
+    /// The table as last read, and edited since; foreign virtual servers are marked. A relay is in it, for it is in the
+    /// kernel: a virtual server by firewall mark, not foreign.
     pub table: Table,
     /// What IPVS tells of itself.
     pub kernel: Option<Information>,
@@ -163,7 +164,7 @@ impl IpvsHandle {
         }
     }
 
-    /// Reads the kernel's table now, without relays.
+    /// Reads the kernel's table now, relays and foreign virtual servers too.
     ///
     /// # Errors
     /// [`IpvsError`] when the kernel does not answer.

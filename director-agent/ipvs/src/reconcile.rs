@@ -58,7 +58,7 @@ pub struct Reconciler {
     /// `made` has changed since the journal was written.
     journal_is_due: bool,
     relay: Option<(VirtualServerKey, VirtualServer)>,
-    /// Virtual servers that are or were relays: ours, and left out of every listing.
+    /// Virtual servers that are or were relays: ours, but no part of what is desired, and of no edit's count.
     relays: BTreeSet<VirtualServerKey>,
     removals: Removals,
     allowance: Duration,
@@ -100,7 +100,7 @@ impl Reconciler {
         self.merge();
     }
 
-    /// Wants this relay, or none, beside the table. It is left out of [`Self::table`].
+    /// Wants this relay, or none, beside the table.
     pub fn relay(&mut self, relay: Option<(VirtualServerKey, VirtualServer)>) {
         self.relays.extend(relay.iter().map(|(key, _)| *key));
         self.relay = relay;
@@ -148,19 +148,13 @@ impl Reconciler {
         self.relays.remove(key);
     }
 
-    /// What the kernel holds, with foreign entries marked and without relays.
-    pub fn table(&self) -> Table {
-        let mut table = self.held.clone();
-        table.virtual_servers.retain(|key, _| !self.relays.contains(key));
-        table
-    }
-
-    /// Rises whenever [`Self::table`] may have changed.
+    /// Rises whenever [`Self::held`] may have changed.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// What the kernel holds, relays and all.
+    /// What the kernel holds, with foreign virtual servers marked. Relays are in it: whoever looks with another tool sees
+    /// them too.
     pub fn held(&self) -> &Table {
         &self.held
     }

@@ -202,7 +202,7 @@ impl Driver {
                 Some(reply) = self.inbox.read_requests.recv() => {
                     let read = self.look(usize::MAX).await;
                     // Whoever asked may have given up.
-                    let _ = reply.send(read.map(|()| self.reconciler.table()));
+                    let _ = reply.send(read.map(|()| self.reconciler.held().clone()));
                     self.turn().await;
                 }
                 () = tokio::time::sleep_until(next_look) => {

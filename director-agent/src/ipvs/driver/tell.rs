@@ -46,7 +46,7 @@ impl Driver {
             let is_same =
                 known == (self.edits, generation, self.information) && told.problems == problems;
             if !is_same_table {
-                told.table = self.reconciler.table();
+                told.table = self.reconciler.held().clone();
             }
             (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
             told.problems = problems;
