@@ -195,6 +195,8 @@ impl<'a> Planner<'a> {
             source: director.dip,
             unicast_peers: peers.into_iter().collect(),
             checksum: instance.checksum,
+            take_over: false,
+            options: instance.options.clone(),
         })
     }
 

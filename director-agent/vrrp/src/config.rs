@@ -249,7 +249,7 @@ impl Wire {
                 })?;
                 Ok(Self::V2 { interval, pass: plan.auth_pass.clone() })
             }
-            VrrpVersion::V3 => {
+            VrrpVersion::V3 | VrrpVersion::V2AndV3 => {
                 if plan.auth_pass.is_some() {
                     return Err(ConfigError::PassInV3);
                 }

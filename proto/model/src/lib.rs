@@ -13,6 +13,7 @@ pub mod name;
 pub mod number;
 pub mod plan;
 pub mod resource;
+pub mod vrrp;
 
 pub use address::{Cidr, CidrError};
 pub use check::{Check, HttpCheck, ProbeKind, ServerProbe, StatusPage};
@@ -21,3 +22,4 @@ pub use ipvs::{ForwardingMethod, Protocol, Scheduler};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;
+pub use vrrp::VrrpOptions;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
     Check, Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler,
-    ServerProbe, Vrid, Weight,
+    ServerProbe, Vrid, VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -83,12 +83,16 @@ pub struct VrrpInstancePlan {
     pub auth_pass: Option<AuthPass>,
     /// Addresses that the Active director holds.
     pub vips: Vec<Cidr>,
-    /// Source address of adverts.
+    /// Source address of adverts. The unspecified IPv6 address stands for the interface's own link-local one.
     pub source: IpAddr,
     /// Unicast peers; multicast when empty.
     pub unicast_peers: Vec<IpAddr>,
     /// Checksum of v3 adverts.
     pub checksum: VrrpChecksum,
+    /// This director shall be Active now, whoever is: a hand-over by order. Its priority is above the others'.
+    pub take_over: bool,
+    /// The rest.
+    pub options: VrrpOptions,
 }
 
 /// A virtual server for a director to program.

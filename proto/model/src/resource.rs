@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     Check, Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler,
-    ServerProbe, Vrid, Weight,
+    ServerProbe, Vrid, VrrpOptions, Weight,
 };
 
 /// The kinds of resources, in the order in which lists show them.
@@ -142,6 +142,8 @@ pub struct Director {
     pub site: Name,
     /// Its own address.
     pub dip: IpAddr,
+    /// Its own IPv6 address: source of IPv6 adverts to unicast peers.
+    pub dip_ipv6: Option<std::net::Ipv6Addr>,
     /// Interface that carries VRRP and the VIPs.
     pub interface: String,
 }
@@ -153,6 +155,8 @@ pub enum VrrpVersion {
     V2,
     /// RFC 9568.
     V3,
+    /// Both are sent and understood, so that routers can move from version 2 to 3 one by one (RFC 9568 §8.4).
+    V2AndV3,
 }
 
 /// How `VRRPv3` over IPv4 computes its checksum.
@@ -219,6 +223,8 @@ pub struct VrrpInstance {
     pub unicast: bool,
     /// Checksum of v3 adverts.
     pub checksum: VrrpChecksum,
+    /// The rest.
+    pub options: VrrpOptions,
 }
 
 /// A director's part in a VRRP instance.

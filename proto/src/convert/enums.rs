@@ -16,15 +16,17 @@ pub(super) fn vrrp_version(
         Ok(v1::VrrpVersion::Unspecified) => default,
         Ok(v1::VrrpVersion::V2) => Some(VrrpVersion::V2),
         Ok(v1::VrrpVersion::V3) => Some(VrrpVersion::V3),
+        Ok(v1::VrrpVersion::V2AndV3) => Some(VrrpVersion::V2AndV3),
         Err(_) => None,
     };
-    fields.accept(field, version, found, "use v2 or v3")
+    fields.accept(field, version, found, "use v2, v3 or v2_and_v3")
 }
 
 pub(super) fn vrrp_version_to_wire(version: VrrpVersion) -> v1::VrrpVersion {
     match version {
         VrrpVersion::V2 => v1::VrrpVersion::V2,
         VrrpVersion::V3 => v1::VrrpVersion::V3,
+        VrrpVersion::V2AndV3 => v1::VrrpVersion::V2AndV3,
     }
 }
 

@@ -111,7 +111,7 @@ fn director(fields: &mut Fields<'_>, wire: &v1::Director) -> Option<Director> {
     let site = fields.name("site", &wire.site, "name the site that the director stands in");
     let dip = fields.ipv4("dip", &wire.dip, "the director's own IPv4 address");
     let interface = fields.interface("interface", &wire.interface);
-    Some(Director { site: site?, dip: dip?, interface: interface? })
+    Some(Director { site: site?, dip: dip?, dip_ipv6: None, interface: interface? })
 }
 
 fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) -> Option<VrrpInstance> {
@@ -142,6 +142,7 @@ fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) -> Option<Vrr
         auth_pass: auth_pass?,
         unicast: wire.unicast,
         checksum: checksum?,
+        options: fulcrum_model::VrrpOptions::default(),
     })
 }
 
@@ -152,7 +153,7 @@ pub(super) fn advert_interval(
     wire: Option<&prost_types::Duration>,
 ) -> Option<Duration> {
     let (step, most, remedy) = match version? {
-        VrrpVersion::V2 => {
+        VrrpVersion::V2 | VrrpVersion::V2AndV3 => {
             (Duration::from_secs(1), 255, "VRRPv2 takes whole seconds from 1s to 255s")
         }
         VrrpVersion::V3 => {

@@ -94,6 +94,8 @@ fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstancePlan) -> Option
         source: source?,
         unicast_peers: peers?,
         checksum: checksum?,
+        take_over: false,
+        options: fulcrum_model::VrrpOptions::default(),
     })
 }
 

@@ -149,6 +149,7 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
                 auth_pass,
                 unicast: flags.1 && several,
                 checksum: flags.2,
+                options: fulcrum_model::VrrpOptions::default(),
             }
         },
     )
@@ -184,6 +185,7 @@ fn spec() -> impl Strategy<Value = Spec> {
     let director = (name(), ip(), interface()).prop_map(|(site, dip, interface)| Director {
         site,
         dip,
+        dip_ipv6: None,
         interface,
     });
     let real_server = (name(), ip(), port(), name(), server_probe())
@@ -234,6 +236,8 @@ fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
                 source,
                 unicast_peers: peers,
                 checksum,
+                take_over: false,
+                options: fulcrum_model::VrrpOptions::default(),
             }
         },
     )

@@ -40,7 +40,10 @@ pub(crate) fn site(text: &str) -> Resource {
 
 pub(crate) fn director(text: &str, site: &str, dip: &str) -> Resource {
     let interface = "eth0".to_owned();
-    resource(text, Spec::Director(Director { site: name(site), dip: ip(dip), interface }))
+    resource(
+        text,
+        Spec::Director(Director { site: name(site), dip: ip(dip), dip_ipv6: None, interface }),
+    )
 }
 
 pub(crate) fn vrrp_instance(
@@ -68,6 +71,7 @@ pub(crate) fn vrrp_instance(
         auth_pass: AuthPass::new("1111"),
         unicast: false,
         checksum: VrrpChecksum::Deployed,
+        options: fulcrum_model::VrrpOptions::default(),
     };
     resource(text, Spec::VrrpInstance(spec))
 }

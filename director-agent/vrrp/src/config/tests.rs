@@ -18,6 +18,8 @@ fn plan(edit: impl FnOnce(&mut VrrpInstancePlan)) -> VrrpInstancePlan {
         source: OURS.into(),
         unicast_peers: Vec::new(),
         checksum: VrrpChecksum::Deployed,
+        take_over: false,
+        options: fulcrum_model::VrrpOptions::default(),
     };
     edit(&mut plan);
     plan
