@@ -17,11 +17,13 @@ pub mod checksum;
 pub mod config;
 pub mod datagram;
 pub mod discard;
+pub mod group;
 pub mod hold;
 pub mod instance;
 pub mod placement;
 pub mod relay;
 pub mod timers;
+pub mod track;
 
 pub use address_list::{AddressList, AddressListError};
 pub use advert::{Advert, Authentication, Body};

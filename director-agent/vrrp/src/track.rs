@@ -1,0 +1,187 @@
+//! What an instance makes of the targets that it tracks.
+//!
+//! The semantics are those of keepalived's `track_*` blocks. A weight above 0 is added to the
+//! priority while the target is well, one below 0 while it is not; a target without a weight forbids
+//! to be Active while it is not well. A target that nobody has tried yet is neither: it adds
+//! nothing, and without a weight it keeps the instance in Initialize, so that no router becomes
+//! Active blind. Its first try, which its timeout bounds, decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::vrrp::{GatewayMethod, TrackPace, TrackTarget};
+use fulcrum_model::{Name, Priority};
+
+/// What is known of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// It was not tried yet.
+    #[default]
+    Untried,
+    /// It is as it should be.
+    Well,
+    /// It is not.
+    Unwell,
+}
+
+/// The health of a target, with what was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetState {
+    /// Health.
+    pub health: Health,
+    /// What was seen, in words for people: "eth1 has no carrier".
+    pub seen: String,
+}
+
+/// A target as one instance means it. Instances that mean the same share it, and its tries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Probe {
+    /// The target.
+    pub target: TrackTarget,
+    /// The instance's interface, where the target is asked on it.
+    pub interface: Option<String>,
+    /// The instance, where the target is a part of its own work.
+    pub instance: Option<Name>,
+}
+
+/// Turns the outcomes of tries into the health of a target (keepalived: `rise`, `fall`).
+///
+/// The first try decides at once, whatever rise and fall are: an instance waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    health: Health,
+    /// Tries in a row that spoke against the health, at most 100.
+    against: u8,
+}
+
+/// What tracking makes of an instance, apart from its own priority.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracked {
+    /// Added to the priority: the sum of the weights in force.
+    pub adjustment: i32,
+    /// Why it must not be Active, one sentence for each target; empty when it may.
+    pub faults: Vec<String>,
+    /// What changes the priority, one sentence for each target.
+    pub weighed: Vec<String>,
+}
+
+/// What an instance with tracked targets comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Priority of its adverts. That of an owner is 255, any other's 1 to 254.
+    pub priority: Priority,
+    /// Why it must not be Active.
+    pub fault: Option<String>,
+}
+
+impl Tries {
+    /// The health after the tries so far.
+    pub fn health(self) -> Health {
+        self.health
+    }
+
+    /// Takes the outcome of a try.
+    #[must_use]
+    pub fn note(self, pace: &TrackPace, is_well: bool) -> Self {
+        let said = if is_well { Health::Well } else { Health::Unwell };
+        let needed = if is_well { pace.rise } else { pace.fall };
+        match self.health {
+            Health::Untried => Self { health: said, against: 0 },
+            Health::Well | Health::Unwell if self.health == said => {
+                Self { health: said, against: 0 }
+            }
+            Health::Well | Health::Unwell => {
+                let against = self.against.saturating_add(1);
+                if against >= needed {
+                    Self { health: said, against: 0 }
+                } else {
+                    Self { against, ..self }
+                }
+            }
+        }
+    }
+}
+
+impl Probe {
+    /// What an instance tracks, each target with its weight.
+    pub fn all(plan: &VrrpInstancePlan) -> impl Iterator<Item = (Self, Option<i16>)> {
+        plan.options.track.iter().map(|track| {
+            let (interface, instance) = match &track.target {
+                TrackTarget::Gateway(probe) if probe.method == GatewayMethod::Arp => {
+                    (Some(plan.interface.clone()), None)
+                }
+                TrackTarget::Agent => (None, Some(plan.name.clone())),
+                TrackTarget::Interface(_)
+                | TrackTarget::Address(_)
+                | TrackTarget::Route(_)
+                | TrackTarget::Gateway(_)
+                | TrackTarget::Command(_) => (None, None),
+            };
+            (Self { target: track.target.clone(), interface, instance }, track.weight)
+        })
+    }
+}
+
+/// For people.
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            TrackTarget::Interface(interface) => write!(f, "interface {interface}"),
+            TrackTarget::Address(address) => write!(f, "address {address}"),
+            TrackTarget::Route(destination) => write!(f, "route {destination}"),
+            TrackTarget::Gateway(probe) => write!(f, "gateway {}", probe.address),
+            TrackTarget::Command(command) => write!(f, "command {}", command.program),
+            TrackTarget::Agent => write!(f, "the agent's own work"),
+        }
+    }
+}
+
+impl Tracked {
+    /// Sums up what one instance tracks, or the members of a sync group together. A target that is
+    /// named twice with the same weight counts once, so that neither the order nor the number of
+    /// mentions matters; `states` lacks those that were not tried.
+    pub fn sum(
+        probes: impl IntoIterator<Item = (Probe, Option<i16>)>,
+        states: &BTreeMap<Probe, TargetState>,
+    ) -> Self {
+        let distinct: BTreeSet<(Probe, Option<i16>)> = probes.into_iter().collect();
+        let untried = TargetState::default();
+        let mut tracked = Self::default();
+        for (probe, weight) in distinct {
+            let TargetState { health, seen } = states.get(&probe).unwrap_or(&untried);
+            match (weight, health) {
+                (None, Health::Well) | (Some(_), Health::Untried) => {}
+                (None, Health::Untried) => {
+                    tracked.faults.push(format!("{probe} was not tried yet"));
+                }
+                (None, Health::Unwell) => tracked.faults.push(seen.clone()),
+                (Some(weight @ 1..), Health::Well) | (Some(weight @ ..=-1), Health::Unwell) => {
+                    tracked.adjustment = tracked.adjustment.saturating_add(weight.into());
+                    tracked.weighed.push(format!("priority {weight:+}: {seen}"));
+                }
+                (Some(_), Health::Well | Health::Unwell) => {}
+            }
+        }
+        tracked
+    }
+
+    /// Applies it to the priority of an instance. An owner's is never adjusted (RFC 9568 §5.2.4),
+    /// but a fault keeps it, too, from being Active.
+    pub fn effective(&self, base: Priority) -> Effective {
+        let fault = (!self.faults.is_empty()).then(|| self.faults.join("; "));
+        Effective { priority: self.priority(base), fault }
+    }
+
+    fn priority(&self, base: Priority) -> Priority {
+        if base == Priority::OWNER {
+            return base;
+        }
+        let greatest = i32::from(Priority::OWNER.get()) - 1;
+        let sum = i32::from(base.get()).saturating_add(self.adjustment).clamp(1, greatest);
+        u64::try_from(sum).ok().and_then(|sum| Priority::new(sum).ok()).unwrap_or(base)
+    }
+}
+
+#[cfg(test)]
+mod tests;
