@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,9 @@ const TAIL: usize = 40;
 const NOISE: [&str; 4] =
     ["SELinux:", "mmapper_init", "Failed to initialize ubd", "reboot: System halted"];
 
+/// What user-mode-linux needs on processors with a larger register state than it knows; it says why.
+const XSTATE: &str = include_str!("../../uml/xstate.c");
+
 /// Boots it with `script` as its first program and waits for its end.
 ///
 /// # Errors
@@ -32,6 +35,7 @@ pub(crate) fn boot(script: &Path, out: &Path, timeout: Duration) -> Result<()> {
     say!("booting user-mode-linux (at most {} s)", timeout.as_secs());
     // Its memory is a file; a file system in memory makes it fast.
     let memory_dir = if Path::new("/dev/shm").is_dir() { Path::new("/dev/shm") } else { out };
+    let xstate = compile_xstate(out)?;
     let mut child = Command::new("setpriv")
         // When the lab is killed, its machine goes too.
         .args(["--pdeathsig", "KILL", "linux.uml"])
@@ -42,6 +46,7 @@ pub(crate) fn boot(script: &Path, out: &Path, timeout: Duration) -> Result<()> {
         .arg(format!("init={}", script.display()))
         .env_clear()
         .env("HOME", out)
+        .env("LD_PRELOAD", xstate)
         .env("TMPDIR", memory_dir)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::null())
@@ -85,4 +90,19 @@ pub(crate) fn boot(script: &Path, out: &Path, timeout: Duration) -> Result<()> {
         Err(error) => format!("hung: {error}"),
     };
     bail!("the user-mode-linux machine {how}; its console's last lines:\n{}", lines.join("\n"))
+}
+
+/// Compiles the library that is preloaded; its path.
+fn compile_xstate(out: &Path) -> Result<PathBuf> {
+    let (source, library) = (out.join("xstate.c"), out.join("xstate.so"));
+    std::fs::write(&source, XSTATE)?;
+    let output = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .output()
+        .context("cannot run cc, which Rust links with (package gcc)")?;
+    if !output.status.success() {
+        bail!("cc failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(library)
 }
