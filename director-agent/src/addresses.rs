@@ -9,7 +9,7 @@
 mod arp_quiet;
 mod journal;
 mod kernel;
-mod netlink;
+pub(crate) mod netlink;
 mod relay_filter;
 mod writer;
 

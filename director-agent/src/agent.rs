@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::PlanBook;
 use crate::decide::gate::{Gate, Opened};
+use crate::decide::own::OwnWork;
 use crate::decide::pacer::Pacer;
 use crate::decide::weights::{Decider, Effect};
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
@@ -33,6 +34,7 @@ use crate::local::{self, SocketError, StatusRequest};
 use crate::metrics::Metrics;
 use crate::saver::Saver;
 use crate::state_dir::{StateDir, StateDirError};
+use crate::track::Tracker;
 use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
 
 mod follow;
@@ -56,6 +58,12 @@ pub enum AgentError {
     /// VRRP.
     #[error(transparent)]
     Vrrp(#[from] VrrpError),
+    /// What VRRP instances track.
+    #[error(
+        "cannot watch interfaces, addresses and routes: {0}; allow netlink: \
+         RestrictAddressFamilies=AF_NETLINK"
+    )]
+    Tracker(#[source] io::Error),
     /// The local socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -111,6 +119,8 @@ struct Agent {
     checks: Checks,
     ipvs: IpvsHandle,
     vrrp: VrrpHandle,
+    tracker: Tracker,
+    own_work: OwnWork,
     session: SessionHandle,
     /// The controller that we are attached to; empty when none.
     controller: String,
@@ -197,6 +207,8 @@ impl Agent {
         let socket = local::bind(&config.socket)?;
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
+        let tracker =
+            Tracker::spawn(vrrp.clone(), config.track_command_dir).map_err(AgentError::Tracker)?;
         let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
         let (checks, news) = Checks::new(clock, metrics.clone(), checks::slots());
         let (hello, in_force) = watch::channel(None);
@@ -225,6 +237,8 @@ impl Agent {
             checks,
             ipvs,
             vrrp,
+            tracker,
+            own_work: OwnWork::default(),
             session,
             controller: String::new(),
             epoch,
@@ -260,7 +274,8 @@ impl Agent {
 
     /// When the agent has something to do again without any input.
     fn wake(&self) -> Duration {
-        let deadlines = [self.decider.deadline(), self.gate.deadline()];
+        let own_work = self.own_work.deadline(self.clock.now(), self.ipvs_seen.borrow().generation);
+        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work];
         deadlines.into_iter().flatten().fold(self.pacer.due(), Duration::min)
     }
 
@@ -335,6 +350,8 @@ impl Agent {
         if effect.to_tell {
             self.pacer.changed();
         }
+        let settled = self.ipvs_seen.borrow().generation;
+        self.tracker.own_work(self.own_work.states(now, settled, &self.decider));
         if let Some((instances, opened)) = self.gate.open(now, || self.decider.is_settled()) {
             if opened == Opened::Overdue {
                 tracing::warn!("taking part in VRRP although not every virtual server is ready");
@@ -349,8 +366,8 @@ impl Agent {
 
     /// Every step has its own bound, so that the whole stays within [`STOP_BOUND`].
     async fn stop(self, inputs: Inputs) {
-        let Self { checks, vrrp, plan_saver, latch_saver, following, .. } = self;
-        drop(checks);
+        let Self { checks, vrrp, tracker, plan_saver, latch_saver, following, .. } = self;
+        drop((checks, tracker));
         if let Some(following) = following {
             following.abort();
         }

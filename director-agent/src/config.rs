@@ -21,6 +21,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
+    /// Holds the programs that VRRP instances may track; none are run without it.
+    pub track_command_dir: Option<PathBuf>,
 }
 
 /// A configuration that cannot be used.
@@ -63,6 +65,7 @@ struct File {
     #[serde(default)]
     insecure: bool,
     tls: Option<TlsFiles>,
+    track_command_dir: Option<PathBuf>,
 }
 
 fn default_state_dir() -> PathBuf {
@@ -100,7 +103,9 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         check_plaintext(endpoint, file.tls.as_ref(), file.insecure || insecure)
             .map_err(|source| SettingsError::Endpoint { path: path.to_owned(), source })?;
     }
-    for (field, value) in [("state_dir", &file.state_dir), ("socket", &file.socket)] {
+    let paths = [("state_dir", &file.state_dir), ("socket", &file.socket)];
+    let command_dir = file.track_command_dir.iter().map(|path| ("track_command_dir", path));
+    for (field, value) in paths.into_iter().chain(command_dir) {
         if !value.is_absolute() {
             let reason = "write an absolute path".to_owned();
             return Err(refuse(field, &value.to_string_lossy(), reason));
@@ -122,6 +127,7 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         state_dir: file.state_dir,
         socket: file.socket,
         tls,
+        track_command_dir: file.track_command_dir,
     })
 }
 
@@ -142,7 +148,7 @@ mod tests {
         let config = read("name = \"d1\"\ncontrollers = [\"127.0.0.1:7400\"]\n").expect("valid");
         assert_eq!(config.socket, default_socket());
         assert_eq!(config.state_dir, default_state_dir());
-        assert_eq!(config.tls, None);
+        assert_eq!((config.tls, config.track_command_dir), (None, None));
     }
 
     #[test]
@@ -161,6 +167,10 @@ mod tests {
             (
                 format!("{base}state_dir = \"state\"\n"),
                 "FILE: state_dir = \"state\": write an absolute path",
+            ),
+            (
+                format!("{base}track_command_dir = \"checks\"\n"),
+                "FILE: track_command_dir = \"checks\": write an absolute path",
             ),
             (
                 format!("{base}socket = \"/{}\"\n", "s".repeat(107)),

@@ -11,6 +11,7 @@ pub mod check;
 pub mod evidence;
 pub mod gate;
 pub mod index;
+pub mod own;
 pub mod pacer;
 pub mod plan;
 pub mod weights;

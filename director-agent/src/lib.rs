@@ -20,4 +20,5 @@ pub mod metrics;
 pub mod report;
 pub mod saver;
 pub mod state_dir;
+pub mod track;
 pub mod vrrp;

@@ -9,6 +9,7 @@
 mod engine;
 mod router;
 pub(crate) mod sockets;
+mod tracking;
 pub(crate) mod wake;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
 use fulcrum_vrrp::Role;
+use fulcrum_vrrp::track::Tracked;
 use tokio::sync::{oneshot, watch};
 
 use crate::capabilities;
@@ -144,6 +146,14 @@ impl VrrpHandle {
     /// edited in place where they stay the same virtual router; others leave as on a planned stop.
     pub fn apply(&self, instances: BTreeMap<Name, VrrpInstancePlan>) {
         if self.engine.send(Input::Apply(instances)).is_err() {
+            tracing::error!("the VRRP thread has ended or hangs: restart the agent");
+        }
+    }
+
+    /// What tracking makes of each instance from now on. An instance that is not named and tracks
+    /// something waits for it in Initialize.
+    pub fn set_tracking(&self, tracked: BTreeMap<Name, Tracked>) {
+        if self.engine.send(Input::Tracking(tracked)).is_err() {
             tracing::error!("the VRRP thread has ended or hangs: restart the agent");
         }
     }

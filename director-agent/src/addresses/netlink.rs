@@ -21,14 +21,14 @@ const ANSWER_WITHIN_S: i64 = 2;
 
 /// A socket for requests or for notifications.
 #[derive(Debug)]
-pub(super) struct RouteSocket {
+pub(crate) struct RouteSocket {
     socket: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 /// What a notification socket has heard.
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// These messages, in order.
     Messages(Vec<RouteNetlinkMessage>),
     /// Some were lost: read everything again.
@@ -37,7 +37,7 @@ pub(super) enum Heard {
 
 impl RouteSocket {
     /// For requests, which wait for their answer.
-    pub(super) fn for_requests() -> io::Result<Self> {
+    pub(crate) fn for_requests() -> io::Result<Self> {
         let socket = Self::open(0, SockFlag::empty())?;
         let timeout = TimeVal::seconds(ANSWER_WITHIN_S);
         setsockopt(&socket.socket, sockopt::ReceiveTimeout, &timeout)?;
@@ -45,7 +45,7 @@ impl RouteSocket {
     }
 
     /// For notifications of the groups (a mask of `RTMGRP_*`), which never waits.
-    pub(super) fn for_notifications(groups: u32) -> io::Result<Self> {
+    pub(crate) fn for_notifications(groups: u32) -> io::Result<Self> {
         let socket = Self::open(groups, SockFlag::SOCK_NONBLOCK)?;
         setsockopt(&socket.socket, sockopt::RcvBuf, &NOTIFICATION_BUFFER_BYTES)?;
         Ok(socket)
@@ -64,26 +64,42 @@ impl RouteSocket {
     ///
     /// # Errors
     /// The kernel's errno.
-    pub(super) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.request(message, flags | NLM_F_ACK).map(|_| ())
+    pub(crate) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.request(message, flags | NLM_F_ACK, |_| ())
     }
 
     /// Asks for a dump and waits for all of it.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &mut self,
         message: RouteNetlinkMessage,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.request(message, NLM_F_DUMP)
+        let mut answers = Vec::new();
+        self.dump_each(message, |answer| answers.push(answer))?;
+        Ok(answers)
+    }
+
+    /// Asks for a dump and hands over each part as it comes: a table may be larger than memory
+    /// should hold.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub(crate) fn dump_each(
+        &mut self,
+        message: RouteNetlinkMessage,
+        take: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        self.request(message, NLM_F_DUMP, take)
     }
 
     fn request(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        mut take: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -93,7 +109,6 @@ impl RouteSocket {
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
         nix::sys::socket::send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        let mut answers = Vec::new();
         loop {
             for answer in self.receive()? {
                 if answer.header.sequence_number != self.sequence {
@@ -101,10 +116,10 @@ impl RouteSocket {
                     continue;
                 }
                 match answer.payload {
-                    NetlinkPayload::InnerMessage(message) => answers.push(message),
-                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::InnerMessage(message) => take(message),
+                    NetlinkPayload::Done(_) => return Ok(()),
                     NetlinkPayload::Error(error) => match error.code {
-                        None => return Ok(answers),
+                        None => return Ok(()),
                         Some(_) => return Err(error.to_io()),
                     },
                     NetlinkPayload::Overrun(_) | NetlinkPayload::Noop => {}
@@ -118,7 +133,7 @@ impl RouteSocket {
     ///
     /// # Errors
     /// The kernel's errno, but for a full buffer, which is [`Heard::Lost`].
-    pub(super) fn notifications(&mut self) -> io::Result<Heard> {
+    pub(crate) fn notifications(&mut self) -> io::Result<Heard> {
         let mut heard = Vec::new();
         loop {
             match self.receive() {
@@ -142,22 +157,27 @@ impl RouteSocket {
     fn receive(&mut self) -> io::Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
         let fd = self.socket.as_raw_fd();
         let length = nix::sys::socket::recv(fd, &mut self.buffer, MsgFlags::empty())?;
-        let mut messages = Vec::new();
-        let mut rest = &self.buffer[..length];
-        // Each message is aligned to 4 bytes; one that this program cannot read is passed over.
-        while let Some(declared) = rest.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes)) {
-            let declared = usize::try_from(declared).unwrap_or(usize::MAX);
-            let Some(message) = rest.get(..declared).filter(|_| declared >= HEADER_BYTES) else {
-                break;
-            };
-            match NetlinkMessage::deserialize(message) {
-                Ok(message) => messages.push(message),
-                Err(error) => tracing::debug!(%error, "a message of the kernel is passed over"),
-            }
-            rest = rest.get(declared.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(messages)
+        Ok(parse(&self.buffer[..length]))
     }
+}
+
+/// The messages of one datagram of the kernel.
+pub(crate) fn parse(datagram: &[u8]) -> Vec<NetlinkMessage<RouteNetlinkMessage>> {
+    let mut messages = Vec::new();
+    let mut rest = datagram;
+    // Each message is aligned to 4 bytes; one that this program cannot read is passed over.
+    while let Some(declared) = rest.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes)) {
+        let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+        let Some(message) = rest.get(..declared).filter(|_| declared >= HEADER_BYTES) else {
+            break;
+        };
+        match NetlinkMessage::deserialize(message) {
+            Ok(message) => messages.push(message),
+            Err(error) => tracing::debug!(%error, "a message of the kernel is passed over"),
+        }
+        rest = rest.get(declared.next_multiple_of(4)..).unwrap_or_default();
+    }
+    messages
 }
 
 /// Bytes of a netlink message's header.

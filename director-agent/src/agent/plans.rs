@@ -61,7 +61,7 @@ impl Agent {
 
     fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
-        let Order { changed, removed, instances, .. } = order;
+        let Order { version, changed, removed, instances, .. } = order;
         let (mut effect, reindexed) = {
             let seen = self.ipvs_seen.borrow();
             let adopted = |server: &VirtualServerPlan, destination: &DestinationPlan| {
@@ -76,6 +76,9 @@ impl Agent {
         let changed = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
         span.in_scope(|| self.program(&changed));
+        // Before VRRP has the plan, so that nothing waits for first tries longer than it must.
+        self.tracker.apply(&instances);
+        self.own_work.put_in_force(now, self.generation, version.revision, &instances);
         self.gate.hold(now, self.generation, instances);
     }
 
@@ -100,6 +103,7 @@ impl Agent {
     pub(super) fn programmed(&mut self, programmed: Programmed) {
         let Programmed { generation, version, refused } = programmed;
         let revision = version.revision;
+        self.own_work.programmed(generation, refused.as_deref());
         match &refused {
             None => {
                 self.gate.programmed(generation);

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::Vip;
+use fulcrum_vrrp::track::Tracked;
 use fulcrum_vrrp::{Config, ConfigError, Datagram, Discard, Place};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -21,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::router::Router;
 use super::sockets::{AdvertBuffer, AdvertSocket};
+use super::tracking::Tracking;
 use super::wake::{Inbox, Outbox, mailbox};
 use super::{InstanceStatus, RelayRequest, VrrpSnapshot};
 use crate::addresses::{self, Order, RELAY_MARK, Target, View};
@@ -42,6 +44,8 @@ const NICE: i32 = -15;
 pub(super) enum Input {
     /// Run exactly these instances.
     Apply(BTreeMap<Name, VrrpInstancePlan>),
+    /// What tracking makes of the instances.
+    Tracking(BTreeMap<Name, Tracked>),
     /// Leave every role, release, answer, end.
     Stop(oneshot::Sender<()>),
     /// What the writer of addresses sees.
@@ -55,6 +59,7 @@ pub(super) struct Engine {
     snapshots: watch::Sender<VrrpSnapshot>,
     view: View,
     routers: BTreeMap<Name, Router>,
+    tracking: Tracking,
     /// Routers that are no longer wanted and still hand over.
     leaving: Vec<Router>,
     /// Plans that cannot be run.
@@ -92,6 +97,7 @@ impl Engine {
             snapshots,
             view: View::default(),
             routers: BTreeMap::new(),
+            tracking: Tracking::default(),
             leaving: Vec::new(),
             refused: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -115,6 +121,10 @@ impl Engine {
         for input in self.inbox.take().unwrap_or_default() {
             match input {
                 Input::Apply(plans) => self.apply(plans),
+                Input::Tracking(tracked) => {
+                    self.tracking.set(tracked);
+                    self.track();
+                }
                 Input::View(view) => {
                     let is_new = self.view.interfaces != view.interfaces
                         || self.view.failures != view.failures;
@@ -191,15 +201,30 @@ impl Engine {
         for name in gone {
             self.retire(now, &name);
         }
+        self.tracking.apply(&plans);
         for (name, plan) in plans {
             match Config::from_plan(&plan) {
-                Ok(config) => self.run(now, plan, config),
+                Ok(mut config) => {
+                    config.priority = self.tracking.of(&plan).effective.priority;
+                    self.run(now, plan, config);
+                }
                 Err(error) => {
                     tracing::error!(vrrp_instance = %name, %error, "the VRRP instance cannot run");
                     self.retire(now, &name);
                     self.refused.insert(name, (error, SystemTime::now()));
                 }
             }
+        }
+        self.track();
+    }
+
+    /// Lets every router know what its tracked targets come to.
+    fn track(&mut self) {
+        let now = now();
+        for router in self.routers.values_mut() {
+            let socket = self.links.get(router.interface()).and_then(Link::socket);
+            let standing = self.tracking.of(router.plan());
+            router.track(now, standing, socket);
         }
     }
 

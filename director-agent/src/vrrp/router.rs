@@ -15,6 +15,7 @@ use fulcrum_vrrp::{
 
 use super::InstanceStatus;
 use super::sockets::AdvertSocket;
+use super::tracking::Standing;
 use crate::addresses::{Interface, Target, View};
 
 /// After its VIPs could not be set, an instance leaves the field to others for this long.
@@ -41,6 +42,8 @@ pub(super) struct Router {
     /// Why it cannot run.
     obstacle: Option<String>,
     blocked_until: Option<Duration>,
+    /// What its tracked targets come to.
+    standing: Option<Standing>,
     /// What packets show, until when it stays in the status, by kind.
     shown: BTreeMap<&'static str, (Duration, String)>,
     log_from: Duration,
@@ -67,6 +70,7 @@ impl Router {
             heard_from: None,
             obstacle: None,
             blocked_until: None,
+            standing: None,
             shown: BTreeMap::new(),
             log_from: Duration::ZERO,
             became_active: 0,
@@ -185,8 +189,16 @@ impl Router {
             self.step(now, Input::Shutdown, socket);
             self.hold_step(now, HoldInput::Down);
         }
-        let is_ready = self.obstacle.is_none() && self.blocked_until.is_none() && !self.is_leaving;
+        if self.fault().is_some() && self.instance.role() != Role::Initialize {
+            // This host lives, so it leaves as on a planned stop.
+            self.step(now, Input::Shutdown, socket);
+        }
+        let is_ready = self.obstacle.is_none()
+            && self.blocked_until.is_none()
+            && self.fault().is_none()
+            && !self.is_leaving;
         match (is_ready, self.instance.role()) {
+            (true, Role::Initialize) if self.wait().is_some() => {}
             (true, Role::Initialize) => {
                 let is_found = |vip: Vip| interface.is_some_and(|found| found.has(vip.address));
                 if self.vips().any(is_found) {
@@ -235,6 +247,40 @@ impl Router {
         error.map(|error| {
             format!("cannot open a VRRP socket on {name}: {error}; see `ip link show {name}`")
         })
+    }
+
+    /// Takes what its tracked targets come to.
+    pub(super) fn track(
+        &mut self,
+        now: Duration,
+        standing: Standing,
+        socket: Option<&AdvertSocket>,
+    ) {
+        let priority = standing.effective.priority;
+        if self.standing.as_ref() == Some(&standing) {
+            return;
+        }
+        self.standing = Some(standing);
+        self.has_changed = true;
+        let before = self.instance.config().priority;
+        if before != priority {
+            tracing::info!(vrrp_instance = %self.name, %before, now = %priority, "VRRP priority");
+            let config = Config { priority, ..self.instance.config().clone() };
+            // The same virtual router takes every configuration.
+            if let Ok(outputs) = self.instance.reconfigure(now, config) {
+                self.carry_out(now, outputs, false, socket);
+            }
+        }
+    }
+
+    /// Why it must not be Active.
+    fn fault(&self) -> Option<&String> {
+        self.standing.as_ref()?.effective.fault.as_ref()
+    }
+
+    /// Why it must not leave Initialize yet.
+    fn wait(&self) -> Option<&String> {
+        self.standing.as_ref()?.effective.wait.as_ref()
     }
 
     /// Takes a packet that names its VRID.
@@ -440,6 +486,8 @@ impl Router {
             IpAddr::V6(_) => false,
         };
         let shown = self.shown.values().map(|(_, text)| text);
+        let costs = self.standing.iter().flat_map(|standing| &standing.costs);
+        let tracked = self.fault().into_iter().chain(self.wait()).chain(costs);
         InstanceStatus {
             role: self.instance.role(),
             since: self.since,
@@ -449,7 +497,7 @@ impl Router {
             adverts_received: self.adverts_received,
             discarded: self.discarded.clone(),
             vips_bound: self.plan.vips.iter().filter(is_bound).copied().collect(),
-            problems: self.obstacle.iter().chain(shown).cloned().collect(),
+            problems: self.obstacle.iter().chain(tracked).chain(shown).cloned().collect(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The raw sockets of VRRP and gratuitous ARP: the one file that opens them.
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fulcrum_vrrp::arp;
 use fulcrum_vrrp::datagram::{GROUP, PROTOCOL};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 /// Room for the adverts of a long pause: some hundred packets, then the kernel drops new ones.
@@ -124,4 +124,63 @@ fn new_advert_socket() -> io::Result<Socket> {
 fn new_packet_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)?)
+}
+
+/// Ethernet's protocol number of ARP.
+const ETHERTYPE_ARP: u16 = 0x0806;
+
+/// A packet socket for the ARP of one interface, nonblocking, and the interface's MAC. The reader
+/// sees every ARP packet there.
+///
+/// # Errors
+/// What the kernel says; `NotFound` without an Ethernet interface of the name.
+pub(crate) fn open_arp(interface: &str) -> io::Result<(Socket, [u8; 6])> {
+    let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    let (address, mac) = link_address(interface)?;
+    // The address's protocol is 0, which leaves the socket's own.
+    nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
+    Ok((socket, mac))
+}
+
+/// A raw `ICMPv6` socket for neighbour discovery on one interface, nonblocking, and the interface's
+/// MAC. What is sent has hop limit 255 (RFC 4861 §7.1).
+///
+/// # Errors
+/// What the kernel says; `NotFound` without an Ethernet interface of the name.
+pub(crate) fn open_neighbour_discovery(interface: &str) -> io::Result<(Socket, [u8; 6])> {
+    let (address, mac) = link_address(interface)?;
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.set_multicast_hops_v6(255)?;
+    socket.set_multicast_if_v6(u32::try_from(address.ifindex()).unwrap_or(0))?;
+    Ok((socket, mac))
+}
+
+/// A raw ICMP or `ICMPv6` socket that is connected to `target`, nonblocking. IPv4 is received with
+/// its header.
+///
+/// # Errors
+/// What the kernel says: `NetworkUnreachable` without a route to the target.
+pub(crate) fn open_echo(target: IpAddr) -> io::Result<Socket> {
+    let (domain, protocol) = match target {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SocketAddr::new(target, 0).into())?;
+    Ok(socket)
+}
+
+/// Number and MAC of an Ethernet interface.
+fn link_address(interface: &str) -> io::Result<(LinkAddr, [u8; 6])> {
+    let mut entries = nix::ifaddrs::getifaddrs()?.filter(|entry| entry.interface_name == interface);
+    let found = entries.find_map(|entry| {
+        let address = *entry.address?.as_link_addr()?;
+        Some((address, address.addr()?))
+    });
+    found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }

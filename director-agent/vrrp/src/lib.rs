@@ -13,6 +13,7 @@
 pub mod address_list;
 pub mod advert;
 pub mod arp;
+pub mod ask;
 pub mod checksum;
 pub mod config;
 pub mod datagram;

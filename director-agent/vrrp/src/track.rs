@@ -3,11 +3,12 @@
 //! The semantics are those of keepalived's `track_*` blocks. A weight above 0 is added to the
 //! priority while the target is well, one below 0 while it is not; a target without a weight forbids
 //! to be Active while it is not well. A target that nobody has tried yet is neither: it adds
-//! nothing, and without a weight it keeps the instance in Initialize, so that no router becomes
-//! Active blind. Its first try, which its timeout bounds, decides.
+//! nothing, and without a weight it keeps in Initialize an instance that is there, so that no router
+//! becomes Active blind. Its first try, which its timeout bounds, decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::vrrp::{GatewayMethod, TrackPace, TrackTarget};
@@ -39,8 +40,8 @@ pub struct TargetState {
 pub struct Probe {
     /// The target.
     pub target: TrackTarget,
-    /// The instance's interface, where the target is asked on it.
-    pub interface: Option<String>,
+    /// The instance's interface and our address there, where the target is asked on it.
+    pub asked_on: Option<(String, IpAddr)>,
     /// The instance, where the target is a part of its own work.
     pub instance: Option<Name>,
 }
@@ -62,8 +63,10 @@ pub struct Tracked {
     pub adjustment: i32,
     /// Why it must not be Active, one sentence for each target; empty when it may.
     pub faults: Vec<String>,
-    /// What changes the priority, one sentence for each target.
-    pub weighed: Vec<String>,
+    /// What was not tried yet and may turn out to be a fault.
+    pub untried: Vec<String>,
+    /// What costs it priority, one sentence for each target.
+    pub costs: Vec<String>,
 }
 
 /// What an instance with tracked targets comes to.
@@ -73,6 +76,9 @@ pub struct Effective {
     pub priority: Priority,
     /// Why it must not be Active.
     pub fault: Option<String>,
+    /// Why it must not leave Initialize yet. An instance that has left it stays as it is: a target
+    /// that is added to the plan of an Active takes nothing from it before it was tried.
+    pub wait: Option<String>,
 }
 
 impl Tries {
@@ -107,9 +113,9 @@ impl Probe {
     /// What an instance tracks, each target with its weight.
     pub fn all(plan: &VrrpInstancePlan) -> impl Iterator<Item = (Self, Option<i16>)> {
         plan.options.track.iter().map(|track| {
-            let (interface, instance) = match &track.target {
+            let (asked_on, instance) = match &track.target {
                 TrackTarget::Gateway(probe) if probe.method == GatewayMethod::Arp => {
-                    (Some(plan.interface.clone()), None)
+                    (Some((plan.interface.clone(), plan.source)), None)
                 }
                 TrackTarget::Agent => (None, Some(plan.name.clone())),
                 TrackTarget::Interface(_)
@@ -118,7 +124,7 @@ impl Probe {
                 | TrackTarget::Gateway(_)
                 | TrackTarget::Command(_) => (None, None),
             };
-            (Self { target: track.target.clone(), interface, instance }, track.weight)
+            (Self { target: track.target.clone(), asked_on, instance }, track.weight)
         })
     }
 }
@@ -153,14 +159,17 @@ impl Tracked {
             match (weight, health) {
                 (None, Health::Well) | (Some(_), Health::Untried) => {}
                 (None, Health::Untried) => {
-                    tracked.faults.push(format!("{probe} was not tried yet"));
+                    tracked.untried.push(format!("{probe} was not tried yet"));
                 }
                 (None, Health::Unwell) => tracked.faults.push(seen.clone()),
-                (Some(weight @ 1..), Health::Well) | (Some(weight @ ..=-1), Health::Unwell) => {
-                    tracked.adjustment = tracked.adjustment.saturating_add(weight.into());
-                    tracked.weighed.push(format!("priority {weight:+}: {seen}"));
+                (Some(weight), Health::Well) => {
+                    tracked.adjustment = tracked.adjustment.saturating_add(weight.max(0).into());
                 }
-                (Some(_), Health::Well | Health::Unwell) => {}
+                (Some(weight), Health::Unwell) => {
+                    tracked.adjustment = tracked.adjustment.saturating_add(weight.min(0).into());
+                    let cost = weight.unsigned_abs();
+                    tracked.costs.push(format!("priority is lower by {cost}: {seen}"));
+                }
             }
         }
         tracked
@@ -169,8 +178,9 @@ impl Tracked {
     /// Applies it to the priority of an instance. An owner's is never adjusted (RFC 9568 §5.2.4),
     /// but a fault keeps it, too, from being Active.
     pub fn effective(&self, base: Priority) -> Effective {
-        let fault = (!self.faults.is_empty()).then(|| self.faults.join("; "));
-        Effective { priority: self.priority(base), fault }
+        let join = |reasons: &[String]| (!reasons.is_empty()).then(|| reasons.join("; "));
+        let (fault, wait) = (join(&self.faults), join(&self.untried));
+        Effective { priority: self.priority(base), fault, wait }
     }
 
     fn priority(&self, base: Priority) -> Priority {

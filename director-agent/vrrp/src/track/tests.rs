@@ -15,7 +15,7 @@ fn priority(value: u8) -> Priority {
 
 fn interface(number: u8) -> Probe {
     let target = TrackTarget::Interface(format!("eth{number}"));
-    Probe { target, interface: None, instance: None }
+    Probe { target, asked_on: None, instance: None }
 }
 
 fn state(health: Health) -> TargetState {
@@ -57,23 +57,24 @@ fn rise_and_fall_count_tries_in_a_row() {
 fn each_pair_of_weight_and_health() {
     use Health::{Untried, Unwell, Well};
     let cases = [
-        (None, Untried, 100, Some("interface eth0 was not tried yet")),
-        (None, Well, 100, None),
-        (None, Unwell, 100, Some("is down")),
-        (Some(20), Untried, 100, None),
-        (Some(20), Well, 120, None),
-        (Some(20), Unwell, 100, None),
-        (Some(-20), Untried, 100, None),
-        (Some(-20), Well, 100, None),
-        (Some(-20), Unwell, 80, None),
-        (Some(253), Well, 254, None),
-        (Some(-253), Unwell, 1, None),
+        (None, Untried, 100, None, Some("interface eth0 was not tried yet")),
+        (None, Well, 100, None, None),
+        (None, Unwell, 100, Some("is down"), None),
+        (Some(20), Untried, 100, None, None),
+        (Some(20), Well, 120, None, None),
+        (Some(20), Unwell, 100, None, None),
+        (Some(-20), Untried, 100, None, None),
+        (Some(-20), Well, 100, None, None),
+        (Some(-20), Unwell, 80, None, None),
+        (Some(253), Well, 254, None, None),
+        (Some(-253), Unwell, 1, None, None),
     ];
-    for (weight, health, expected, fault) in cases {
+    for (weight, health, expected, fault, wait) in cases {
         let states = BTreeMap::from([(interface(0), state(health))]);
         let tracks = [(interface(0), weight)];
         let effective = Tracked::sum(tracks, &states).effective(priority(100));
-        let wanted = Effective { priority: priority(expected), fault: fault.map(str::to_owned) };
+        let (fault, wait) = (fault.map(str::to_owned), wait.map(str::to_owned));
+        let wanted = Effective { priority: priority(expected), fault, wait };
         assert_eq!(effective, wanted, "{weight:?}, {health:?}");
     }
 }
@@ -86,7 +87,7 @@ fn an_owner_is_never_adjusted_but_may_be_in_fault() {
     let effective = tracked.effective(Priority::OWNER);
     assert_eq!(effective.priority, Priority::OWNER);
     assert_eq!(effective.fault.as_deref(), Some("is down"));
-    assert_eq!(tracked.weighed, ["priority -50: is down"]);
+    assert_eq!(tracked.costs, ["priority is lower by 50: is down"]);
 }
 
 fn health() -> impl Strategy<Value = Health> {
@@ -145,6 +146,7 @@ proptest! {
             (with(Health::Unwell), with(Health::Untried), with(Health::Well));
         prop_assert!(unwell.priority <= untried.priority && untried.priority <= well.priority);
         prop_assert!(well.fault.is_none() || unwell.fault.is_some());
-        prop_assert_eq!(untried.fault.is_some(), unwell.fault.is_some());
+        prop_assert_eq!(untried.fault.is_some(), well.fault.is_some());
+        prop_assert!(unwell.wait.is_none() || untried.wait.is_some());
     }
 }

@@ -1,0 +1,204 @@
+//! Runs tracked commands: programs of this host, chosen by name among those that it offers.
+//!
+//! Who writes intent brings no program and reaches no shell: the agent's configuration names the
+//! directory, and what others could have put or changed there is not run.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use fulcrum_model::vrrp::TrackCommand;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, geteuid};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::Seen;
+
+/// What is kept of a command's output, standard output first, for people.
+const OUTPUT_BYTES: usize = 256;
+/// How long output is read after the command has ended: what it wrote is there at once.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Permission bits that let others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Permission bits that let somebody execute.
+const EXECUTE: u32 = 0o111;
+
+/// Runs it once, for at most its timeout; then it is killed with its process group. Well is exit
+/// status 0. The environment is empty, the input too, and the directory is the root.
+pub(super) async fn run(command: &TrackCommand, directory: Option<&Path>) -> Seen {
+    let program = &command.program;
+    let path = find(program, directory).await?;
+    let mut child = Command::new(&path)
+        .args(&command.arguments)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("command {program} cannot be started: {error}"))?;
+    let group = Group::of(&child);
+    let ended = tokio::time::timeout(command.pace.timeout, follow(&mut child)).await;
+    match ended {
+        Ok((Ok(status), output)) => {
+            group.has_ended();
+            tell(program, status, &output)
+        }
+        Ok((Err(error), _)) => Err(format!("command {program} cannot be waited for: {error}")),
+        Err(_) => {
+            drop(group);
+            // Killed, it ends at once; so that its number is free again.
+            let _ = child.wait().await;
+            let after = humantime::format_duration(command.pace.timeout);
+            Err(format!("command {program} did not end within {after} and was killed"))
+        }
+    }
+}
+
+/// The process group of a command, which is killed with it when nobody waits any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// The command has ended: its number may soon be another's.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // An error means that nobody of the group is left.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Its exit status, and the beginning of its output.
+async fn follow(child: &mut Child) -> (io::Result<ExitStatus>, Vec<u8>) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let streams = (child.stdout.take(), child.stderr.take());
+    let status = {
+        let reading = async {
+            tokio::join!(keep(streams.0, &mut stdout), keep(streams.1, &mut stderr));
+        };
+        tokio::pin!(reading);
+        let mut has_read = false;
+        let status = tokio::select! {
+            biased;
+            () = &mut reading => { has_read = true; child.wait().await }
+            status = child.wait() => status,
+        };
+        if !has_read {
+            // What it wrote last. A descendant may hold the output open: the command's own end
+            // counts.
+            let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+        }
+        status
+    };
+    (status, if stdout.is_empty() { stderr } else { stdout })
+}
+
+/// Keeps the beginning of a stream and reads on, so that the writer does not block.
+async fn keep(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut stream) = stream else { return };
+    let mut buffer = [0; OUTPUT_BYTES];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let room = OUTPUT_BYTES.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..length.min(room)]);
+    }
+}
+
+fn tell(program: &str, status: ExitStatus, output: &[u8]) -> Seen {
+    let text = String::from_utf8_lossy(output);
+    // One line, and nothing that moves a terminal's cursor.
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let said = if words.is_empty() { String::new() } else { format!(": {words}") };
+    if status.success() {
+        // What it says when all is well changes nothing, and need not be told.
+        Ok(format!("command {program} succeeded"))
+    } else {
+        // "exit status: 1", "signal: 9 (SIGKILL)".
+        Err(format!("command {program} failed, {status}{said}"))
+    }
+}
+
+/// The program's path, when it is one that may be run.
+async fn find(program: &str, directory: Option<&Path>) -> Result<PathBuf, String> {
+    let Some(directory) = directory else {
+        return Err(format!(
+            "command {program} is not run: set track_command_dir in the agent's configuration to \
+             the directory of the commands that this host offers"
+        ));
+    };
+    let is_plain = !matches!(program, "" | "." | "..") && !program.contains(['/', '\0']);
+    if !is_plain {
+        return Err(format!(
+            "command {program:?} is not run: name a file of track_command_dir, without a path"
+        ));
+    }
+    let path = directory.join(program);
+    let look = async {
+        let directory_is = tokio::fs::symlink_metadata(directory).await?;
+        let file_is = tokio::fs::symlink_metadata(&path).await?;
+        io::Result::Ok((directory_is, file_is))
+    };
+    let (directory_is, file_is) = look.await.map_err(|error| {
+        format!("command {program} is not run: {}: {error}; put it there", path.display())
+    })?;
+    let us = geteuid().as_raw();
+    let fault = may_hold(&directory_is, us)
+        .err()
+        .map(|fault| (directory, fault))
+        .or_else(|| may_run(&file_is, us).err().map(|fault| (path.as_path(), fault)));
+    match fault {
+        None => Ok(path),
+        Some((path, fault)) => {
+            Err(format!("command {program} is not run: {} {fault}", path.display()))
+        }
+    }
+}
+
+fn may_hold(directory: &Metadata, us: u32) -> Result<(), String> {
+    if !directory.is_dir() {
+        return Err("is no directory: set track_command_dir to one, not to a link".to_owned());
+    }
+    may_trust(directory, us)
+}
+
+fn may_run(file: &Metadata, us: u32) -> Result<(), String> {
+    if !file.is_file() {
+        return Err("is no regular file: put the program itself there, not a link".to_owned());
+    }
+    may_trust(file, us)?;
+    if file.permissions().mode() & EXECUTE == 0 {
+        return Err("cannot be executed: `chmod 755` it".to_owned());
+    }
+    Ok(())
+}
+
+fn may_trust(file: &Metadata, us: u32) -> Result<(), String> {
+    let owner = file.uid();
+    if owner != 0 && owner != us {
+        return Err(format!("belongs to user {owner}: `chown root` it"));
+    }
+    let mode = file.permissions().mode();
+    if mode & OTHERS_WRITE != 0 {
+        return Err(format!("may be written by others (mode {:o}): `chmod 755` it", mode & 0o7777));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

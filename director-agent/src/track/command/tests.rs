@@ -1,0 +1,128 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use fulcrum_model::vrrp::TrackPace;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory with one program of this text and mode.
+fn offer(text: &str, mode: u32) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("check");
+    fs::write(&path, text).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+    directory
+}
+
+fn command(program: &str, timeout: Duration) -> TrackCommand {
+    let pace = TrackPace { timeout, ..TrackPace::default() };
+    TrackCommand { program: program.to_owned(), arguments: vec!["a b".to_owned()], pace }
+}
+
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// Runs `check` of the directory; its path becomes DIR.
+async fn run_check(directory: &TempDir) -> Seen {
+    let seen = run(&command("check", PATIENT), Some(directory.path())).await;
+    let path = directory.path().display().to_string();
+    seen.map_err(|reason| reason.replace(&path, "DIR"))
+}
+
+#[tokio::test]
+async fn the_exit_status_decides() {
+    let failed = |reason: &str| Err(reason.to_owned());
+    let cases = [
+        ("exit 0", Ok("command check succeeded".to_owned())),
+        ("echo fine; exit 0", Ok("command check succeeded".to_owned())),
+        ("exit 3", failed("command check failed, exit status: 3")),
+        (
+            "echo 'no  uplink'; echo hidden >&2; exit 1",
+            failed("command check failed, exit status: 1: no uplink"),
+        ),
+        ("printf 'a\\033[2Jb' >&2; exit 1", failed("command check failed, exit status: 1: a [2Jb")),
+        ("kill -9 $$", failed("command check failed, signal: 9 (SIGKILL)")),
+        ("test \"$1\" = 'a b' && test $# = 1", Ok("command check succeeded".to_owned())),
+        ("test -z \"$HOME$CARGO_MANIFEST_DIR\"", Ok("command check succeeded".to_owned())),
+        ("test \"$PWD\" = /; ! read -r line", Ok("command check succeeded".to_owned())),
+    ];
+    for (text, expected) in cases {
+        let directory = offer(&format!("#!/bin/sh\n{text}\n"), 0o755);
+        assert_eq!(run_check(&directory).await, expected, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn output_is_cut_and_never_blocks_the_command() {
+    let directory = offer("#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nexit 1\n", 0o755);
+    let reason = run_check(&directory).await.expect_err("it fails");
+    let kept = "x".repeat(OUTPUT_BYTES);
+    assert_eq!(reason, format!("command check failed, exit status: 1: {kept}"));
+}
+
+#[tokio::test]
+async fn a_descendant_that_stays_holds_nothing_up() {
+    let directory = offer("#!/bin/sh\nsleep 60 &\necho up\n", 0o755);
+    let started = Instant::now();
+    assert!(run_check(&directory).await.is_ok());
+    assert!(started.elapsed() < PATIENT);
+}
+
+#[tokio::test]
+async fn a_command_that_hangs_is_killed_with_its_group() {
+    let directory = offer("#!/bin/sh\nsleep 600 <&0 &\necho $! > \"$0.child\"\nwait\n", 0o755);
+    let told = directory.path().join("check.child");
+    let timeout = Duration::from_millis(500);
+    let seen = run(&command("check", timeout), Some(directory.path())).await;
+    assert_eq!(seen, Err("command check did not end within 500ms and was killed".to_owned()));
+    let child = fs::read_to_string(told).expect("the command has run").trim().to_owned();
+    // Killed, it is a zombie at most until who inherits it has looked.
+    let status = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    assert!(matches!(state, None | Some('Z' | 'X')), "the child lives: {status}");
+}
+
+#[tokio::test]
+async fn what_others_may_have_written_is_not_run() {
+    let good = "#!/bin/sh\nexit 0\n";
+    let cases = [
+        (0o775, "DIR/check may be written by others (mode 775): `chmod 755` it"),
+        (0o757, "DIR/check may be written by others (mode 757): `chmod 755` it"),
+        (0o644, "DIR/check cannot be executed: `chmod 755` it"),
+    ];
+    for (mode, expected) in cases {
+        let directory = offer(good, mode);
+        let expected = format!("command check is not run: {expected}");
+        assert_eq!(run_check(&directory).await, Err(expected));
+    }
+    let directory = offer(good, 0o755);
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let expected =
+        "command check is not run: DIR may be written by others (mode 777): `chmod 755` it";
+    assert_eq!(run_check(&directory).await, Err(expected.to_owned()));
+}
+
+#[tokio::test]
+async fn only_a_plain_file_of_the_directory_is_run() {
+    let directory = offer("#!/bin/sh\nexit 0\n", 0o755);
+    symlink("/bin/true", directory.path().join("link")).expect("made");
+    fs::create_dir(directory.path().join("sub")).expect("made");
+    let unset = "command check is not run: set track_command_dir in the agent's configuration to \
+                 the directory of the commands that this host offers";
+    assert_eq!(run(&command("check", PATIENT), None).await, Err(unset.to_owned()));
+    for program in ["", ".", "..", "../check", "/bin/true", "sub/check", "a\0b"] {
+        let seen = run(&command(program, PATIENT), Some(directory.path())).await;
+        let expected = format!(
+            "command {program:?} is not run: name a file of track_command_dir, without a path"
+        );
+        assert_eq!(seen, Err(expected));
+    }
+    for (program, expected) in
+        [("link", "is no regular file"), ("sub", "is no regular file"), ("none", "put it there")]
+    {
+        let seen = run(&command(program, PATIENT), Some(directory.path())).await;
+        let reason = seen.expect_err("refused");
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
