@@ -4,7 +4,8 @@
 //! resetting a connection that could stay; [`codec`] turns operations into netlink requests and the kernel's
 //! dumps into tables. What it never does: open a socket, read a clock, flush, or touch an entry that is not
 //! ours. Start reading at [`table`], then [`diff()`](mod@diff),
-//! then [`reconcile`], then [`codec`].
+//! then [`reconcile`], then [`codec`]; [`sync`] stands
+//! apart: connections, and how directors compare them.
 
 pub mod codec;
 pub mod diff;
@@ -13,6 +14,7 @@ pub mod operation;
 pub mod plan;
 pub mod reconcile;
 pub mod removal;
+pub mod sync;
 pub mod table;
 
 pub use diff::{Ownership, diff};

@@ -33,11 +33,11 @@ pub enum DecodeError {
     },
 }
 
-fn missing(name: &'static str) -> DecodeError {
+pub(super) fn missing(name: &'static str) -> DecodeError {
     DecodeError::Missing { name }
 }
 
-fn unknown(name: &'static str, found: impl ToString) -> DecodeError {
+pub(super) fn unknown(name: &'static str, found: impl ToString) -> DecodeError {
     DecodeError::Unknown { name, found: found.to_string() }
 }
 
@@ -229,7 +229,7 @@ impl<'a> RawDestination<'a> {
 }
 
 /// The value of the one nested attribute that an answer holds.
-fn nested<'a>(
+pub(super) fn nested<'a>(
     attributes: &'a [u8],
     wanted: u16,
     name: &'static str,
@@ -259,7 +259,7 @@ fn address(bytes: &[u8], family: AddressFamily) -> Result<IpAddr, Malformed> {
 }
 
 /// A text up to its closing NUL.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

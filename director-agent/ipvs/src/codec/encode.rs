@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// `NLM_F_REQUEST`.
-const REQUEST: u16 = 0x1;
+pub(super) const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`.
-const ACK: u16 = 0x4;
+pub(super) const ACK: u16 = 0x4;
 /// `NLM_F_DUMP`.
-const DUMP: u16 = 0x300;
+pub(super) const DUMP: u16 = 0x300;
 
 /// Appends the request for an operation, with an acknowledgement asked for. `family` is the family's number, as the
 /// kernel assigned it.
@@ -77,7 +77,7 @@ pub fn get_information(buffer: &mut Vec<u8>, family: u16, sequence: u32) {
 }
 
 /// `struct nlmsghdr`, `struct genlmsghdr`, then what `fill` appends.
-fn message(
+pub(super) fn message(
     buffer: &mut Vec<u8>,
     family: u16,
     sequence: u32,
@@ -160,7 +160,7 @@ fn put_destination(
     });
 }
 
-fn put_text(buffer: &mut Vec<u8>, kind: u16, text: &str) {
+pub(super) fn put_text(buffer: &mut Vec<u8>, kind: u16, text: &str) {
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     put(buffer, kind, &bytes);

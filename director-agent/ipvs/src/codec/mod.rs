@@ -8,11 +8,13 @@
 //! in the host's byte order and aligned to 4; ports and netmasks are big-endian; an address is always 16 bytes.
 
 mod attribute;
+mod daemon;
 mod decode;
 mod encode;
 mod message;
 
 pub use attribute::Malformed;
+pub use daemon::{DaemonRole, SyncDaemon, dump_daemons, start_daemon, stop_daemon, sync_daemon};
 pub use decode::{DecodeError, Information, destination, information, virtual_server};
 pub use encode::{
     dump_destinations, dump_virtual_servers, get_information, get_virtual_server, request,
@@ -42,6 +44,12 @@ pub mod command {
     pub const DEL_DEST: u8 = 7;
     /// Read the real servers of a virtual server.
     pub const GET_DEST: u8 = 8;
+    /// Start a sync daemon.
+    pub const NEW_DAEMON: u8 = 9;
+    /// Stop a sync daemon.
+    pub const DEL_DAEMON: u8 = 10;
+    /// Read the sync daemons.
+    pub const GET_DAEMON: u8 = 11;
     /// The answer to [`GET_INFO`].
     pub const SET_INFO: u8 = 14;
     /// Read what IPVS tells of itself.
@@ -52,6 +60,7 @@ pub mod command {
 mod command_attribute {
     pub(super) const SERVICE: u16 = 1;
     pub(super) const DEST: u16 = 2;
+    pub(super) const DAEMON: u16 = 3;
 }
 
 /// `IPVS_SVC_ATTR_*`.
@@ -80,6 +89,14 @@ mod dest_attribute {
     pub(super) const INACT_CONNS: u16 = 8;
     pub(super) const PERSIST_CONNS: u16 = 9;
     pub(super) const ADDR_FAMILY: u16 = 11;
+}
+
+/// `IPVS_DAEMON_ATTR_*`.
+mod daemon_attribute {
+    pub(super) const STATE: u16 = 1;
+    pub(super) const MCAST_IFN: u16 = 2;
+    pub(super) const SYNC_ID: u16 = 3;
+    pub(super) const MCAST_GROUP: u16 = 5;
 }
 
 /// `IPVS_INFO_ATTR_*`.

@@ -8,8 +8,9 @@ use fulcrum_model::Scheduler;
 use proptest::prelude::*;
 
 use super::{
-    Information, Message, Messages, Payload, Refusal, command, destination, dump_destinations,
-    dump_virtual_servers, get_information, information, request, virtual_server,
+    DaemonRole, Information, Message, Messages, Payload, Refusal, SyncDaemon, command, destination,
+    dump_daemons, dump_destinations, dump_virtual_servers, get_information, information, request,
+    start_daemon, stop_daemon, sync_daemon, virtual_server,
 };
 use crate::{
     AddressFamily, Connections, DestinationKey, DestinationSettings, Flags, Forwarding, Netmask,
@@ -312,4 +313,39 @@ fn what_is_wrong_is_told() {
         words(&damaged),
         "the kernel's answer has the unknown value 9 in attribute IPVS_DEST_ATTR_FWD_METHOD"
     );
+}
+
+/// `ipvsadm --start-daemon backup --mcast-interface eth0 --syncid 51`, then `GET_DAEMON`.
+#[test]
+fn sync_daemons_of_a_kernel() {
+    let bytes = hex(include_str!("captures/get_daemon.hex"));
+    let payload = messages(&bytes).remove(0).payload;
+    let Payload::Answer { attributes, .. } = payload else { panic!("an answer") };
+    let (role, interface) = (DaemonRole::Backup, "eth0".to_owned());
+    let expected = SyncDaemon { role, interface, sync_id: 51 };
+    let group = Some(std::net::Ipv4Addr::new(224, 0, 0, 81));
+    assert_eq!(sync_daemon(attributes).expect("a daemon"), (expected.clone(), group));
+    assert_eq!(
+        sync_daemon(&[]).expect_err("nothing").to_string(),
+        "the kernel's answer lacks attribute IPVS_CMD_ATTR_DAEMON"
+    );
+
+    // What starts it says the same in the same attributes.
+    let mut ours = Vec::new();
+    start_daemon(&mut ours, FAMILY, 1, &expected);
+    assert_eq!(ours.len(), usize::from(u16::from_ne_bytes([ours[0], ours[1]])), "its length");
+    assert_eq!(ours[16], command::NEW_DAEMON);
+    assert_eq!(sync_daemon(&ours[20..]).expect("a daemon"), (expected, None));
+}
+
+#[test]
+fn a_sync_daemon_is_stopped_by_its_role() {
+    let mut ours = Vec::new();
+    stop_daemon(&mut ours, FAMILY, 1, DaemonRole::Master);
+    // nlmsghdr, genlmsghdr, the container, then the state.
+    let expected = "20000000 1c00 0500 01000000 00000000 0a010000 0c000380 08000100 01000000";
+    assert_eq!(ours, hex(expected));
+    let mut dump = Vec::new();
+    dump_daemons(&mut dump, FAMILY, 1);
+    assert_eq!(dump, hex("14000000 1c00 0103 01000000 00000000 0b010000"));
 }
