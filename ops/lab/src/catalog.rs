@@ -91,9 +91,9 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::headless::run,
     ),
     kernel(
-        "director-power-loss",
-        12,
-        "the Active director loses power right after an advert",
+        "vrrp-failover",
+        20,
+        "the Active director loses power right after an advert, beside keepalived",
         scenarios::failover::power_loss,
     ),
     kernel("handover", 12, "the Active director is stopped by plan", scenarios::failover::handover),
@@ -102,6 +102,18 @@ pub(crate) const ALL: &[Scenario] = &[
         15,
         "keepalived and Fulcrum on the same nodes with the same settings",
         scenarios::side_by_side::run,
+    ),
+    kernel(
+        "vrrp-faults",
+        20,
+        "who answers for the VIP when programs, hosts and neighbours misbehave, beside keepalived",
+        scenarios::faults::run,
+    ),
+    kernel(
+        "vrrp-interop",
+        15,
+        "keepalived and FRR as the other router, each as Active and as Backup",
+        scenarios::interop::run,
     ),
     Scenario {
         needs_collector: true,

@@ -53,9 +53,10 @@ impl Findings {
     }
 }
 
-/// Whole numbers without a fraction, others with at most one digit of it.
+/// Whole numbers without a fraction, others with at most one digit of it, or three below 10.
 fn number(value: f64) -> Value {
-    let rounded = (value * 10.0).round() / 10.0;
+    let scale = if value.abs() < 10.0 { 1_000.0 } else { 10.0 };
+    let rounded = (value * scale).round() / scale;
     if rounded.fract() == 0.0 && rounded.abs() < 1e15 {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
         return Value::from(rounded as i64);
@@ -103,9 +104,10 @@ mod tests {
         let mut findings = Findings::default();
         findings.figure("failed", 3.0);
         findings.figure("out_of_tables_ms", 41.26);
+        findings.figure("two_owners_s", 0.0254);
         assert_eq!(
             findings.line("tomcat-crash", true),
-            r#"{"figures":{"failed":3,"out_of_tables_ms":41.3},"passed":true,"scenario":"tomcat-crash"}"#
+            r#"{"figures":{"failed":3,"out_of_tables_ms":41.3,"two_owners_s":0.025},"passed":true,"scenario":"tomcat-crash"}"#
         );
     }
 }

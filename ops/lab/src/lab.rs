@@ -95,6 +95,15 @@ impl Lab {
         Ok(stage)
     }
 
+    /// The network with Fulcrum's programs beside the directors, which nobody runs.
+    pub(crate) fn controllers(&mut self) -> Result<(&mut Cluster, Paths<'_>)> {
+        self.take_down();
+        self.raise_network()?;
+        let cluster = self.cluster.insert(Cluster::new(&self.dir, &self.logs, &self.bin_dir));
+        cluster.start_missing()?;
+        Ok((cluster, Paths { dir: &self.dir, logs: &self.logs, bin_dir: &self.bin_dir }))
+    }
+
     /// The network, with eyes on the directors' tables.
     pub(crate) fn raise_network(&mut self) -> Result<()> {
         if self.segment.is_none() {

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::cluster::config;
 use crate::net::adverts::AdvertEar;
 use crate::net::link::Cable;
-use crate::net::topology::{self, DIRECTORS};
+use crate::net::topology::{self, DIRECTORS, Node};
 use crate::peers::keepalived;
-use crate::process::{Launch, Process};
+use crate::process::{Launch, Process, run};
 use crate::say;
 use crate::settings::Settings;
 
@@ -86,19 +88,7 @@ impl Pair {
         let node = DIRECTORS[index];
         let launch = match self.side {
             Side::Keepalived => keepalived::launch(node, &self.settings, paths.dir)?,
-            Side::Fulcrum => {
-                let home = paths.dir.join(node.name);
-                fs::create_dir_all(&home)?;
-                let file = home.join("director.toml");
-                fs::write(&file, config::agent(node, paths.dir, "director"))?;
-                Launch {
-                    node: Some(node.name),
-                    label: PROGRAM.to_owned(),
-                    program: paths.bin_dir.join(PROGRAM),
-                    args: vec!["--config".to_owned(), file.to_string_lossy().into_owned()],
-                    env: self.env.clone(),
-                }
-            }
+            Side::Fulcrum => launch_director(node, paths, &self.env)?,
         };
         self.running[index] = Some(Process::start(paths.logs, launch)?);
         Ok(())
@@ -166,6 +156,11 @@ impl Pair {
         Ok(at)
     }
 
+    /// A director's cable.
+    pub(crate) fn cable(&self, index: usize) -> &Cable {
+        &self.cables[index]
+    }
+
     /// What a power cut leaves: nothing in memory, the disk as it was. Then the cable is in again.
     pub(crate) fn power_on(&mut self, index: usize) -> Result<()> {
         topology::forget_like_a_reboot(DIRECTORS[index])?;
@@ -180,6 +175,15 @@ impl Pair {
     /// SIGKILL to a director's program alone: its kernel lives on.
     pub(crate) fn kill(&mut self, index: usize) -> Result<Instant> {
         self.signal(index, Signal::SIGKILL)
+    }
+
+    /// A signal to the process that runs VRRP on a director: Fulcrum's agent, keepalived's child for it.
+    pub(crate) fn signal_router(&self, index: usize, signal: Signal, dir: &Path) -> Result<()> {
+        let process = self.running[index].as_ref().context("that director does not run")?;
+        match self.side {
+            Side::Fulcrum => process.signal_first(signal),
+            Side::Keepalived => send(keepalived::router_pid(DIRECTORS[index], dir)?, signal),
+        }
     }
 
     fn signal(&mut self, index: usize, signal: Signal) -> Result<Instant> {
@@ -221,9 +225,57 @@ impl Pair {
                 process.kill()?;
             }
         }
-        for index in 0..DIRECTORS.len() {
+        for (index, director) in DIRECTORS.into_iter().enumerate() {
+            // What a program started outside its group must not serve for the next one.
+            signal_all(director, Signal::SIGKILL)?;
             self.power_on(index)?;
         }
         Ok(())
+    }
+}
+
+/// What starts Fulcrum's agent on a director: writes its configuration.
+pub(crate) fn launch_director(
+    node: Node,
+    paths: Paths<'_>,
+    env: &[(String, String)],
+) -> Result<Launch> {
+    let home = paths.dir.join(node.name);
+    fs::create_dir_all(&home)?;
+    let file = home.join("director.toml");
+    fs::write(&file, config::agent(node, paths.dir, "director"))?;
+    Ok(Launch {
+        node: Some(node.name),
+        label: PROGRAM.to_owned(),
+        program: paths.bin_dir.join(PROGRAM),
+        args: vec!["--config".to_owned(), file.to_string_lossy().into_owned()],
+        env: env.to_vec(),
+    })
+}
+
+/// A signal to every process of a director, whichever group it is in.
+pub(crate) fn signal_all(director: Node, signal: Signal) -> Result<()> {
+    // The youngest first: a child whose parent dies may be told to end in good order, which is not what is asked for.
+    for pid in processes_of(director.name)?.into_iter().rev() {
+        send(pid, signal)?;
+    }
+    Ok(())
+}
+
+/// The processes in a node's network namespace, the oldest first.
+fn processes_of(node: &str) -> Result<Vec<Pid>> {
+    let text = run("ip", &["netns", "pids", node])?;
+    let mut pids: Vec<Pid> = text
+        .split_whitespace()
+        .map(|pid| Ok(Pid::from_raw(pid.parse().context("ip netns pids printed no number")?)))
+        .collect::<Result<_>>()?;
+    pids.sort();
+    Ok(pids)
+}
+
+fn send(pid: Pid, signal: Signal) -> Result<()> {
+    match nix::sys::signal::kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(anyhow!("cannot send {signal} to process {pid}: {errno}")),
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) advert: Duration,
     /// The directors' check of real servers.
     pub(crate) check: Check,
+    /// More lines of Fulcrum's `VrrpInstance`, as YAML, for what keepalived does not have.
+    pub(crate) options: &'static str,
 }
 
 /// A TCP check: keepalived's `delay_loop`, `connect_timeout`, `retry` and `delay_before_retry`.
@@ -39,6 +41,7 @@ pub(crate) const SEED: Settings = Settings {
         retries: 3,
         retry_delay: Duration::from_secs(8),
     },
+    options: "",
 };
 
 /// Adverts every 100 ms, checks every second.
@@ -52,7 +55,12 @@ pub(crate) const FAST: Settings = Settings {
         retries: 1,
         retry_delay: Duration::from_secs(1),
     },
+    options: "",
 };
+
+/// Adverts every 20 ms, checks every second.
+pub(crate) const QUICK: Settings =
+    Settings { name: "20 ms adverts", advert: Duration::from_millis(20), ..FAST };
 
 /// Priority of the director that is Active when all is well.
 pub(crate) const PRIORITY: u8 = 100;
@@ -70,15 +78,21 @@ impl Check {
 }
 
 impl Settings {
-    /// Longest time without an Active router after one is gone (RFC 9568 §6.1): three adverts and the Backup's skew.
+    /// Longest time without an Active router after one is gone.
     pub(crate) fn vrrp_outage(&self) -> Duration {
-        let skew = match self.vrrp_version {
-            // RFC 3768: (256 - priority) / 256 seconds, whatever the interval.
-            2 => Duration::from_secs(1),
-            _ => self.advert,
-        };
-        self.advert * 3 + skew.mul_f64(f64::from(256 - u16::from(PRIORITY_BACKUP)) / 256.0)
+        vrrp_outage(self.vrrp_version, self.advert, PRIORITY_BACKUP)
     }
+}
+
+/// Longest time from an Active's last advert to the first of a Backup of that priority (RFC 9568 §6.1): three adverts and
+/// the Backup's skew.
+pub(crate) fn vrrp_outage(version: u8, advert: Duration, priority: u8) -> Duration {
+    let skew = match version {
+        // RFC 3768: (256 - priority) / 256 seconds, whatever the interval.
+        2 => Duration::from_secs(1),
+        _ => advert,
+    };
+    advert * 3 + skew.mul_f64(f64::from(256 - u16::from(priority)) / 256.0)
 }
 
 #[cfg(test)]
@@ -91,5 +105,6 @@ mod tests {
         assert_eq!(FAST.check.detection(), Duration::from_secs(2));
         assert_eq!(SEED.vrrp_outage().as_millis(), 3648);
         assert_eq!(FAST.vrrp_outage().as_millis(), 364);
+        assert_eq!(QUICK.vrrp_outage().as_millis(), 72);
     }
 }

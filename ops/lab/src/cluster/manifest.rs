@@ -4,30 +4,19 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::net::topology::{DIRECTORS, PORT, VIP, WEBS};
+use crate::peers::router::VIPS6;
+use crate::scenarios::interop::Pairing;
 use crate::settings::{PRIORITY, PRIORITY_BACKUP, Settings, VRID};
 
 /// The manifest.
 pub(crate) fn seed(settings: &Settings) -> String {
-    let mut text = String::from("kind: Site\nname: main\nspec: {description: the seed's site}\n");
+    let priorities = [PRIORITY, PRIORITY_BACKUP];
+    let mut text = instance(settings.vrrp_version, settings.advert, &[VIP.to_string()], priorities);
     // Writing to a String cannot fail.
-    for director in DIRECTORS {
-        let _ = write!(
-            text,
-            "---\nkind: Director\nname: {}\nspec: {{site: main, dip: {}, interface: eth0}}\n",
-            director.name, director.address
-        );
+    if settings.vrrp_version == 2 {
+        let _ = writeln!(text, "  auth_pass: \"1111\"");
     }
-    let auth = if settings.vrrp_version == 2 { "\n  auth_pass: \"1111\"" } else { "" };
-    let _ = write!(
-        text,
-        "---\nkind: VrrpInstance\nname: vi-1\nspec:\n  site: main\n  vrid: {VRID}\n  version: v{}\n  \
-         advert_interval: {}\n  vips: [{VIP}]\n  members:\n  - {{director: {}, priority: {PRIORITY}}}\n  \
-         - {{director: {}, priority: {PRIORITY_BACKUP}}}{auth}\n",
-        settings.vrrp_version,
-        duration(settings.advert),
-        DIRECTORS[0].name,
-        DIRECTORS[1].name,
-    );
+    text.push_str(settings.options);
     for web in WEBS {
         let _ = write!(
             text,
@@ -54,6 +43,52 @@ pub(crate) fn seed(settings: &Settings) -> String {
         "---\nkind: VirtualServer\nname: web\nspec:\n  vrrp_instance: vi-1\n  vip: {VIP}\n  \
          port: {PORT}\n  protocol: tcp\n  scheduler: rr\n  forwarding: dr\n  pool: tomcats\n"
     );
+    text
+}
+
+/// Two directors and one VRRP instance, for an agent beside a router of another program.
+pub(crate) fn router(pairing: &Pairing, priorities: [u8; 2]) -> String {
+    let vips = if pairing.is_ipv6 {
+        VIPS6.map(|vip| format!("\"{vip}/64\"")).to_vec()
+    } else {
+        vec![VIP.to_string()]
+    };
+    let mut text = instance(pairing.version, pairing.advert, &vips, priorities);
+    // Writing to a String cannot fail.
+    if let Some(password) = pairing.password {
+        let _ = writeln!(text, "  auth_pass: \"{password}\"");
+    }
+    for (holds, field) in
+        [(pairing.is_unicast, "unicast"), (pairing.has_virtual_mac, "virtual_mac")]
+    {
+        if holds {
+            let _ = writeln!(text, "  {field}: true");
+        }
+    }
+    text
+}
+
+/// The site, both directors, and an instance whose fields may go on at the end.
+fn instance(version: u8, advert: Duration, vips: &[String], priorities: [u8; 2]) -> String {
+    let mut text = String::from("kind: Site\nname: main\nspec: {description: the seed's site}\n");
+    // Writing to a String cannot fail.
+    for director in DIRECTORS {
+        let _ = write!(
+            text,
+            "---\nkind: Director\nname: {}\nspec: {{site: main, dip: {}, interface: eth0}}\n",
+            director.name, director.address
+        );
+    }
+    let _ = write!(
+        text,
+        "---\nkind: VrrpInstance\nname: vi-1\nspec:\n  site: main\n  vrid: {VRID}\n  version: v{version}\n  \
+         advert_interval: {}\n  vips: [{}]\n  members:\n",
+        duration(advert),
+        vips.join(", "),
+    );
+    for (director, priority) in DIRECTORS.iter().zip(priorities) {
+        let _ = writeln!(text, "  - {{director: {}, priority: {priority}}}", director.name);
+    }
     text
 }
 

@@ -176,21 +176,27 @@ impl Cluster {
         if self.applied == Some(*settings) {
             return Ok(());
         }
+        self.apply_text(&manifest::seed(settings))?;
+        self.applied = Some(*settings);
+        say!("applied the seed's manifest ({} settings)", settings.name);
+        Ok(())
+    }
+
+    /// Applies a manifest as the whole intent.
+    pub(crate) fn apply_text(&mut self, manifest: &str) -> Result<()> {
+        self.applied = None;
         let path = self.dir.join("cluster.yaml");
-        fs::write(&path, manifest::seed(settings))?;
+        fs::write(&path, manifest)?;
         let path = path.to_string_lossy().into_owned();
         // The controllers elect their leader while this is tried.
         wait_until("lvsctl apply is accepted", CONVERGE, || {
-            let output = self.lvsctl(&["apply", "-f", &path])?;
+            let output = self.lvsctl(&["apply", "-f", &path, "--prune", "--allow-drastic"])?;
             match output.status.code() {
                 Some(0) => Ok(Some(())),
                 Some(2) => bail!("lvsctl apply: {}", text(&output.stderr)),
                 _ => Ok(None),
             }
-        })?;
-        self.applied = Some(*settings);
-        say!("applied the seed's manifest ({} settings)", settings.name);
-        Ok(())
+        })
     }
 
     /// Waits until every agent has applied the newest revision.

@@ -21,6 +21,7 @@ const MESSAGE_BYTES: u32 = 32;
 pub(crate) struct Cable {
     socket: Socket,
     interface: i32,
+    port: String,
 }
 
 impl Cable {
@@ -34,7 +35,7 @@ impl Cable {
                 Some(Protocol::from(NETLINK_ROUTE)),
             )?;
             let interface = nix::net::if_::if_nametoindex(port.as_str())?.cast_signed();
-            Ok(Self { socket, interface })
+            Ok(Self { socket, interface, port })
         })
         .with_context(|| format!("cannot take hold of the cable of {node}"))
     }
@@ -47,6 +48,22 @@ impl Cable {
     /// Plugs it in.
     pub(crate) fn plug(&self) -> Result<()> {
         self.set_flags(IFF_UP).context("cannot plug a cable in")
+    }
+
+    /// Stops the bridge from passing frames from and to the node, which keeps its carrier: a segment cut in two.
+    pub(crate) fn block(&self) -> Result<()> {
+        // A bridge without spanning tree makes every port forward that is not disabled.
+        self.set_state("disabled")
+    }
+
+    /// Takes [`Self::block`] back.
+    pub(crate) fn unblock(&self) -> Result<()> {
+        self.set_state("forwarding")
+    }
+
+    fn set_state(&self, state: &str) -> Result<()> {
+        let link = ["-n", SWITCH, "link", "set", "dev", &self.port, "state", state];
+        crate::process::run("bridge", &link).map(|_| ())
     }
 
     fn set_flags(&self, flags: u32) -> Result<()> {

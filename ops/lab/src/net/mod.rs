@@ -2,5 +2,9 @@
 
 pub(crate) mod adverts;
 pub(crate) mod link;
+pub(crate) mod mac;
 pub(crate) mod namespace;
+pub(crate) mod packet;
+pub(crate) mod routers;
+pub(crate) mod spoof;
 pub(crate) mod topology;

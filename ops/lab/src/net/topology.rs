@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::mac::Mac;
 use crate::say;
 
 /// The kernel's defaults of what a director's program may change (Documentation/networking/ipvs-sysctl.rst).
@@ -39,6 +40,10 @@ pub(crate) const CONTROLLERS: [Node; 3] = [node("c1", 131), node("c2", 132), nod
 pub(crate) const CLIENT: Node = node("client", 200);
 /// Where the OTLP collector listens.
 pub(crate) const COLLECTOR: Node = node("otel", 130);
+/// Where ARP is watched: a host of its own, so that the client's cache learns nothing from what is asked.
+pub(crate) const WITNESS: Node = node("witness", 201);
+/// A host that does what it should not.
+pub(crate) const INTRUDER: Node = node("intruder", 202);
 /// The address that clients use.
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 150);
 /// The port that clients use.
@@ -48,7 +53,8 @@ pub(crate) const SWITCH: &str = "lan";
 
 /// All nodes.
 pub(crate) fn nodes() -> impl Iterator<Item = Node> {
-    DIRECTORS.into_iter().chain(WEBS).chain(CONTROLLERS).chain([CLIENT, COLLECTOR])
+    let others = [CLIENT, COLLECTOR, WITNESS, INTRUDER];
+    DIRECTORS.into_iter().chain(WEBS).chain(CONTROLLERS).chain(others)
 }
 
 /// The bridge's port that a node hangs on.
@@ -91,6 +97,27 @@ pub(crate) fn bring_up() -> Result<()> {
     Ok(())
 }
 
+/// Gives nodes IPv6 on `eth0` and on devices that are made later, with addresses that are usable at once.
+pub(crate) fn enable_ipv6(nodes: &[Node]) -> Result<()> {
+    for node in nodes {
+        for device in ["default", "eth0"] {
+            set_sysctl(node.name, &format!("net/ipv6/conf/{device}/accept_dad"), "0")?;
+            set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "0")?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes [`enable_ipv6`] back.
+pub(crate) fn disable_ipv6(nodes: &[Node]) -> Result<()> {
+    for node in nodes {
+        for device in ["default", "eth0"] {
+            set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes away what a director holds in memory only, as a power cut would: VIPs, the IPVS table
 /// and its settings.
 pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
@@ -109,6 +136,11 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
         set_sysctl(director.name, &format!("net/ipv4/vs/{name}"), value)?;
     }
     crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
+}
+
+/// The hardware address of a node's `eth0`.
+pub(crate) fn mac_of(node: Node) -> Result<Mac> {
+    super::packet::FrameSocket::open(node.name, 0).map(|socket| socket.own)
 }
 
 /// Writes a sysctl of a node; `name` with slashes.

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Kernel;
-use crate::peers::tomcat;
+use crate::peers::{frr, tomcat};
 use crate::process::{track, untrack, wait_until};
 
 /// Programs of the lab and the Debian packages that bring them.
@@ -45,6 +45,9 @@ pub(crate) fn require_programs(kernel: Kernel) -> Result<()> {
     }
     if !Path::new(tomcat::HOME).is_dir() {
         packages.push("tomcat10");
+    }
+    if !Path::new(frr::HOME).is_dir() {
+        packages.push("frr");
     }
     if !packages.is_empty() {
         bail!(

@@ -12,7 +12,7 @@ use crate::catalog::Scenario;
 use crate::peers::collector;
 
 /// Modules that scenarios use. A missing scheduler is a scenario's matter, hence no failure here.
-const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh veth bridge nlmon sch_ingress cls_flower \
+const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh veth bridge macvlan ipv6 nlmon sch_ingress cls_flower \
                        act_skbedit";
 
 /// Writes it into `out`; it answers there too.

@@ -2,24 +2,38 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use nix::unistd::Pid;
 
+use super::router::{RouterSettings, VIPS6};
 use crate::net::topology::{DIRECTORS, Node, PORT, VIP, WEBS};
 use crate::process::Launch;
 use crate::settings::{PRIORITY, PRIORITY_BACKUP, Settings, VRID};
 
-/// What starts it on a director: writes its configuration under `dir`.
+/// Where it writes the number of the process that runs VRRP.
+const ROUTER_PID: &str = "v.pid";
+
+/// What starts it on a director, with VRRP and the real servers' checks.
 pub(crate) fn launch(node: Node, settings: &Settings, dir: &Path) -> Result<Launch> {
-    let home = dir.join(node.name).join("keepalived");
+    launch_with(node, &config(node, settings), dir)
+}
+
+/// What starts it as a VRRP router and no more.
+pub(crate) fn launch_router(settings: &RouterSettings, dir: &Path) -> Result<Launch> {
+    launch_with(settings.node, &router_config(settings), dir)
+}
+
+fn launch_with(node: Node, config: &str, dir: &Path) -> Result<Launch> {
+    let home = home(node, dir);
     fs::create_dir_all(&home)?;
     let file = |name: &str| home.join(name).to_string_lossy().into_owned();
     // Files of an instance that was killed would keep the next one from starting.
-    for pid_file in ["k.pid", "v.pid", "c.pid"] {
+    for pid_file in ["k.pid", ROUTER_PID, "c.pid"] {
         let _ = fs::remove_file(home.join(pid_file));
     }
-    fs::write(home.join("keepalived.conf"), config(node, settings))?;
+    fs::write(home.join("keepalived.conf"), config)?;
     let args = [
         "--dont-fork".to_owned(),
         "--no-syslog".to_owned(),
@@ -27,7 +41,7 @@ pub(crate) fn launch(node: Node, settings: &Settings, dir: &Path) -> Result<Laun
         "--log-detail".to_owned(),
         format!("--use-file={}", file("keepalived.conf")),
         format!("--pid={}", file("k.pid")),
-        format!("--vrrp_pid={}", file("v.pid")),
+        format!("--vrrp_pid={}", file(ROUTER_PID)),
         format!("--checkers_pid={}", file("c.pid")),
     ];
     Ok(Launch {
@@ -37,6 +51,19 @@ pub(crate) fn launch(node: Node, settings: &Settings, dir: &Path) -> Result<Laun
         args: args.to_vec(),
         env: Vec::new(),
     })
+}
+
+/// The process of a director's keepalived that runs VRRP.
+pub(crate) fn router_pid(node: Node, dir: &Path) -> Result<Pid> {
+    let path = home(node, dir).join(ROUTER_PID);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let pid = text.trim().parse().with_context(|| format!("{} has no number", path.display()))?;
+    Ok(Pid::from_raw(pid))
+}
+
+fn home(node: Node, dir: &Path) -> PathBuf {
+    dir.join(node.name).join("keepalived")
 }
 
 /// The seed's keepalived.conf as it is meant, with these settings.
@@ -73,6 +100,43 @@ fn config(node: Node, settings: &Settings) -> String {
         );
     }
     text.push_str("}\n");
+    text
+}
+
+/// A router's file.
+fn router_config(settings: &RouterSettings) -> String {
+    let mut text = format!(
+        "global_defs {{\n    router_id {}\n    vrrp_version {}\n}}\nvrrp_instance VI_1 {{\n    \
+         state BACKUP\n    interface eth0\n    virtual_router_id {VRID}\n    priority {}\n    \
+         advert_int {}\n",
+        settings.node.name,
+        settings.version,
+        settings.priority,
+        settings.advert.as_secs_f64(),
+    );
+    // Writing to a String cannot fail.
+    if let Some(password) = settings.password {
+        let _ = writeln!(
+            text,
+            "    authentication {{\n        auth_type PASS\n        auth_pass {password}\n    }}"
+        );
+    }
+    if settings.is_unicast {
+        let (own, other) = (settings.node.address, settings.other.address);
+        let _ = writeln!(
+            text,
+            "    unicast_src_ip {own}\n    unicast_peer {{\n        {other}\n    }}"
+        );
+    }
+    if settings.has_virtual_mac {
+        text.push_str("    use_vmac\n");
+    }
+    let vips = if settings.is_ipv6 {
+        VIPS6.map(|vip| format!("        {vip}/64\n")).concat()
+    } else {
+        format!("        {VIP}\n")
+    };
+    let _ = write!(text, "    virtual_ipaddress {{\n{vips}    }}\n}}\n");
     text
 }
 

@@ -1,5 +1,7 @@
 //! The programs beside ours: real Tomcats, keepalived to compare with, a real OTLP collector.
 
 pub(crate) mod collector;
+pub(crate) mod frr;
 pub(crate) mod keepalived;
+pub(crate) mod router;
 pub(crate) mod tomcat;

@@ -6,7 +6,11 @@ use crate::contest;
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::pair::Side;
-use crate::settings::{FAST, SEED};
+use crate::settings::{FAST, QUICK, SEED, Settings};
+
+/// The settings of the power losses, with their names in figures.
+const ADVERTS: [(&Settings, &str); 3] =
+    [(&SEED, "1s_adverts"), (&FAST, "100ms_adverts"), (&QUICK, "20ms_adverts")];
 
 /// A median may be longer than keepalived's by this factor and these milliseconds.
 const FACTOR: f64 = 1.05;
@@ -14,7 +18,7 @@ const ALLOWANCE_MS: f64 = 20.0;
 
 /// Power loss: link down and SIGKILL, right after an advert.
 pub(crate) fn power_loss(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    for (settings, adverts) in [(&SEED, "1s_adverts"), (&FAST, "100ms_adverts")] {
+    for (settings, adverts) in ADVERTS {
         let results = contest::failovers(lab, settings)?;
         let ours = results[&Side::Fulcrum].outage()?;
         let theirs = results[&Side::Keepalived].outage()?;

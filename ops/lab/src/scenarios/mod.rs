@@ -2,7 +2,9 @@
 
 pub(crate) mod demo;
 pub(crate) mod failover;
+pub(crate) mod faults;
 pub(crate) mod headless;
+pub(crate) mod interop;
 pub(crate) mod raft;
 pub(crate) mod restart;
 pub(crate) mod seed;
