@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fulcrum_model::Name;
 use fulcrum_model::resource::{
-    Director, Kind, Pool, RealServer, Resource, Site, Spec, VirtualServer, VrrpInstance,
+    Director, Handover, Kind, Pool, RealServer, Resource, Site, Spec, VirtualServer, VrrpInstance,
 };
 
 /// Each kind's resources by name, borrowed.
@@ -16,6 +16,7 @@ pub(crate) struct Catalog<'a> {
     pub(crate) real_servers: BTreeMap<&'a Name, &'a RealServer>,
     pub(crate) pools: BTreeMap<&'a Name, &'a Pool>,
     pub(crate) virtual_servers: BTreeMap<&'a Name, &'a VirtualServer>,
+    pub(crate) handovers: BTreeMap<&'a Name, &'a Handover>,
 }
 
 impl<'a> Catalog<'a> {
@@ -31,6 +32,7 @@ impl<'a> Catalog<'a> {
                 Spec::RealServer(server) => _ = catalog.real_servers.insert(name, server),
                 Spec::Pool(pool) => _ = catalog.pools.insert(name, pool),
                 Spec::VirtualServer(server) => _ = catalog.virtual_servers.insert(name, server),
+                Spec::Handover(handover) => _ = catalog.handovers.insert(name, handover),
             }
         }
         catalog
@@ -44,6 +46,7 @@ impl<'a> Catalog<'a> {
             Kind::RealServer => self.real_servers.keys().copied().collect(),
             Kind::Pool => self.pools.keys().copied().collect(),
             Kind::VirtualServer => self.virtual_servers.keys().copied().collect(),
+            Kind::Handover => self.handovers.keys().copied().collect(),
         }
     }
 
@@ -55,7 +58,21 @@ impl<'a> Catalog<'a> {
             Kind::RealServer => self.real_servers.contains_key(name),
             Kind::Pool => self.pools.contains_key(name),
             Kind::VirtualServer => self.virtual_servers.contains_key(name),
+            Kind::Handover => self.handovers.contains_key(name),
         }
+    }
+
+    /// A VRRP instance with all that move with it: its sync group in its site.
+    pub(crate) fn moved_with(&self, name: &Name) -> Vec<(&'a Name, &'a VrrpInstance)> {
+        let Some((name, instance)) = self.vrrp_instances.get_key_value(name) else {
+            return Vec::new();
+        };
+        let Some(group) = &instance.options.sync_group else { return vec![(*name, *instance)] };
+        let instances = self.vrrp_instances.iter().map(|(name, instance)| (*name, *instance));
+        let of_group = |other: &VrrpInstance| {
+            other.site == instance.site && other.options.sync_group.as_ref() == Some(group)
+        };
+        instances.filter(|(_, other)| of_group(other)).collect()
     }
 
     /// The real servers of a pool that exist, with their member's place in it.

@@ -16,7 +16,9 @@ mod violation;
 pub use diff::{AgentDiff, diff_agents};
 pub use intent::Intent;
 pub use planner::{AgentId, AgentRole, Planner, agents, plan_director, plan_real_server};
-pub use prepare::{Change, ChangeAction, Prepared, Rejected, examine, examine_alone, prepare};
+pub use prepare::{
+    Change, ChangeAction, Prepared, Rejected, Removal, examine, examine_alone, prepare,
+};
 pub use violation::Violation;
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use fulcrum_model::Name;
 use fulcrum_model::plan::{
     DestinationPlan, DirectorPlan, RealServerHostPlan, VirtualServerPlan, VrrpInstancePlan,
     WatchedServer,
 };
 use fulcrum_model::resource::{
-    AgentRequirement, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
+    AgentRequirement, Director, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
 };
+use fulcrum_model::{Name, Priority};
 
 use crate::Intent;
 use crate::catalog::Catalog;
@@ -77,6 +77,8 @@ pub struct Planner<'a> {
     attended: BTreeMap<&'a Name, Vec<(&'a Name, &'a RealServer)>>,
     /// The VIPs that the host of a real server must hold for the pools that require the agent.
     vips: BTreeMap<&'a Name, BTreeSet<IpAddr>>,
+    /// Who shall be Active by order, by VRRP instance.
+    handovers: BTreeMap<&'a Name, &'a Name>,
 }
 
 /// What a virtual server's plan is made of.
@@ -97,6 +99,7 @@ impl<'a> Planner<'a> {
             virtual_servers: BTreeMap::new(),
             attended: attended(&catalog),
             vips: vips(&catalog),
+            handovers: handovers(&catalog),
             catalog,
         };
         for (name, instance) in &planner.catalog.vrrp_instances {
@@ -175,27 +178,42 @@ impl<'a> Planner<'a> {
         member: &VrrpMember,
     ) -> Option<VrrpInstancePlan> {
         let director = self.catalog.directors.get(&member.director)?;
+        let is_ipv6 = instance.vips.first().is_some_and(|vip| vip.address().is_ipv6());
+        let own_address = |director: &Director| {
+            if is_ipv6 { director.dip_ipv6.map(IpAddr::V6) } else { Some(director.dip) }
+        };
         let peers: BTreeSet<IpAddr> = instance
             .members
             .iter()
             .filter(|peer| instance.unicast && peer.director != member.director)
-            .filter_map(|peer| self.catalog.directors.get(&peer.director))
-            .map(|peer| peer.dip)
+            .filter_map(|peer| self.catalog.directors.get(&peer.director).copied())
+            .filter_map(own_address)
             .collect();
+        // IPv6 adverts to the multicast group come from a link-local address (RFC 9568 §5.1.2.1).
+        let source = if is_ipv6 && !instance.unicast {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            own_address(director)?
+        };
+        let order = self.handovers.get(name).map(|to| **to == member.director);
         Some(VrrpInstancePlan {
             name: name.clone(),
             vrid: instance.vrid,
             version: instance.version,
             advert_interval: instance.advert_interval,
             interface: member.interface.clone().unwrap_or_else(|| director.interface.clone()),
-            priority: member.priority,
+            priority: match order {
+                None => member.priority,
+                Some(true) => Priority::HIGHEST,
+                Some(false) => member.priority.min(Priority::BELOW_HIGHEST),
+            },
             preempt: instance.preempt,
             auth_pass: instance.auth_pass.clone(),
             vips: instance.vips.clone(),
-            source: director.dip,
+            source,
             unicast_peers: peers.into_iter().collect(),
             checksum: instance.checksum,
-            take_over: false,
+            take_over: order == Some(true),
             options: instance.options.clone(),
         })
     }
@@ -293,4 +311,21 @@ fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
         }
     }
     vips
+}
+
+/// The director that each hand-over names, by every VRRP instance that it moves: those of a sync group move together. One
+/// that cannot be obeyed moves nothing, as in a log that was written under older rules.
+fn handovers<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, &'a Name> {
+    let mut moved = BTreeMap::new();
+    for handover in catalog.handovers.values() {
+        for (name, instance) in catalog.moved_with(&handover.vrrp_instance) {
+            let is_member = instance.members.iter().any(|member| member.director == handover.to);
+            let has_owner =
+                instance.members.iter().any(|member| member.priority == Priority::OWNER);
+            if is_member && !has_owner {
+                moved.entry(name).or_insert(&handover.to);
+            }
+        }
+    }
+    moved
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fulcrum_model::resource::{Kind, Resource, ResourceKey};
+use fulcrum_model::resource::{Kind, Resource, ResourceKey, Spec};
 
 use crate::validate::{References, Subject, validate};
 use crate::violation::{Finding, Request};
@@ -19,6 +19,22 @@ pub struct Prepared {
     pub changes: Vec<Change>,
     /// The intent with the change, still at the revision that it was prepared at.
     pub after: Intent,
+}
+
+/// What goes beside what a set puts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays.
+    pub prune: bool,
+    /// These go, where they exist.
+    pub named: BTreeSet<ResourceKey>,
+}
+
+impl Removal {
+    /// All that the set does not hold.
+    pub fn unlisted() -> Self {
+        Self { prune: true, named: BTreeSet::new() }
+    }
 }
 
 /// A difference in one resource.
@@ -57,19 +73,19 @@ pub enum Rejected {
     },
 }
 
-/// Compares a set of resources, each with its index in the request, with the current intent; with `prune`, what the
-/// set does not hold is to be deleted. The result is validated as a whole.
+/// Compares a set of resources, each with its index in the request, with the current intent and with
+/// what is to be deleted. The result is validated as a whole.
 ///
 /// # Errors
 /// [`Rejected`]: invalid, or held as too drastic.
 pub fn prepare(
     current: &Intent,
     set: Vec<(usize, Resource)>,
-    prune: bool,
+    removal: &Removal,
     allow_drastic: bool,
 ) -> Result<Prepared, Rejected> {
     let none_broken = BTreeSet::new();
-    let merged = Merged::new(current, &set, &none_broken, prune);
+    let merged = Merged::new(current, &set, &none_broken, removal);
     let violations = merged.violations(current);
     if !violations.is_empty() {
         return Err(Rejected::Invalid(violations));
@@ -98,15 +114,15 @@ pub fn examine(
     current: &Intent,
     set: &[(usize, Resource)],
     broken: &BTreeSet<ResourceKey>,
-    prune: bool,
+    removal: &Removal,
 ) -> Vec<Violation> {
-    Merged::new(current, set, broken, prune).violations(current)
+    Merged::new(current, set, broken, removal).violations(current)
 }
 
 /// Validates a set by itself, whatever the cluster holds: references may lead out of it, and are taken as good.
 /// `broken` as in [`examine`].
 pub fn examine_alone(set: &[(usize, Resource)], broken: &BTreeSet<ResourceKey>) -> Vec<Violation> {
-    let merged = Merged::new(&Intent::default(), set, broken, false);
+    let merged = Merged::new(&Intent::default(), set, broken, &Removal::default());
     let findings = validate(&merged.subject(&BTreeSet::new(), References::Open));
     merged.request.violations(findings)
 }
@@ -126,7 +142,7 @@ impl<'a> Merged<'a> {
         current: &Intent,
         set: &[(usize, Resource)],
         broken: &'a BTreeSet<ResourceKey>,
-        prune: bool,
+        removal: &Removal,
     ) -> Self {
         let mut wanted: BTreeMap<ResourceKey, (usize, &Resource)> = BTreeMap::new();
         let mut twice = Vec::new();
@@ -139,14 +155,23 @@ impl<'a> Merged<'a> {
                 );
                 twice.push((*index, Finding { key, field: "name".to_owned(), description }));
             } else {
+                if removal.named.contains(&key) {
+                    let description = format!(
+                        "{:?}: {key} is to be deleted by the same request; do one of both",
+                        key.name.as_str()
+                    );
+                    let field = "name".to_owned();
+                    twice.push((*index, Finding { key: key.clone(), field, description }));
+                }
                 wanted.insert(key, (*index, resource));
             }
         }
+        let stays = |key: &ResourceKey| wanted.contains_key(key) || broken.contains(key);
         let delete: Vec<ResourceKey> = current
             .resources
-            .keys()
-            .filter(|key| prune && !wanted.contains_key(key) && !broken.contains(key))
-            .cloned()
+            .values()
+            .filter(|resource| goes(resource, removal, stays))
+            .map(Resource::key)
             .collect();
         let put: Vec<Resource> = wanted
             .iter()
@@ -164,28 +189,28 @@ impl<'a> Merged<'a> {
 
     fn subject<'s>(
         &'s self,
-        pruned: &'s BTreeSet<&'s ResourceKey>,
+        deleted: &'s BTreeSet<&'s ResourceKey>,
         references: References,
     ) -> Subject<'s> {
         Subject {
             resources: &self.after.resources,
             request: &self.request,
             broken: self.broken,
-            pruned,
+            deleted,
             references,
         }
     }
 
     fn violations(&self, current: &Intent) -> Vec<Violation> {
-        let pruned: BTreeSet<&ResourceKey> = self.delete.iter().collect();
-        let mut findings = validate(&self.subject(&pruned, References::Closed));
+        let deleted: BTreeSet<&ResourceKey> = self.delete.iter().collect();
+        let mut findings = validate(&self.subject(&deleted, References::Closed));
         if findings.iter().any(|finding| !self.request.holds(&finding.key)) {
             // What stood before under older rules does not hold up a change that has nothing to do with it.
             let known: BTreeSet<Finding> = validate(&Subject {
                 resources: &current.resources,
                 request: &Request::default(),
                 broken: &BTreeSet::new(),
-                pruned: &BTreeSet::new(),
+                deleted: &BTreeSet::new(),
                 references: References::Closed,
             })
             .into_iter()
@@ -197,6 +222,29 @@ impl<'a> Merged<'a> {
             description: finding.description.clone(),
         });
         twice.chain(self.request.violations(findings)).collect()
+    }
+}
+
+/// Whether a resource is deleted, given which others the request keeps.
+fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> bool) -> bool {
+    let key = resource.key();
+    if stays(&key) {
+        return false;
+    }
+    match &resource.spec {
+        // An order of the day is in no file of manifests, and outlives their being applied.
+        Spec::Handover(handover) if removal.prune => {
+            let kind = Kind::VrrpInstance;
+            let instance = ResourceKey { kind, name: handover.vrrp_instance.clone() };
+            removal.named.contains(&key) || !stays(&instance)
+        }
+        Spec::Site(_)
+        | Spec::Director(_)
+        | Spec::VrrpInstance(_)
+        | Spec::RealServer(_)
+        | Spec::Pool(_)
+        | Spec::VirtualServer(_)
+        | Spec::Handover(_) => removal.prune || removal.named.contains(&key),
     }
 }
 

@@ -22,8 +22,12 @@ pub(crate) fn site(name: &str) -> v1::Resource {
 }
 
 pub(crate) fn director(name: &str, dip: &str) -> v1::Resource {
-    let spec =
-        v1::Director { site: "main".to_owned(), dip: dip.to_owned(), interface: "eth0".to_owned() };
+    let spec = v1::Director {
+        site: "main".to_owned(),
+        dip: dip.to_owned(),
+        interface: "eth0".to_owned(),
+        dip_ipv6: String::new(),
+    };
     resource(name, Spec::Director(spec))
 }
 

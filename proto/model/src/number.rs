@@ -44,6 +44,10 @@ pub struct Priority(u8);
 impl Priority {
     /// The address owner's.
     pub const OWNER: Self = Self(255);
+    /// The highest of a router that does not own the address.
+    pub const HIGHEST: Self = Self(254);
+    /// Of one that is to rank below [`Self::HIGHEST`].
+    pub const BELOW_HIGHEST: Self = Self(253);
 
     /// # Errors
     /// [`RangeError`] outside 1 to 255.

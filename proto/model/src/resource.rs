@@ -25,17 +25,20 @@ pub enum Kind {
     Pool,
     /// VIP, port and protocol that clients connect to.
     VirtualServer,
+    /// An order that a director shall be Active.
+    Handover,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Site,
         Self::Director,
         Self::VrrpInstance,
         Self::RealServer,
         Self::Pool,
         Self::VirtualServer,
+        Self::Handover,
     ];
 
     /// As manifests spell it.
@@ -47,6 +50,7 @@ impl Kind {
             Self::RealServer => "RealServer",
             Self::Pool => "Pool",
             Self::VirtualServer => "VirtualServer",
+            Self::Handover => "Handover",
         }
     }
 }
@@ -112,6 +116,8 @@ pub enum Spec {
     Pool(Pool),
     /// A virtual server.
     VirtualServer(VirtualServer),
+    /// A hand-over.
+    Handover(Handover),
 }
 
 impl Spec {
@@ -124,6 +130,7 @@ impl Spec {
             Self::RealServer(_) => Kind::RealServer,
             Self::Pool(_) => Kind::Pool,
             Self::VirtualServer(_) => Kind::VirtualServer,
+            Self::Handover(_) => Kind::Handover,
         }
     }
 }
@@ -302,4 +309,17 @@ pub struct VirtualServer {
     pub persistence_timeout: Option<Duration>,
     /// The pool that serves it.
     pub pool: Name,
+}
+
+/// An order that a director shall be Active in an instance, in force until it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The VRRP instance.
+    pub vrrp_instance: Name,
+    /// The member that shall be Active.
+    pub to: Name,
+    /// Why, for people.
+    pub reason: String,
+    /// Who, for people and programs.
+    pub requested_by: String,
 }

@@ -1,7 +1,7 @@
 //! Reads fields one by one and keeps what is wrong with each.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use fulcrum_model::{Cidr, Name, RangeError};
@@ -124,41 +124,96 @@ impl<'a> Fields<'a> {
         self.host_address(field, text, address)
     }
 
-    /// An IPv4 address with its prefix length; /32 when none is given.
-    pub(super) fn cidr(&mut self, field: &str, text: &str) -> Option<Cidr> {
+    /// A host's address of either family.
+    pub(super) fn address(&mut self, field: &str, text: &str, what: &str) -> Option<IpAddr> {
         if text.is_empty() {
-            self.refuse(field, "none", "give the VIP, such as 192.168.1.150/24");
+            self.refuse(field, "none", format_args!("give {what}"));
             return None;
         }
-        let cidr = match text.parse::<Cidr>() {
-            Ok(cidr) => cidr,
-            Err(error) => {
-                let remedy =
-                    format_args!("{error}; write ADDRESS/PREFIX, such as 192.168.1.150/24");
-                self.refuse(field, format_args!("{text:?}"), remedy);
-                return None;
-            }
-        };
-        self.host_address(field, text, cidr.address())?;
+        let address: Option<IpAddr> = text.parse().ok();
+        let remedy = format!("this is no IP address; give {what}, without a prefix length");
+        let address = self.accept(field, address, format_args!("{text:?}"), &remedy)?;
+        self.some_host(field, text, address)
+    }
+
+    /// A host's IPv6 address.
+    pub(super) fn ipv6(&mut self, field: &str, text: &str, what: &str) -> Option<Ipv6Addr> {
+        let read = text.parse().ok().filter(|address| is_host_v6(*address));
+        let remedy = format!("give {what}, without a prefix length");
+        self.accept(field, read, format_args!("{text:?}"), &remedy)
+    }
+
+    /// A host's address of either family with its prefix length; /32 or /128 when none is given.
+    pub(super) fn cidr(&mut self, field: &str, text: &str, what: &str) -> Option<Cidr> {
+        let cidr = self.any_cidr(field, text, what)?;
+        self.some_host(field, text, cidr.address())?;
         if cidr.prefix_length() == 0 {
-            self.refuse(field, format_args!("{text:?}"), "a prefix length is 1 to 32");
+            let most = Cidr::host(cidr.address()).prefix_length();
+            let remedy = format_args!("a prefix length is 1 to {most}");
+            self.refuse(field, format_args!("{text:?}"), remedy);
             return None;
         }
         Some(cidr)
     }
 
-    fn host_address(&mut self, field: &str, text: &str, address: IpAddr) -> Option<IpAddr> {
-        let refusal = match address {
-            IpAddr::V6(_) => Some("IPv6 is not part of this release; use an IPv4 address"),
-            IpAddr::V4(v4) if is_host(v4) => None,
-            IpAddr::V4(_) => Some("no host can hold this address; use a unicast one"),
+    /// A route's destination: no bit is set behind its prefix.
+    pub(super) fn route(&mut self, field: &str, text: &str) -> Option<Cidr> {
+        let cidr = self.any_cidr(field, text, "the route, such as 0.0.0.0/0")?;
+        let length = cidr.prefix_length();
+        let is_network = match cidr.address() {
+            IpAddr::V4(address) => {
+                address.to_bits().checked_shl(length.into()).unwrap_or_default() == 0
+            }
+            IpAddr::V6(address) => {
+                address.to_bits().checked_shl(length.into()).unwrap_or_default() == 0
+            }
         };
-        match refusal {
-            None => Some(address),
-            Some(remedy) => {
+        let remedy = "a route has no bit set behind its prefix; write 10.0.0.0/8, not 10.0.0.1/8";
+        self.accept(field, is_network.then_some(cidr), format_args!("{text:?}"), remedy)
+    }
+
+    fn any_cidr(&mut self, field: &str, text: &str, what: &str) -> Option<Cidr> {
+        if text.is_empty() {
+            self.refuse(field, "none", format_args!("give {what}"));
+            return None;
+        }
+        match text.parse::<Cidr>() {
+            Ok(cidr) => Some(cidr),
+            Err(error) => {
+                let remedy =
+                    format_args!("{error}; write ADDRESS/PREFIX, such as 192.168.1.150/24");
                 self.refuse(field, format_args!("{text:?}"), remedy);
                 None
             }
+        }
+    }
+
+    /// An IPv4 address that a host can hold.
+    fn host_address(&mut self, field: &str, text: &str, address: IpAddr) -> Option<IpAddr> {
+        if address.is_ipv6() {
+            let remedy = "IPv6 is not part of this release; use an IPv4 address";
+            self.refuse(field, format_args!("{text:?}"), remedy);
+            return None;
+        }
+        self.some_host(field, text, address)
+    }
+
+    /// An address that a host can hold.
+    fn some_host(&mut self, field: &str, text: &str, address: IpAddr) -> Option<IpAddr> {
+        let is_one = match address {
+            IpAddr::V4(address) => is_host(address),
+            IpAddr::V6(address) => is_host_v6(address),
+        };
+        let remedy = "no host can hold this address; use a unicast one";
+        self.accept(field, is_one.then_some(address), format_args!("{text:?}"), remedy)
+    }
+
+    /// A network interface's name; `Some(None)` when none is given.
+    #[expect(clippy::option_option, reason = "refused and not given are different answers")]
+    pub(super) fn optional_interface(&mut self, field: &str, text: &str) -> Option<Option<String>> {
+        match text {
+            "" => Some(None),
+            text => self.interface(field, text).map(Some),
         }
     }
 
@@ -208,4 +263,12 @@ impl<'a> Fields<'a> {
 
 fn is_host(address: Ipv4Addr) -> bool {
     !(address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240)
+}
+
+/// A mapped IPv4 address is written as IPv4.
+fn is_host_v6(address: Ipv6Addr) -> bool {
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.to_ipv4_mapped().is_some())
 }

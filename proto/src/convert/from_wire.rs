@@ -1,20 +1,17 @@
 //! Resources from the wire.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::resource::{
-    AgentRequirement, AuthPass, Director, Kind, Pool, PoolMember, RealServer, Resource, Site, Spec,
-    VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    AgentRequirement, Director, Handover, Kind, Pool, PoolMember, RealServer, Resource, Site, Spec,
+    VirtualServer,
 };
-use fulcrum_model::{
-    Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler, Vrid, Weight,
-};
+use fulcrum_model::{ForwardingMethod, Name, Port, Protocol, Revision, Scheduler, Weight};
 
 use super::duration::duration_to_text;
 use super::fields::{DurationRule, Fields};
-use super::{FieldViolation, check, enums};
+use super::{FieldViolation, check, enums, instance};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -26,8 +23,8 @@ const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// Longest description of a site in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 1024;
-/// Most VIPs of a VRRP instance: the advert counts them in one byte (RFC 9568 §5.2.5).
-const MAX_VIPS: usize = 255;
+/// Longest remark on a hand-over in bytes.
+const MAX_REMARK_BYTES: usize = 255;
 /// Longest persistence: what ipvsadm(8) accepts, 31 days.
 const MAX_PERSISTENCE: Duration = Duration::from_hours(31 * 24);
 
@@ -61,12 +58,15 @@ fn resource(fields: &mut Fields<'_>, wire: &v1::Resource) -> Option<Resource> {
         match spec {
             WireSpec::Site(wire) => site(fields, wire).map(Spec::Site),
             WireSpec::Director(wire) => director(fields, wire).map(Spec::Director),
-            WireSpec::VrrpInstance(wire) => vrrp_instance(fields, wire).map(Spec::VrrpInstance),
+            WireSpec::VrrpInstance(wire) => {
+                instance::vrrp_instance(fields, wire).map(Spec::VrrpInstance)
+            }
             WireSpec::RealServer(wire) => {
                 real_server(fields, wire, name.as_ref()).map(Spec::RealServer)
             }
             WireSpec::Pool(wire) => pool(fields, wire).map(Spec::Pool),
             WireSpec::VirtualServer(wire) => virtual_server(fields, wire).map(Spec::VirtualServer),
+            WireSpec::Handover(wire) => handover(fields, wire).map(Spec::Handover),
         }
     };
     Some(Resource {
@@ -111,140 +111,11 @@ fn director(fields: &mut Fields<'_>, wire: &v1::Director) -> Option<Director> {
     let site = fields.name("site", &wire.site, "name the site that the director stands in");
     let dip = fields.ipv4("dip", &wire.dip, "the director's own IPv4 address");
     let interface = fields.interface("interface", &wire.interface);
-    Some(Director { site: site?, dip: dip?, dip_ipv6: None, interface: interface? })
-}
-
-fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) -> Option<VrrpInstance> {
-    let site = fields.name("site", &wire.site, "name the site whose directors take part");
-    let vrid = fields.number("vrid", wire.vrid, Vrid::new);
-    let version = enums::vrrp_version(fields, "version", wire.version, Some(VrrpVersion::V3));
-    let advert_interval = advert_interval(fields, version, wire.advert_interval.as_ref());
-    let vips = vips(fields, &wire.vips);
-    let members = members(fields, &wire.members);
-    let auth_pass = auth_pass(fields, version, &wire.auth_pass);
-    if wire.unicast && wire.members.len() == 1 {
-        fields.refuse(
-            "unicast",
-            true,
-            "there is no other member to send to; add one, or leave it out",
-        );
-    }
-    let default = Some(VrrpChecksum::Deployed);
-    let checksum = enums::vrrp_checksum(fields, "checksum", wire.checksum, default);
-    Some(VrrpInstance {
-        site: site?,
-        vrid: vrid?,
-        version: version?,
-        advert_interval: advert_interval?,
-        vips: vips?,
-        members: members?,
-        preempt: !wire.no_preempt,
-        auth_pass: auth_pass?,
-        unicast: wire.unicast,
-        checksum: checksum?,
-        options: fulcrum_model::VrrpOptions::default(),
-    })
-}
-
-/// v2 counts whole seconds in one byte (RFC 3768 §5.3.7), v3 centiseconds in twelve bits (RFC 9568 §5.2.7).
-pub(super) fn advert_interval(
-    fields: &mut Fields<'_>,
-    version: Option<VrrpVersion>,
-    wire: Option<&prost_types::Duration>,
-) -> Option<Duration> {
-    let (step, most, remedy) = match version? {
-        VrrpVersion::V2 | VrrpVersion::V2AndV3 => {
-            (Duration::from_secs(1), 255, "VRRPv2 takes whole seconds from 1s to 255s")
-        }
-        VrrpVersion::V3 => {
-            (Duration::from_millis(10), 4095, "VRRPv3 takes 10ms to 40.95s in steps of 10ms")
-        }
-    };
-    let any = DurationRule {
-        default: Some(Duration::from_secs(1)),
-        min: Duration::ZERO,
-        max: Duration::MAX,
-    };
-    let interval = fields.duration("advert_interval", wire, &any)?;
-    let fits = (step..=step * most).contains(&interval)
-        && interval.as_nanos().is_multiple_of(step.as_nanos());
-    let found = duration_to_text(interval);
-    fields.accept("advert_interval", fits.then_some(interval), found, remedy)
-}
-
-fn vips(fields: &mut Fields<'_>, wire: &[String]) -> Option<Vec<Cidr>> {
-    if wire.is_empty() {
-        fields.refuse("vips", "none", "give at least one VIP, such as 192.168.1.150/24");
-    }
-    if wire.len() > MAX_VIPS {
-        let remedy = format_args!("an instance holds at most {MAX_VIPS} VIPs; use another one");
-        fields.refuse("vips", wire.len(), remedy);
-    }
-    let mut seen: BTreeSet<IpAddr> = BTreeSet::new();
-    let mut vips = Vec::with_capacity(wire.len());
-    for (index, text) in wire.iter().enumerate() {
-        let field = format!("vips[{index}]");
-        if let Some(vip) = fields.cidr(&field, text) {
-            if !seen.insert(vip.address()) {
-                fields.refuse(&field, format_args!("{text:?}"), "listed twice; list it once");
-            }
-            vips.push(vip);
-        }
-    }
-    (vips.len() == wire.len()).then_some(vips)
-}
-
-fn members(fields: &mut Fields<'_>, wire: &[v1::VrrpMember]) -> Option<Vec<VrrpMember>> {
-    if wire.is_empty() {
-        fields.refuse("members", "none", "name at least one director with its priority");
-    }
-    let mut seen = BTreeSet::new();
-    let mut members = Vec::with_capacity(wire.len());
-    for (index, wire) in wire.iter().enumerate() {
-        let mut fields = fields.within(&format!("members[{index}]"));
-        if !wire.director.is_empty() && !seen.insert(&wire.director) {
-            let remedy = "takes part twice; list each director once";
-            fields.refuse("director", format_args!("{:?}", wire.director), remedy);
-        }
-        members.extend(member(&mut fields, wire));
-    }
-    (members.len() == wire.len()).then_some(members)
-}
-
-fn member(fields: &mut Fields<'_>, wire: &v1::VrrpMember) -> Option<VrrpMember> {
-    let director = fields.name("director", &wire.director, "name the director");
-    let priority = if wire.priority == u32::from(Priority::OWNER.get()) {
-        // A VIP that is a director's own address is refused, so nobody owns one (RFC 9568 §5.2.4).
-        fields.accept("priority", None, 255, "255 is for an owner of the VIP; use 1 to 254")
-    } else {
-        fields.number("priority", wire.priority, Priority::new)
-    };
-    let interface = match wire.interface.as_str() {
+    let dip_ipv6 = match wire.dip_ipv6.as_str() {
         "" => Some(None),
-        interface => fields.interface("interface", interface).map(Some),
+        dip => fields.ipv6("dip_ipv6", dip, "the director's own IPv6 address").map(Some),
     };
-    Some(VrrpMember { director: director?, priority: priority?, interface: interface? })
-}
-
-/// `Some(None)` when there is none; `None` when refused.
-#[expect(clippy::option_option, reason = "refused and not given are different answers")]
-pub(super) fn auth_pass(
-    fields: &mut Fields<'_>,
-    version: Option<VrrpVersion>,
-    text: &str,
-) -> Option<Option<AuthPass>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    // The text is a secret of sorts: what is wrong is told without it.
-    if version == Some(VrrpVersion::V3) {
-        let remedy = "VRRPv3 has no authentication; leave it out or set version: v2";
-        fields.refuse("auth_pass", "given", remedy);
-        return None;
-    }
-    let pass = AuthPass::new(text);
-    let found = format_args!("{} bytes", text.len());
-    fields.accept("auth_pass", pass, found, "PASS has 1 to 8 bytes").map(Some)
+    Some(Director { site: site?, dip: dip?, dip_ipv6: dip_ipv6?, interface: interface? })
 }
 
 fn real_server(
@@ -326,4 +197,21 @@ pub(super) fn persistence_timeout(
     let found = duration_to_text(timeout);
     let remedy = "use whole seconds from 1s to 2678400s (31 days); leave it out for none";
     fields.accept("persistence_timeout", fits.then_some(timeout), found, remedy).map(Some)
+}
+
+fn handover(fields: &mut Fields<'_>, wire: &v1::Handover) -> Option<Handover> {
+    let missing = "name the VRRP instance that is handed over";
+    let vrrp_instance = fields.name("vrrp_instance", &wire.vrrp_instance, missing);
+    let to = fields.name("to", &wire.to, "name the director that shall be Active");
+    let mut are_well = true;
+    for (field, text) in [("reason", &wire.reason), ("requested_by", &wire.requested_by)] {
+        if text.len() > MAX_REMARK_BYTES || text.chars().any(char::is_control) {
+            let found = format_args!("{} bytes", text.len());
+            fields.refuse(field, found, "use one line of at most 255 bytes");
+            are_well = false;
+        }
+    }
+    let (vrrp_instance, to) = (vrrp_instance?, to?);
+    let (reason, requested_by) = (wire.reason.clone(), wire.requested_by.clone());
+    are_well.then_some(Handover { vrrp_instance, to, reason, requested_by })
 }

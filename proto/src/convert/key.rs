@@ -15,6 +15,7 @@ pub fn kind_from_wire(kind: i32) -> Option<Kind> {
         Ok(v1::Kind::RealServer) => Some(Kind::RealServer),
         Ok(v1::Kind::Pool) => Some(Kind::Pool),
         Ok(v1::Kind::VirtualServer) => Some(Kind::VirtualServer),
+        Ok(v1::Kind::Handover) => Some(Kind::Handover),
     }
 }
 
@@ -27,6 +28,7 @@ pub fn kind_to_wire(kind: Kind) -> v1::Kind {
         Kind::RealServer => v1::Kind::RealServer,
         Kind::Pool => v1::Kind::Pool,
         Kind::VirtualServer => v1::Kind::VirtualServer,
+        Kind::Handover => v1::Kind::Handover,
     }
 }
 
@@ -39,6 +41,7 @@ pub fn resource_key_from_wire(wire: &v1::Resource) -> Option<ResourceKey> {
         Spec::RealServer(_) => Kind::RealServer,
         Spec::Pool(_) => Kind::Pool,
         Spec::VirtualServer(_) => Kind::VirtualServer,
+        Spec::Handover(_) => Kind::Handover,
     };
     Some(ResourceKey { kind, name: wire.metadata.as_ref()?.name.parse().ok()? })
 }

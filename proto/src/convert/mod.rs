@@ -10,9 +10,11 @@ mod enums;
 mod evidence;
 mod fields;
 mod from_wire;
+mod instance;
 mod key;
 mod plan;
 mod to_wire;
+mod vrrp;
 
 pub use duration::{duration_from_text, duration_to_text, duration_to_wire};
 pub use enums::verdict_to_wire;

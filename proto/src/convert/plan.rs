@@ -1,16 +1,21 @@
 //! Plans both ways. Reading a plan takes no defaults: plans say everything.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use fulcrum_model::plan::{
     DestinationPlan, DirectorPlan, HOST_KEY, PlanVersion, RealServerHostPlan, VirtualServerPlan,
     VrrpInstancePlan, WatchedServer,
 };
-use fulcrum_model::{Port, Priority, Revision, Vrid, Weight};
+use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions, Weight};
 
 use super::duration::duration_to_wire;
 use super::fields::Fields;
-use super::{ConvertError, check, enums, from_wire};
+use super::{ConvertError, check, enums, from_wire, instance, vrrp};
 use crate::v1;
 use crate::v1::plan_object::Object;
+
+/// A source that stands for the interface's own link-local address.
+const LINK_LOCAL: &str = "::";
 
 impl From<&PlanVersion> for v1::PlanVersion {
     fn from(version: &PlanVersion) -> Self {
@@ -53,6 +58,8 @@ impl From<&VrrpInstancePlan> for v1::VrrpInstancePlan {
             source: plan.source.to_string(),
             unicast_peers: plan.unicast_peers.iter().map(ToString::to_string).collect(),
             checksum: enums::vrrp_checksum_to_wire(plan.checksum).into(),
+            take_over: plan.take_over,
+            options: Some(vrrp::options_to_wire(&plan.options)),
         }
     }
 }
@@ -71,16 +78,24 @@ fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstancePlan) -> Option
     let name = fields.name("name", &wire.name, "name the instance");
     let vrid = fields.number("vrid", wire.vrid, Vrid::new);
     let version = enums::vrrp_version(fields, "version", wire.version, None);
-    let interval = from_wire::advert_interval(fields, version, wire.advert_interval.as_ref());
+    let interval = instance::advert_interval(fields, version, wire.advert_interval.as_ref());
     let interface = fields.interface("interface", &wire.interface);
     let priority = fields.number("priority", wire.priority, Priority::new);
-    let auth_pass = from_wire::auth_pass(fields, version, &wire.auth_pass);
-    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.cidr("", vip));
-    let source = fields.ipv4("source", &wire.source, "the source address of adverts");
+    let auth_pass = instance::auth_pass(fields, version, &wire.auth_pass);
+    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.cidr("", vip, "the VIP"));
+    let source = match wire.source.as_str() {
+        LINK_LOCAL => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        source => fields.address("source", source, "the source address of adverts"),
+    };
     let peers = each(fields, "unicast_peers", &wire.unicast_peers, |fields, peer| {
-        fields.ipv4("", peer, "the peer's address")
+        fields.address("", peer, "the peer's address")
     });
     let checksum = enums::vrrp_checksum(fields, "checksum", wire.checksum, None);
+    // A plan of a release without options, as an agent may have it on disk, says none.
+    let options = match &wire.options {
+        None => Some(VrrpOptions::default()),
+        Some(wire) => vrrp::options(&mut fields.within("options"), wire),
+    };
     Some(VrrpInstancePlan {
         name: name?,
         vrid: vrid?,
@@ -94,8 +109,8 @@ fn vrrp_instance(fields: &mut Fields<'_>, wire: &v1::VrrpInstancePlan) -> Option
         source: source?,
         unicast_peers: peers?,
         checksum: checksum?,
-        take_over: false,
-        options: fulcrum_model::VrrpOptions::default(),
+        take_over: wire.take_over,
+        options: options?,
     })
 }
 

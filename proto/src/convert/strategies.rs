@@ -1,6 +1,8 @@
 //! Arbitrary valid nouns for the round-trip tests.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod vrrp;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use fulcrum_model::plan::{
@@ -8,8 +10,8 @@ use fulcrum_model::plan::{
     WatchedServer,
 };
 use fulcrum_model::resource::{
-    AgentRequirement, AuthPass, Director, Pool, PoolMember, RealServer, Resource, Site, Spec,
-    VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    AgentRequirement, AuthPass, Director, Handover, Pool, PoolMember, RealServer, Resource, Site,
+    Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
     Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, HttpCheck, Name, Port, Priority,
@@ -99,6 +101,7 @@ fn version() -> impl Strategy<Value = (VrrpVersion, Duration, Option<AuthPass>)>
             Duration::from_secs(s),
             pass
         )),
+        (1_u64..=255).prop_map(|s| (VrrpVersion::V2AndV3, Duration::from_secs(s), None)),
         (1_u64..=4095).prop_map(|cs| (VrrpVersion::V3, Duration::from_millis(cs * 10), None)),
     ]
 }
@@ -119,6 +122,19 @@ fn vips() -> impl Strategy<Value = Vec<Cidr>> {
     })
 }
 
+/// Those of version 2, and those of version 3.
+fn any_vips() -> impl Strategy<Value = (Vec<Cidr>, Vec<Cidr>)> {
+    let link_local = (any::<u64>(), btree_map(vrrp::ipv6(), 1_u8..=128, 0..3)).prop_map(
+        |(bits, others)| -> Vec<Cidr> {
+            let first = Ipv6Addr::from_bits((0xfe80 << 112) | u128::from(bits));
+            let cidr =
+                |(address, length)| Cidr::new(IpAddr::V6(address), length).expect("in range");
+            std::iter::once((first, 64)).chain(others).map(cidr).collect()
+        },
+    );
+    (vips(), prop_oneof![vips(), link_local])
+}
+
 fn priority() -> impl Strategy<Value = Priority> {
     (1_u64..=254).prop_map(|priority| Priority::new(priority).expect("in range"))
 }
@@ -131,13 +147,20 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
     let members = btree_map(name(), (priority(), option::of(interface())), 1..4).prop_map(|all| {
         all.into_iter()
             .map(|(director, (priority, interface))| VrrpMember { director, priority, interface })
-            .collect()
+            .collect::<Vec<VrrpMember>>()
     });
     let flags = (any::<bool>(), any::<bool>(), checksum());
-    (name(), vrid(), version(), vips(), members, flags).prop_map(
-        |(site, vrid, (version, interval, auth_pass), vips, members, flags)| {
-            let members: Vec<VrrpMember> = members;
-            let several = members.len() > 1;
+    let rest = (flags, vrrp::options());
+    (name(), vrid(), version(), any_vips(), members, rest).prop_map(
+        |(site, vrid, (version, interval, auth_pass), vips, members, (flags, mut options))| {
+            let unicast = flags.1 && members.len() > 1;
+            if !unicast {
+                options.unicast_min_ttl = u8::MAX;
+            }
+            if auth_pass.is_some() {
+                options.auth_hmac = None;
+            }
+            let vips = if version == VrrpVersion::V3 { vips.1 } else { vips.0 };
             VrrpInstance {
                 site,
                 vrid,
@@ -147,9 +170,9 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
                 members,
                 preempt: flags.0,
                 auth_pass,
-                unicast: flags.1 && several,
+                unicast,
                 checksum: flags.2,
-                options: fulcrum_model::VrrpOptions::default(),
+                options,
             }
         },
     )
@@ -182,12 +205,16 @@ fn virtual_server() -> impl Strategy<Value = VirtualServer> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let director = (name(), ip(), interface()).prop_map(|(site, dip, interface)| Director {
-        site,
-        dip,
-        dip_ipv6: None,
-        interface,
-    });
+    let director = (name(), ip(), option::of(vrrp::ipv6()), interface())
+        .prop_map(|(site, dip, dip_ipv6, interface)| Director { site, dip, dip_ipv6, interface });
+    let handover = (name(), name(), "[ -~]{0,9}", "[a-z/]{0,9}").prop_map(
+        |(vrrp_instance, to, reason, requested_by)| Handover {
+            vrrp_instance,
+            to,
+            reason,
+            requested_by,
+        },
+    );
     let real_server = (name(), ip(), port(), name(), server_probe())
         .prop_map(|(site, rip, port, agent, probe)| RealServer { site, rip, port, agent, probe });
     let members = btree_map(name(), weight(), 0..4).prop_map(|all| {
@@ -205,6 +232,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         real_server.prop_map(Spec::RealServer),
         pool.prop_map(Spec::Pool),
         virtual_server().prop_map(Spec::VirtualServer),
+        handover.prop_map(Spec::Handover),
     ]
 }
 
@@ -220,9 +248,13 @@ pub(super) fn resource() -> impl Strategy<Value = Resource> {
 
 fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
     let peers = btree_set(ip(), 0..3).prop_map(|peers| peers.into_iter().collect());
-    let identity = (name(), vrid(), priority(), interface(), ip());
-    (identity, version(), vips(), peers, any::<bool>(), checksum()).prop_map(
-        |((name, vrid, priority, interface, source), version, vips, peers, preempt, checksum)| {
+    let link_local = Just(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let source = prop_oneof![ip(), link_local, vrrp::ipv6().prop_map(IpAddr::V6)];
+    let identity = (name(), vrid(), priority(), interface(), source);
+    let rest = (any::<[bool; 2]>(), checksum(), vrrp::options());
+    (identity, version(), any_vips(), peers, rest).prop_map(
+        |((name, vrid, priority, interface, source), version, (_, vips), peers, rest)| {
+            let ([preempt, take_over], checksum, options) = rest;
             VrrpInstancePlan {
                 name,
                 vrid,
@@ -236,8 +268,8 @@ fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
                 source,
                 unicast_peers: peers,
                 checksum,
-                take_over: false,
-                options: fulcrum_model::VrrpOptions::default(),
+                take_over,
+                options,
             }
         },
     )

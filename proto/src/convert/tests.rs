@@ -1,5 +1,7 @@
 //! Round trips, and a table of bad fields.
 
+mod vrrp;
+
 use std::collections::BTreeMap;
 
 use fulcrum_model::plan::{PlanVersion, RealServerHostPlan};
@@ -145,7 +147,7 @@ fn every_bad_field_is_told_at_once() {
         errors(&nothing),
         [
             "name: none: name the resource",
-            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer",
+            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover",
         ]
     );
 }
@@ -160,7 +162,7 @@ fn vrrp_instances_follow_their_rules() {
             &["spec.unicast: true: there is no other member to send to; add one, or leave it out"],
         ),
         (|i| i.vrid = 256, &["spec.vrid: 256: a VRID is 1 to 255"]),
-        (|i| i.version = 9, &["spec.version: 9: use v2 or v3"]),
+        (|i| i.version = 9, &["spec.version: 9: use v2, v3 or v2_and_v3"]),
         (
             |i| {
                 i.version = 2;
@@ -196,12 +198,13 @@ fn vrrp_instances_follow_their_rules() {
         ),
         (
             |i| {
-                let vips = ["192.168.1.150/24", "192.168.1.150", "::1/64", "10.0.0.1/0", "x/24"];
+                let vips =
+                    ["192.168.1.150/24", "192.168.1.150", "fd00::1/64", "10.0.0.1/0", "x/24"];
                 i.vips = vips.map(str::to_owned).to_vec();
             },
             &[
                 "spec.vips[1]: \"192.168.1.150\": listed twice; list it once",
-                "spec.vips[2]: \"::1/64\": IPv6 is not part of this release; use an IPv4 address",
+                "spec.vips[2]: \"fd00::1/64\": an instance advertises one family; use another instance, or unadvertised_vips",
                 "spec.vips[3]: \"10.0.0.1/0\": a prefix length is 1 to 32",
                 "spec.vips[4]: \"x/24\": \"x\" is no IP address; write ADDRESS/PREFIX, such as 192.168.1.150/24",
             ],
@@ -211,8 +214,14 @@ fn vrrp_instances_follow_their_rules() {
             &["spec.members[1].director: \"d1\": takes part twice; list each director once"],
         ),
         (
-            |i| i.members[0].priority = 255,
-            &["spec.members[0].priority: 255: 255 is for an owner of the VIP; use 1 to 254"],
+            |i| {
+                i.members[0].priority = 255;
+                i.members
+                    .push(v1::VrrpMember { director: "d2".to_owned(), ..i.members[0].clone() });
+            },
+            &[
+                "spec.members[1].priority: 255: another member has it, and an address has one owner; use 1 to 254",
+            ],
         ),
         (
             |i| i.members[0].interface = "a-very-long-interface".to_owned(),
@@ -427,7 +436,7 @@ fn defaults_are_those_of_the_contract() {
                 assert_eq!(server.agent.as_str(), "r");
                 assert_eq!(server.probe, fulcrum_model::ServerProbe::default());
             }
-            Spec::Site(_) | Spec::Director(_) => panic!("not among the cases"),
+            Spec::Site(_) | Spec::Director(_) | Spec::Handover(_) => panic!("not among the cases"),
         }
     }
 }

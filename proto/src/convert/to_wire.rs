@@ -3,7 +3,7 @@
 use fulcrum_model::resource::{Pool, RealServer, Resource, Spec, VirtualServer, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums};
+use super::{check, enums, vrrp};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -15,11 +15,18 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
             site: director.site.to_string(),
             dip: director.dip.to_string(),
             interface: director.interface.clone(),
+            dip_ipv6: director.dip_ipv6.map(|dip| dip.to_string()).unwrap_or_default(),
         }),
         Spec::VrrpInstance(instance) => WireSpec::VrrpInstance(vrrp_instance(instance)),
         Spec::RealServer(server) => WireSpec::RealServer(real_server(server)),
         Spec::Pool(pool) => WireSpec::Pool(self::pool(pool)),
         Spec::VirtualServer(server) => WireSpec::VirtualServer(virtual_server(server)),
+        Spec::Handover(handover) => WireSpec::Handover(v1::Handover {
+            vrrp_instance: handover.vrrp_instance.to_string(),
+            to: handover.to.to_string(),
+            reason: handover.reason.clone(),
+            requested_by: handover.requested_by.clone(),
+        }),
     };
     v1::Resource {
         metadata: Some(v1::Metadata {
@@ -41,6 +48,7 @@ fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {
             interface: member.interface.clone().unwrap_or_default(),
         })
         .collect();
+    let options = vrrp::options_to_wire(&instance.options);
     v1::VrrpInstance {
         site: instance.site.to_string(),
         vrid: u32::from(instance.vrid.get()),
@@ -52,6 +60,17 @@ fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {
         auth_pass: instance.auth_pass.as_ref().map_or("", |pass| pass.as_str()).to_owned(),
         unicast: instance.unicast,
         checksum: enums::vrrp_checksum_to_wire(instance.checksum).into(),
+        preempt_delay: options.preempt_delay,
+        startup_delay: options.startup_delay,
+        no_accept: options.no_accept,
+        virtual_mac: options.virtual_mac,
+        unadvertised_vips: options.unadvertised_vips,
+        unicast_min_ttl: options.unicast_min_ttl,
+        announce: options.announce,
+        auth_hmac: options.auth_hmac,
+        sync_group: options.sync_group,
+        track: options.track,
+        connection_sync: options.connection_sync,
     }
 }
 

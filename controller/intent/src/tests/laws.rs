@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{director, indexed, name, pool, real_server, site, virtual_server, vrrp_instance};
-use crate::{AgentId, AgentRole, ChangeAction, Intent, Planner, diff_agents, prepare};
+use crate::{AgentId, AgentRole, ChangeAction, Intent, Planner, Removal, diff_agents, prepare};
 
 /// What a generated cluster is made of; every combination is valid.
 #[derive(Clone, Debug)]
@@ -95,8 +95,8 @@ fn resources(sketch: &Sketch) -> Vec<Resource> {
 }
 
 fn write(current: &Intent, set: &[Resource], revision: u64) -> Intent {
-    let prepared =
-        prepare(current, indexed(set.to_vec()), true, true).expect("the sketch is valid");
+    let prepared = prepare(current, indexed(set.to_vec()), &Removal::unlisted(), true)
+        .expect("the sketch is valid");
     let mut intent = current.clone();
     intent.apply(Revision(revision), prepared.put, prepared.delete);
     intent
@@ -128,9 +128,9 @@ proptest! {
     fn prepared_and_applied_nothing_is_left_to_do(a in sketch(), b in sketch()) {
         let before = write(&Intent::default(), &resources(&a), 1);
         let set = resources(&b);
-        let prepared = prepare(&before, indexed(set.clone()), true, true).expect("valid");
+        let prepared = prepare(&before, indexed(set.clone()), &Removal::unlisted(), true).expect("valid");
         let after = write(&before, &set, 2);
-        let again = prepare(&after, indexed(set.clone()), true, false).expect("still valid");
+        let again = prepare(&after, indexed(set.clone()), &Removal::unlisted(), false).expect("still valid");
         prop_assert_eq!(&again.put, &Vec::new());
         prop_assert_eq!(&again.delete, &Vec::new());
         prop_assert_eq!(&again.changes, &Vec::new());
@@ -156,7 +156,7 @@ proptest! {
     #[test]
     fn without_prune_nothing_goes(a in sketch(), b in sketch()) {
         let before = write(&Intent::default(), &resources(&a), 1);
-        if let Ok(prepared) = prepare(&before, indexed(resources(&b)), false, false) {
+        if let Ok(prepared) = prepare(&before, indexed(resources(&b)), &Removal::default(), false) {
             prop_assert_eq!(prepared.delete, Vec::new());
         }
     }

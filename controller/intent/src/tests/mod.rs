@@ -1,22 +1,24 @@
 //! The classic cluster as intent: two directors, one VIP, two Tomcats.
 
+mod handovers;
 mod laws;
 mod plans;
 mod rules;
+mod vrrp;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::resource::{
-    AgentRequirement, AuthPass, Director, Pool, PoolMember, RealServer, Resource, Site, Spec,
-    VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    AgentRequirement, AuthPass, Director, Handover, Pool, PoolMember, RealServer, Resource, Site,
+    Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
     Check, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler, ServerProbe,
     Vrid, Weight,
 };
 
-use crate::{Intent, prepare};
+use crate::{Intent, Rejected, Removal, prepare};
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a valid name")
@@ -116,6 +118,27 @@ pub(crate) fn virtual_server(text: &str, vip: &str, port_number: u64) -> Resourc
     resource(text, Spec::VirtualServer(spec))
 }
 
+pub(crate) fn handover(text: &str, vrrp_instance: &str, to: &str) -> Resource {
+    let spec = Handover {
+        vrrp_instance: name(vrrp_instance),
+        to: name(to),
+        reason: "upgrade".to_owned(),
+        requested_by: "ann".to_owned(),
+    };
+    resource(text, Spec::Handover(spec))
+}
+
+/// What is refused of a set, given an intent, as `path: description`.
+pub(crate) fn rejections(current: &Intent, set: Vec<Resource>, removal: &Removal) -> Vec<String> {
+    match prepare(current, indexed(set), removal, true) {
+        Ok(_) => Vec::new(),
+        Err(Rejected::Invalid(violations)) => {
+            violations.into_iter().map(|v| format!("{}: {}", v.field, v.description)).collect()
+        }
+        Err(held @ Rejected::Held { .. }) => panic!("{held}"),
+    }
+}
+
 pub(crate) const VIP: &str = "192.168.1.150";
 
 /// In the order of the kinds: site, d1, d2, vi-1, web1, web2, tomcats, web.
@@ -138,7 +161,8 @@ pub(crate) fn indexed(set: Vec<Resource>) -> Vec<(usize, Resource)> {
 
 /// What the set makes of an empty intent, at revision 7.
 pub(crate) fn intent(set: Vec<Resource>) -> Intent {
-    let prepared = prepare(&Intent::default(), indexed(set), false, false).expect("a valid set");
+    let prepared =
+        prepare(&Intent::default(), indexed(set), &Removal::default(), false).expect("a valid set");
     let mut intent = Intent::default();
     intent.apply(Revision(7), prepared.put, prepared.delete);
     intent

@@ -11,7 +11,7 @@ use fulcrum_model::resource::{
 };
 use fulcrum_model::{Protocol, Revision};
 
-use crate::{Intent, Rejected, Violation, examine, examine_alone, prepare};
+use crate::{Intent, Removal, Violation, examine, examine_alone, prepare};
 
 // Places of the seed's resources in its set.
 const D1: usize = 1;
@@ -26,11 +26,7 @@ fn told(violations: Vec<Violation>) -> Vec<String> {
 }
 
 fn rejections(current: &Intent, set: Vec<Resource>, prune: bool) -> Vec<String> {
-    match prepare(current, indexed(set), prune, true) {
-        Ok(_) => Vec::new(),
-        Err(Rejected::Invalid(violations)) => told(violations),
-        Err(held @ Rejected::Held { .. }) => panic!("{held}"),
-    }
+    super::rejections(current, set, &Removal { prune, ..Removal::default() })
 }
 
 /// Breaks the seed's set, sends it whole.
@@ -107,7 +103,7 @@ fn references_exist() {
     assert_eq!(
         rejections(&intent(seed()), kept, true),
         [
-            "resources[6].spec.pool: \"tomcats\": Pool tomcats would be deleted by prune; keep it in the set, or stop using it"
+            "resources[6].spec.pool: \"tomcats\": Pool tomcats would be deleted by this request; keep it, or stop using it"
         ]
     );
 }
@@ -331,7 +327,8 @@ fn unreadable_resources_are_not_told_of_twice() {
     let mut set = indexed(seed());
     let (_, broken) = set.remove(POOL);
     as_virtual_server(&mut set[WEB - 1].1).vip = ip("192.168.1.151");
-    let violations = examine(&Intent::default(), &set, &BTreeSet::from([broken.key()]), true);
+    let violations =
+        examine(&Intent::default(), &set, &BTreeSet::from([broken.key()]), &Removal::unlisted());
     assert_eq!(
         told(violations),
         [
@@ -367,7 +364,7 @@ fn drastic_changes_are_held() {
     let reason = |before: usize, after: Vec<Resource>, allow: bool| match prepare(
         &intent(more(before)),
         indexed(after),
-        true,
+        &Removal::unlisted(),
         allow,
     ) {
         Ok(_) => None,

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use fulcrum_model::resource::{Kind, VrrpInstance};
-use fulcrum_model::{Name, Port};
+use fulcrum_model::{Cidr, Name, Port};
 
 use super::some_of;
 use crate::catalog::Catalog;
@@ -18,6 +18,7 @@ pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
     }
     real_servers(request, catalog, &mut findings);
     virtual_servers(request, catalog, &mut findings);
+    findings.extend(unicast_ipv6(catalog));
     findings
 }
 
@@ -35,29 +36,78 @@ enum Role {
         /// Its place among the instance's VIPs.
         index: usize,
     },
+    Held {
+        /// Its place among the instance's unadvertised VIPs.
+        index: usize,
+    },
     Dip,
     Rip,
 }
 
-/// Claims by site and address. Sites may use the same private addresses.
-fn claims<'a>(catalog: &Catalog<'a>) -> BTreeMap<(&'a Name, IpAddr), Vec<Claim<'a>>> {
-    let mut claims: BTreeMap<_, Vec<Claim<'a>>> = BTreeMap::new();
-    let mut add = |site: &'a Name, claim: Claim<'a>| {
-        claims.entry((site, claim.address)).or_default().push(claim);
+/// Site, link and address. Sites may use the same private addresses, links the same link-local ones; the link is that of
+/// the first member, and empty for all other addresses.
+type Where<'a> = (&'a Name, &'a str, IpAddr);
+
+fn claims<'a>(catalog: &Catalog<'a>) -> BTreeMap<Where<'a>, Vec<Claim<'a>>> {
+    let mut claims: BTreeMap<Where<'a>, Vec<Claim<'a>>> = BTreeMap::new();
+    let mut add = |site: &'a Name, link: &'a str, claim: Claim<'a>| {
+        let link = if is_link_local(claim.address) { link } else { "" };
+        claims.entry((site, link, claim.address)).or_default().push(claim);
     };
     for (name, instance) in &catalog.vrrp_instances {
+        let link = link(catalog, instance);
         for (index, vip) in instance.vips.iter().enumerate() {
             let claim = Claim { role: Role::Vip { index }, name, address: vip.address() };
-            add(&instance.site, claim);
+            add(&instance.site, link, claim);
+        }
+        for (index, held) in instance.options.unadvertised_vips.iter().enumerate() {
+            let link = held.interface.as_deref().unwrap_or(link);
+            let claim = Claim { role: Role::Held { index }, name, address: held.address.address() };
+            add(&instance.site, link, claim);
         }
     }
     for (name, director) in &catalog.directors {
-        add(&director.site, Claim { role: Role::Dip, name, address: director.dip });
+        let dips = [Some(director.dip), director.dip_ipv6.map(IpAddr::V6)];
+        for dip in dips.into_iter().flatten() {
+            add(&director.site, &director.interface, Claim { role: Role::Dip, name, address: dip });
+        }
     }
     for (name, server) in &catalog.real_servers {
-        add(&server.site, Claim { role: Role::Rip, name, address: server.rip });
+        add(&server.site, "", Claim { role: Role::Rip, name, address: server.rip });
     }
     claims
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn link<'a>(catalog: &Catalog<'a>, instance: &'a VrrpInstance) -> &'a str {
+    let Some(member) = instance.members.first() else { return "" };
+    let of_director = || catalog.directors.get(&member.director).map(|d| d.interface.as_str());
+    member.interface.as_deref().or_else(of_director).unwrap_or_default()
+}
+
+/// Every member has an IPv6 address to be told at.
+fn unicast_ipv6(catalog: &Catalog<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let is_ipv6 = |instance: &VrrpInstance| {
+        instance.unicast && instance.vips.first().is_some_and(|vip| vip.address().is_ipv6())
+    };
+    for (name, instance) in catalog.vrrp_instances.iter().filter(|(_, i)| is_ipv6(i)) {
+        for (index, member) in instance.members.iter().enumerate() {
+            let director = catalog.directors.get(&member.director);
+            if director.is_some_and(|director| director.dip_ipv6.is_none()) {
+                let field = format!("spec.members[{index}].director");
+                let found = format!("{:?}", member.director.as_str());
+                findings.push(Place::new(Kind::VrrpInstance, name, &field, found).finding(
+                    "has no dip_ipv6, and adverts go to it by unicast over IPv6; give the \
+                     director one, or leave unicast out",
+                ));
+            }
+        }
+    }
+    findings
 }
 
 impl Claim<'_> {
@@ -67,6 +117,13 @@ impl Claim<'_> {
             Role::Vip { index } => {
                 Place::new(Kind::VrrpInstance, self.name, &format!("spec.vips[{index}]"), found)
             }
+            Role::Held { index } => {
+                let field = format!("spec.unadvertised_vips[{index}].address");
+                Place::new(Kind::VrrpInstance, self.name, &field, found)
+            }
+            Role::Dip if self.address.is_ipv6() => {
+                Place::new(Kind::Director, self.name, "spec.dip_ipv6", found)
+            }
             Role::Dip => Place::new(Kind::Director, self.name, "spec.dip", found),
             Role::Rip => Place::new(Kind::RealServer, self.name, "spec.rip", found),
         }
@@ -74,7 +131,9 @@ impl Claim<'_> {
 
     fn told(&self) -> String {
         match self.role {
-            Role::Vip { .. } => format!("VRRP instance {} holds it as a VIP", self.name),
+            Role::Vip { .. } | Role::Held { .. } => {
+                format!("VRRP instance {} holds it as a VIP", self.name)
+            }
             Role::Dip => format!("director {} has it as its own address", self.name),
             Role::Rip => format!("real server {} has it as its own address", self.name),
         }
@@ -84,11 +143,11 @@ impl Claim<'_> {
 /// A VIP is nobody else's address, and a DIP no other director's. A director may be a real server too, and a host may
 /// serve on several ports.
 fn conflicts(request: &Request, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
-    let first_vip = claims.iter().position(|claim| matches!(claim.role, Role::Vip { .. }));
+    let first_vip = claims.iter().position(|claim| is_vip(claim.role));
     let first_dip = claims.iter().position(|claim| claim.role == Role::Dip);
     for (index, claim) in claims.iter().enumerate() {
         let first = match claim.role {
-            Role::Vip { .. } | Role::Rip => first_vip,
+            Role::Vip { .. } | Role::Held { .. } | Role::Rip => first_vip,
             Role::Dip => first_vip.or(first_dip),
         };
         let Some(first) = first.filter(|first| *first != index) else { continue };
@@ -97,6 +156,10 @@ fn conflicts(request: &Request, claims: &[Claim<'_>], findings: &mut Vec<Finding
         findings
             .push(request.tell_later((other.place(), text(claim)), (claim.place(), text(other))));
     }
+}
+
+fn is_vip(role: Role) -> bool {
+    matches!(role, Role::Vip { .. } | Role::Held { .. })
 }
 
 fn real_servers(request: &Request, catalog: &Catalog<'_>, findings: &mut Vec<Finding>) {
@@ -125,7 +188,7 @@ fn virtual_servers(request: &Request, catalog: &Catalog<'_>, findings: &mut Vec<
     let mut first = BTreeMap::new();
     for (name, server) in &catalog.virtual_servers {
         let Some(instance) = catalog.vrrp_instances.get(&server.vrrp_instance) else { continue };
-        if !instance.vips.iter().any(|vip| vip.address() == server.vip) {
+        if !vips(instance).any(|vip| vip == server.vip) {
             let found = format!("{:?}", server.vip.to_string());
             let place = Place::new(Kind::VirtualServer, name, "spec.vip", found);
             findings.push(place.finding(no_such_vip(&server.vrrp_instance, instance)));
@@ -151,8 +214,14 @@ fn virtual_servers(request: &Request, catalog: &Catalog<'_>, findings: &mut Vec<
     }
 }
 
+/// All that the Active holds, advertised or not.
+fn vips(instance: &VrrpInstance) -> impl Iterator<Item = IpAddr> {
+    let held = instance.options.unadvertised_vips.iter().map(|held| held.address.address());
+    instance.vips.iter().map(Cidr::address).chain(held)
+}
+
 fn no_such_vip(name: &Name, instance: &VrrpInstance) -> String {
-    let vips: Vec<String> = instance.vips.iter().map(|vip| vip.address().to_string()).collect();
+    let vips: Vec<String> = vips(instance).map(|vip| vip.to_string()).collect();
     format!(
         "VRRP instance {name} holds {}; use one of its VIPs, or add this one to it",
         some_of(&vips)

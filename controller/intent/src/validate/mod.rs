@@ -8,9 +8,12 @@ use crate::catalog::Catalog;
 use crate::violation::{Finding, Request};
 
 mod addresses;
+mod groups;
+mod handovers;
 mod ports;
 mod references;
 mod sites;
+mod sync_daemons;
 mod vrids;
 
 /// The intent as it would be.
@@ -21,7 +24,7 @@ pub(crate) struct Subject<'a> {
     /// Resources of the request that could not be read.
     pub(crate) broken: &'a BTreeSet<ResourceKey>,
     /// Resources that go.
-    pub(crate) pruned: &'a BTreeSet<&'a ResourceKey>,
+    pub(crate) deleted: &'a BTreeSet<&'a ResourceKey>,
     pub(crate) references: References,
 }
 
@@ -44,6 +47,9 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(sites::check(subject.request, &catalog));
     findings.extend(addresses::check(subject.request, &catalog));
     findings.extend(vrids::check(subject.request, &catalog));
+    findings.extend(groups::check(subject.request, &catalog));
+    findings.extend(sync_daemons::check(subject.request, &catalog));
+    findings.extend(handovers::check(subject.request, &catalog));
     findings.extend(ports::check(subject.request, &catalog));
     findings
 }

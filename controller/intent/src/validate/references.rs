@@ -40,6 +40,12 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
         references.follow(from, "spec.vrrp_instance", instance);
         references.follow(from, "spec.pool", (Kind::Pool, &server.pool));
     }
+    for (name, handover) in &catalog.handovers {
+        let from = (Kind::Handover, *name);
+        let instance = (Kind::VrrpInstance, &handover.vrrp_instance);
+        references.follow(from, "spec.vrrp_instance", instance);
+        references.follow(from, "spec.to", (Kind::Director, &handover.to));
+    }
     references.findings
 }
 
@@ -58,8 +64,8 @@ impl Followed<'_> {
         if self.subject.broken.contains(&key) {
             return;
         }
-        let remedy = if self.subject.pruned.contains(&key) {
-            format!("{key} would be deleted by prune; keep it in the set, or stop using it")
+        let remedy = if self.subject.deleted.contains(&key) {
+            format!("{key} would be deleted by this request; keep it, or stop using it")
         } else if let Some(similar) = self.similar(kind, name) {
             format!("there is no {kind} of this name; did you mean {:?}?", similar.as_str())
         } else {

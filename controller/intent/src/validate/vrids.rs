@@ -1,4 +1,4 @@
-//! A VRID names one virtual router on a segment (RFC 9568 §5.2.3): in a site, on an interface.
+//! A VRID names one virtual router of an address family on a segment (RFC 9568 §5.2.3): in a site, on an interface.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,20 @@ use super::some_of;
 use crate::catalog::Catalog;
 use crate::violation::{Finding, Place, Request};
 
+/// Site, whether the family is IPv6, and VRID.
+type Identity<'a> = (&'a Name, bool, Vrid);
+
 pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
-    let mut by_vrid: BTreeMap<(&Name, Vrid), Vec<(&Name, &VrrpInstance)>> = BTreeMap::new();
+    let mut by_vrid: BTreeMap<Identity<'_>, Vec<(&Name, &VrrpInstance)>> = BTreeMap::new();
     for (name, instance) in &catalog.vrrp_instances {
-        by_vrid.entry((&instance.site, instance.vrid)).or_default().push((name, instance));
+        let is_ipv6 = instance.vips.first().is_some_and(|vip| vip.address().is_ipv6());
+        let key = (&instance.site, is_ipv6, instance.vrid);
+        by_vrid.entry(key).or_default().push((name, instance));
     }
     let mut findings = Vec::new();
-    for ((site, vrid), instances) in by_vrid.iter().filter(|(_, group)| group.len() > 1) {
-        let used = by_vrid.keys().filter(|(used, _)| used == site).map(|(_, vrid)| *vrid);
+    for ((site, family, vrid), instances) in by_vrid.iter().filter(|(_, same)| same.len() > 1) {
+        let of_segment = by_vrid.keys().filter(|(used, of, _)| (used, of) == (site, family));
+        let used = of_segment.map(|(.., vrid)| *vrid);
         let free = free_vrid(&used.collect());
         for (later, (name, instance)) in instances.iter().enumerate() {
             let collision = instances[..later].iter().find_map(|(other_name, other)| {
@@ -52,7 +58,7 @@ fn shared_interfaces(catalog: &Catalog<'_>, a: &VrrpInstance, b: &VrrpInstance) 
 }
 
 /// Directors with the interface that each uses for the instance.
-fn interfaces<'a>(
+pub(super) fn interfaces<'a>(
     catalog: &Catalog<'a>,
     instance: &'a VrrpInstance,
 ) -> BTreeSet<(&'a Name, &'a str)> {

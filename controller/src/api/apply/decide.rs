@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use fulcrum_intent::{AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected};
+use fulcrum_intent::{AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected, Removal};
 use fulcrum_model::Revision;
-use fulcrum_model::resource::{Resource, ResourceKey};
+use fulcrum_model::resource::{Kind, Resource, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::{internal, v1};
 use tonic::Status;
@@ -23,7 +23,7 @@ pub(super) struct Ask {
     set: Vec<(usize, Resource)>,
     validate_only: bool,
     if_revision: u64,
-    prune: bool,
+    removal: Removal,
     allow_drastic: bool,
     /// Empty when none was given.
     request_id: String,
@@ -75,8 +75,9 @@ pub(super) fn read(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, 
             None => broken.extend(convert::resource_key_from_wire(wire)),
         }
     }
+    let removal = removal(request, &mut violations);
     if !violations.is_empty() {
-        let found = fulcrum_intent::examine(current, &set, &broken, request.prune);
+        let found = fulcrum_intent::examine(current, &set, &broken, &removal);
         violations.extend(found.into_iter().map(from_intent));
         violations.sort_by_key(|violation| place(&violation.field));
         return Err(errors::bad_request(&violations));
@@ -85,10 +86,37 @@ pub(super) fn read(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, 
         set,
         validate_only: request.validate_only,
         if_revision: request.if_revision,
-        prune: request.prune,
+        removal,
         allow_drastic: request.allow_drastic,
         request_id: request.request_id.clone(),
     })
+}
+
+fn removal(request: &v1::ApplyRequest, violations: &mut Vec<FieldViolation>) -> Removal {
+    let mut refuse = |field: String, description: String| {
+        violations.push(FieldViolation { field, description });
+    };
+    let mut removal = Removal { prune: request.prune, named: BTreeSet::new() };
+    if request.delete.len() > MAX_RESOURCES {
+        let description =
+            format!("{}: at most {MAX_RESOURCES}; delete in parts", request.delete.len());
+        refuse("delete".to_owned(), description);
+        return removal;
+    }
+    for (index, wire) in request.delete.iter().enumerate() {
+        let kind = convert::kind_from_wire(wire.kind);
+        if kind.is_none() {
+            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+            refuse(format!("delete[{index}].kind"), format!("{}: give one of {kinds}", wire.kind));
+        }
+        let name = wire.name.parse().map_err(|error| {
+            refuse(format!("delete[{index}].name"), format!("{:?}: {error}", wire.name));
+        });
+        if let (Some(kind), Ok(name)) = (kind, name) {
+            removal.named.insert(ResourceKey { kind, name });
+        }
+    }
+    removal
 }
 
 /// Decides on a request, given the intent and the revision that a request of this id was answered with, if it was.
@@ -99,7 +127,8 @@ pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) ->
     if ask.if_revision != 0 && ask.if_revision != current.revision.0 {
         return Decision::Refuse(errors::stale_revision(ask.if_revision, current.revision));
     }
-    let prepared = fulcrum_intent::prepare(current, ask.set.clone(), ask.prune, ask.allow_drastic);
+    let prepared =
+        fulcrum_intent::prepare(current, ask.set.clone(), &ask.removal, ask.allow_drastic);
     let Prepared { put, delete, changes, after } = match prepared {
         Ok(prepared) => prepared,
         Err(Rejected::Invalid(violations)) => {

@@ -92,6 +92,11 @@ spec:
     priority: 90
   auth_pass: \"1111\"
   checksum: deployed
+  unicast_min_ttl: 255
+  announce:
+    repeat: 2
+    repeat_after: 1s
+    refresh: 60s
 ";
     assert_eq!(get::render(&kept[3..4], true, Output::Yaml), expected);
     let expected = "{\n  \"kind\": \"Director\",\n  \"name\": \"d1\",\n  \"spec\": {\n    \"site\": \"main\",\n    \

@@ -15,6 +15,7 @@ pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
         Some(Spec::RealServer(_)) => "RealServer",
         Some(Spec::Pool(_)) => "Pool",
         Some(Spec::VirtualServer(_)) => "VirtualServer",
+        Some(Spec::Handover(_)) => "Handover",
     }
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
         v1::Kind::RealServer => "RealServer",
         v1::Kind::Pool => "Pool",
         v1::Kind::VirtualServer => "VirtualServer",
+        v1::Kind::Handover => "Handover",
     }
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
         Some(Spec::RealServer(spec)) => spec_to_node("fulcrum.v1.RealServer", spec),
         Some(Spec::Pool(spec)) => spec_to_node("fulcrum.v1.Pool", spec),
         Some(Spec::VirtualServer(spec)) => spec_to_node("fulcrum.v1.VirtualServer", spec),
+        Some(Spec::Handover(spec)) => spec_to_node("fulcrum.v1.Handover", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

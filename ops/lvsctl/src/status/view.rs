@@ -12,6 +12,8 @@ pub(super) struct View<'a> {
     pub(super) virtual_servers: BTreeMap<&'a str, &'a v1::VirtualServer>,
     pub(super) pools: BTreeMap<&'a str, &'a v1::Pool>,
     pub(super) real_servers: BTreeMap<&'a str, &'a v1::RealServer>,
+    /// By the VRRP instance that each moves.
+    pub(super) handovers: BTreeMap<&'a str, &'a v1::Handover>,
     pub(super) directors: BTreeMap<&'a str, &'a v1::AgentStatus>,
     pub(super) real_server_agents: BTreeMap<&'a str, &'a v1::AgentStatus>,
     pub(super) evidence: BTreeMap<&'a str, &'a v1::Evidence>,
@@ -28,6 +30,7 @@ impl<'a> View<'a> {
             virtual_servers: BTreeMap::new(),
             pools: BTreeMap::new(),
             real_servers: BTreeMap::new(),
+            handovers: BTreeMap::new(),
             directors: BTreeMap::new(),
             real_server_agents: BTreeMap::new(),
             evidence: topology.evidence.iter().map(|e| (e.agent.as_str(), e)).collect(),
@@ -39,6 +42,7 @@ impl<'a> View<'a> {
                 Some(Spec::VirtualServer(spec)) => _ = view.virtual_servers.insert(name, spec),
                 Some(Spec::Pool(spec)) => _ = view.pools.insert(name, spec),
                 Some(Spec::RealServer(spec)) => _ = view.real_servers.insert(name, spec),
+                Some(Spec::Handover(spec)) => _ = view.handovers.insert(&spec.vrrp_instance, spec),
                 Some(Spec::Site(_) | Spec::Director(_)) | None => {}
             }
         }

@@ -62,6 +62,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         request_id: uuid::Uuid::new_v4().to_string(),
         prune: arguments.prune,
         allow_drastic: arguments.allow_drastic,
+        delete: Vec::new(),
     };
     let answer = controllers
         .ask(|channel| {

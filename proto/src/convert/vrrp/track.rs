@@ -1,0 +1,189 @@
+//! What an instance depends on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fulcrum_model::vrrp::{
+    GatewayMethod, GatewayProbe, Track, TrackCommand, TrackPace, TrackTarget,
+};
+
+use crate::convert::duration::duration_to_wire;
+use crate::convert::fields::{DurationRule, Fields};
+use crate::v1;
+use crate::v1::vrrp_track::Target;
+
+/// Most targets of an instance: each may cost a probe or a process a second.
+const MAX_TRACKS: usize = 64;
+/// Greatest change of a priority that leaves it between 1 and 254.
+const MAX_WEIGHT: i32 = 253;
+/// Most arguments of a command.
+const MAX_ARGUMENTS: usize = 32;
+/// Longest argument in bytes.
+const MAX_ARGUMENT_BYTES: usize = 1024;
+/// Longest file name in bytes (`NAME_MAX` of linux/limits.h).
+const MAX_PROGRAM_BYTES: usize = 255;
+/// Most tries in a row.
+const MAX_COUNT: u8 = 100;
+
+const SECOND: Option<Duration> = Some(Duration::from_secs(1));
+const INTERVAL: DurationRule =
+    DurationRule { default: SECOND, min: Duration::from_millis(100), max: Duration::from_hours(1) };
+const TIMEOUT: DurationRule =
+    DurationRule { default: SECOND, min: Duration::from_millis(10), max: Duration::from_hours(1) };
+
+pub(super) fn tracks(fields: &mut Fields<'_>, wire: &[v1::VrrpTrack]) -> Option<Vec<Track>> {
+    if wire.len() > MAX_TRACKS {
+        let remedy = format_args!("an instance tracks at most {MAX_TRACKS} targets");
+        fields.refuse("track", wire.len(), remedy);
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut tracks = Vec::with_capacity(wire.len());
+    for (index, wire) in wire.iter().enumerate() {
+        let mut fields = fields.within(&format!("track[{index}]"));
+        let read = track(&mut fields, wire);
+        if let Some(track) = &read
+            && !seen.insert(track.target.clone())
+        {
+            fields.refuse("", "the same target again", "list each target once");
+        }
+        tracks.extend(read);
+    }
+    (tracks.len() == wire.len()).then_some(tracks)
+}
+
+fn track(fields: &mut Fields<'_>, wire: &v1::VrrpTrack) -> Option<Track> {
+    let target = match &wire.target {
+        None => {
+            let remedy = "give one of interface, address, route, gateway, command or agent";
+            fields.accept("", None, "no target", remedy)
+        }
+        Some(Target::Interface(name)) => {
+            fields.interface("interface", name).map(TrackTarget::Interface)
+        }
+        Some(Target::Address(address)) => {
+            fields.address("address", address, "the address").map(TrackTarget::Address)
+        }
+        Some(Target::Route(route)) => fields.route("route", route).map(TrackTarget::Route),
+        Some(Target::Gateway(wire)) => {
+            gateway(&mut fields.within("gateway"), wire).map(TrackTarget::Gateway)
+        }
+        Some(Target::Command(wire)) => {
+            command(&mut fields.within("command"), wire).map(TrackTarget::Command)
+        }
+        Some(Target::Agent(v1::TrackAgent {})) => Some(TrackTarget::Agent),
+    };
+    let weight = match wire.weight {
+        0 => Some(None),
+        weight => {
+            let fits = i16::try_from(weight).ok().filter(|_| weight.abs() <= MAX_WEIGHT);
+            let remedy = "a weight is -253 to 253; leave it out to forbid to be Active";
+            fields.accept("weight", fits, weight, remedy).map(Some)
+        }
+    };
+    Some(Track { target: target?, weight: weight? })
+}
+
+fn gateway(fields: &mut Fields<'_>, wire: &v1::TrackGateway) -> Option<GatewayProbe> {
+    let address = fields.address("address", &wire.address, "the gateway's address");
+    let method = match v1::GatewayMethod::try_from(wire.method) {
+        Ok(v1::GatewayMethod::Unspecified | v1::GatewayMethod::Arp) => Some(GatewayMethod::Arp),
+        Ok(v1::GatewayMethod::Icmp) => Some(GatewayMethod::Icmp),
+        Err(_) => fields.accept("method", None, wire.method, "use arp or icmp"),
+    };
+    let pace =
+        pace(fields, (wire.interval.as_ref(), wire.timeout.as_ref()), (wire.rise, wire.fall));
+    Some(GatewayProbe { address: address?, method: method?, pace: pace? })
+}
+
+fn command(fields: &mut Fields<'_>, wire: &v1::TrackCommand) -> Option<TrackCommand> {
+    let program = program(fields, &wire.program);
+    let mut are_well = true;
+    if wire.arguments.len() > MAX_ARGUMENTS {
+        let remedy = format_args!("use at most {MAX_ARGUMENTS} arguments");
+        fields.refuse("arguments", wire.arguments.len(), remedy);
+        are_well = false;
+    }
+    for (index, argument) in wire.arguments.iter().enumerate().take(MAX_ARGUMENTS) {
+        if argument.len() > MAX_ARGUMENT_BYTES || argument.contains('\0') {
+            let found = format_args!("{} bytes", argument.len());
+            let remedy = "an argument has at most 1024 bytes, none of them zero";
+            fields.refuse(&format!("arguments[{index}]"), found, remedy);
+            are_well = false;
+        }
+    }
+    let pace =
+        pace(fields, (wire.interval.as_ref(), wire.timeout.as_ref()), (wire.rise, wire.fall));
+    let arguments = are_well.then(|| wire.arguments.clone());
+    Some(TrackCommand { program: program?, arguments: arguments?, pace: pace? })
+}
+
+/// A plain file name: the directory is the host's to choose.
+fn program(fields: &mut Fields<'_>, text: &str) -> Option<String> {
+    let is_plain = |text: &str| {
+        text.len() <= MAX_PROGRAM_BYTES
+            && !text.starts_with('.')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+@".contains(c))
+    };
+    if text.is_empty() {
+        return fields.accept(
+            "program",
+            None,
+            "none",
+            "name a file in the host's command directory",
+        );
+    }
+    let program = Some(text.to_owned()).filter(|text| is_plain(text));
+    let remedy = "write a plain file name of letters, digits and ._-+@, without a directory";
+    fields.accept("program", program, format_args!("{text:?}"), remedy)
+}
+
+fn pace(
+    fields: &mut Fields<'_>,
+    (interval, timeout): (Option<&prost_types::Duration>, Option<&prost_types::Duration>),
+    (rise, fall): (u32, u32),
+) -> Option<TrackPace> {
+    let interval = fields.duration("interval", interval, &INTERVAL);
+    let timeout = fields.duration("timeout", timeout, &TIMEOUT);
+    let mut count = |field: &str, found: u32| match u8::try_from(found) {
+        Ok(0) => Some(1),
+        Ok(count) if count <= MAX_COUNT => Some(count),
+        Ok(_) | Err(_) => fields.accept(field, None, found, "use 1 to 100"),
+    };
+    let (rise, fall) = (count("rise", rise), count("fall", fall));
+    Some(TrackPace { interval: interval?, timeout: timeout?, rise: rise?, fall: fall? })
+}
+
+pub(super) fn track_to_wire(track: &Track) -> v1::VrrpTrack {
+    let target = match &track.target {
+        TrackTarget::Interface(name) => Target::Interface(name.clone()),
+        TrackTarget::Address(address) => Target::Address(address.to_string()),
+        TrackTarget::Route(route) => Target::Route(route.to_string()),
+        TrackTarget::Gateway(GatewayProbe { address, method, pace }) => {
+            let method = match method {
+                GatewayMethod::Arp => v1::GatewayMethod::Arp,
+                GatewayMethod::Icmp => v1::GatewayMethod::Icmp,
+            };
+            Target::Gateway(v1::TrackGateway {
+                address: address.to_string(),
+                method: method.into(),
+                interval: Some(duration_to_wire(pace.interval)),
+                timeout: Some(duration_to_wire(pace.timeout)),
+                rise: u32::from(pace.rise),
+                fall: u32::from(pace.fall),
+            })
+        }
+        TrackTarget::Command(TrackCommand { program, arguments, pace }) => {
+            Target::Command(v1::TrackCommand {
+                program: program.clone(),
+                arguments: arguments.clone(),
+                interval: Some(duration_to_wire(pace.interval)),
+                timeout: Some(duration_to_wire(pace.timeout)),
+                rise: u32::from(pace.rise),
+                fall: u32::from(pace.fall),
+            })
+        }
+        TrackTarget::Agent => Target::Agent(v1::TrackAgent {}),
+    };
+    v1::VrrpTrack { target: Some(target), weight: i32::from(track.weight.unwrap_or(0)) }
+}
