@@ -62,6 +62,7 @@ fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
         adverts_received: status.adverts_received,
         discarded: discarded.collect(),
         vips_bound: status.vips_bound.iter().map(ToString::to_string).collect(),
+        ..v1::VrrpObserved::default()
     }
 }
 
