@@ -5,6 +5,7 @@ use fulcrum_model::fuse::OwnProbe;
 use fulcrum_proto::convert::verdict_to_wire;
 use fulcrum_proto::v1;
 use fulcrum_vrrp::Role;
+use fulcrum_vrrp::track::{Health, Weighed};
 use prost::Message;
 
 use crate::clock::Clock;
@@ -62,7 +63,26 @@ fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
         adverts_received: status.adverts_received,
         discarded: discarded.collect(),
         vips_bound: status.vips_bound.iter().map(ToString::to_string).collect(),
+        // Where it must not be Active, no priority is in force.
+        priority: if status.faults.is_empty() { status.priority.into() } else { 0 },
+        faults: status.faults.clone(),
+        tracks: status.tracks.iter().map(track).collect(),
         ..v1::VrrpObserved::default()
+    }
+}
+
+fn track(weighed: &Weighed) -> v1::TrackObserved {
+    let state = match weighed.health {
+        Health::Untried => v1::TrackState::Pending,
+        Health::Well => v1::TrackState::Well,
+        Health::Unwell => v1::TrackState::Unwell,
+    };
+    v1::TrackObserved {
+        target: weighed.target.clone(),
+        state: state.into(),
+        adds: weighed.adds,
+        required: weighed.is_required,
+        detail: weighed.seen.clone(),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Start reading at [`VrrpHandle`], then `engine`, then `router`.
 
 mod engine;
+mod groups;
 mod router;
 pub(crate) mod sockets;
 mod tracking;
@@ -14,14 +15,14 @@ pub(crate) mod wake;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
 use fulcrum_vrrp::Role;
-use fulcrum_vrrp::track::Tracked;
+use fulcrum_vrrp::track::{Tracked, Weighed};
 use tokio::sync::{oneshot, watch};
 
 use crate::capabilities;
@@ -54,7 +55,7 @@ pub struct InstanceStatus {
     /// When the role was entered, by the wall clock.
     pub since: SystemTime,
     /// Sender of the last advert that counted.
-    pub active_router: Option<IpAddr>,
+    pub active_router: Option<Ipv4Addr>,
     /// Times it became Active since start.
     pub became_active: u64,
     /// Adverts sent.
@@ -65,6 +66,12 @@ pub struct InstanceStatus {
     pub discarded: BTreeMap<&'static str, u64>,
     /// VIPs on the interface now.
     pub vips_bound: Vec<Cidr>,
+    /// Priority in force: the plan's, or its sync group's, adjusted by what is tracked.
+    pub priority: u8,
+    /// Why it must not be Active, or not yet.
+    pub faults: Vec<String>,
+    /// What is tracked.
+    pub tracks: Vec<Weighed>,
     /// What does not fit, each with its remedy.
     pub problems: Vec<String>,
 }
@@ -80,11 +87,11 @@ pub struct RelayRequest {
     /// The interface that the packets come in by.
     pub interface: String,
     /// The VIP.
-    pub vip: IpAddr,
+    pub vip: Ipv4Addr,
     /// Firewall mark of the packets.
     pub mark: u32,
     /// The router that was Active before. The same in all requests of a snapshot.
-    pub predecessor: IpAddr,
+    pub predecessor: Ipv4Addr,
 }
 
 /// Why VRRP cannot run on this host.
@@ -117,6 +124,9 @@ impl InstanceStatus {
             adverts_received: 0,
             discarded: BTreeMap::new(),
             vips_bound: Vec::new(),
+            priority: 0,
+            faults: vec![problem.clone()],
+            tracks: Vec::new(),
             problems: vec![problem],
         }
     }

@@ -20,6 +20,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{oneshot, watch};
 
+use super::groups;
 use super::router::Router;
 use super::sockets::{AdvertBuffer, AdvertSocket};
 use super::tracking::Tracking;
@@ -138,6 +139,7 @@ impl Engine {
         }
         self.look();
         let now = now();
+        self.keep_groups(now);
         for router in self.routers.values_mut().chain(&mut self.leaving) {
             router.tick(now, self.links.get(router.interface()).and_then(Link::socket));
         }
@@ -300,6 +302,13 @@ impl Engine {
             let link = self.links.get(router.interface());
             router.look(now, &self.view, link.map(|link| link.socket.as_ref()));
         }
+    }
+
+    /// After the packets and before the timers: a group decides on what its members have heard.
+    fn keep_groups(&mut self, now: Duration) {
+        let links = &self.links;
+        let socket = |name: &str| links.get(name).and_then(Link::socket);
+        groups::keep_together(now, &self.view, &mut self.routers, socket);
     }
 
     /// Orders the VIPs where something has changed, and regularly so that they live on.

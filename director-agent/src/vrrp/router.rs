@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
+use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
     Change, Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place,
-    Relay, RelayInput, Role, WallClock,
+    Relay, RelayInput, Role,
 };
 
 use super::InstanceStatus;
@@ -38,12 +39,14 @@ pub(super) struct Router {
     is_leaving: bool,
     since: SystemTime,
     /// Sender of the last advert that counted.
-    heard_from: Option<IpAddr>,
+    heard_from: Option<Ipv4Addr>,
     /// Why it cannot run.
     obstacle: Option<String>,
     blocked_until: Option<Duration>,
     /// What its tracked targets come to.
     standing: Option<Standing>,
+    /// What its sync group must know.
+    witness: Witness,
     /// What packets show, until when it stays in the status, by kind.
     shown: BTreeMap<&'static str, (Duration, String)>,
     log_from: Duration,
@@ -71,6 +74,7 @@ impl Router {
             obstacle: None,
             blocked_until: None,
             standing: None,
+            witness: Witness::default(),
             shown: BTreeMap::new(),
             log_from: Duration::ZERO,
             became_active: 0,
@@ -128,10 +132,13 @@ impl Router {
     fn vips(&self) -> impl Iterator<Item = Vip> {
         let source = self.plan.source;
         let addresses = self.plan.vips.iter().filter(move |vip| vip.address() != source);
-        addresses.map(|vip| Vip {
-            interface: self.plan.interface.clone(),
-            address: vip.address(),
-            prefix_length: vip.prefix_length(),
+        addresses.filter_map(|vip| match vip.address() {
+            IpAddr::V4(address) => Some(Vip {
+                interface: self.plan.interface.clone(),
+                address,
+                prefix_length: vip.prefix_length(),
+            }),
+            IpAddr::V6(_) => None,
         })
     }
 
@@ -148,7 +155,7 @@ impl Router {
     }
 
     /// The router to which connections in flight are relayed, and their VIPs.
-    pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
+    pub(super) fn relay(&self) -> Option<(Ipv4Addr, impl Iterator<Item = Vip>)> {
         self.relay.map(|relay| (relay.predecessor, self.vips()))
     }
 
@@ -190,27 +197,67 @@ impl Router {
             // This host lives, so it leaves as on a planned stop.
             self.step(now, Input::Shutdown, socket);
         }
-        let is_ready = self.obstacle.is_none()
-            && self.blocked_until.is_none()
-            && self.fault().is_none()
-            && !self.is_leaving;
-        match (is_ready, self.instance.role()) {
-            (true, Role::Initialize) if self.wait().is_some() => {}
-            (true, Role::Initialize) => {
-                let is_found = |vip: Vip| interface.is_some_and(|found| found.has(vip.address));
-                if self.vips().any(is_found) {
-                    self.hold_step(now, HoldInput::Found);
-                }
-                let was_active_ago = self.vips().filter_map(|vip| view.renewed_ago(&vip)).min();
-                let resumes = was_active_ago.is_some_and(|ago| self.instance.can_resume(ago));
-                let input = if resumes { Input::Resume } else { Input::Up };
-                self.step(now, input, socket);
-            }
+        match (self.is_ready(), self.instance.role()) {
+            // A member of a sync group begins with the others.
+            (true, Role::Initialize) if self.wait().is_some() || self.group().is_some() => {}
+            (true, Role::Initialize) => self.begin(now, view, socket),
             (false, Role::Backup | Role::Active) => self.step(now, Input::Down, socket),
             (false, Role::Initialize) if self.obstacle.is_some() => {
                 self.hold_step(now, HoldInput::Down);
             }
             (false, Role::Initialize) | (true, Role::Backup | Role::Active) => {}
+        }
+    }
+
+    /// Whether nothing forbids to be Active.
+    fn is_ready(&self) -> bool {
+        self.obstacle.is_none()
+            && self.blocked_until.is_none()
+            && self.fault().is_none()
+            && !self.is_leaving
+    }
+
+    fn begin(&mut self, now: Duration, view: &View, socket: Option<&AdvertSocket>) {
+        let interface = view.interfaces.get(&self.plan.interface);
+        let is_found = |vip: Vip| interface.is_some_and(|found| found.has(vip.address));
+        if self.vips().any(is_found) {
+            self.hold_step(now, HoldInput::Found);
+        }
+        let was_active_ago = self.vips().filter_map(|vip| view.renewed_ago(&vip)).min();
+        let resumes = was_active_ago.is_some_and(|ago| self.instance.can_resume(ago));
+        let input = if resumes { Input::Resume } else { Input::Up };
+        self.step(now, input, socket);
+    }
+
+    /// Its sync group.
+    pub(super) fn group(&self) -> Option<&Name> {
+        self.plan.options.sync_group.as_ref().filter(|_| !self.is_leaving)
+    }
+
+    /// How it stands in its sync group.
+    pub(super) fn member(&self, now: Duration) -> Member {
+        let is_able = self.is_ready() && self.wait().is_none();
+        self.witness.member(now, &self.instance, is_able)
+    }
+
+    /// Does what its sync group decides.
+    pub(super) fn obey(
+        &mut self,
+        now: Duration,
+        command: Command,
+        view: &View,
+        socket: Option<&AdvertSocket>,
+    ) {
+        match command {
+            Command::Stay => {}
+            Command::Begin => self.begin(now, view, socket),
+            Command::Leave => self.step(now, Input::Shutdown, socket),
+            Command::Yield => {
+                self.step(now, Input::Shutdown, socket);
+                self.step(now, Input::Up, socket);
+            }
+            Command::TakeOver => self.step(now, Input::TakeOver, socket),
+            Command::Wait { until } => self.step(now, Input::Wait { until }, socket),
         }
     }
 
@@ -220,7 +267,7 @@ impl Router {
         error: Option<&io::Error>,
     ) -> Option<String> {
         let name = &self.plan.interface;
-        let source = self.instance.source();
+        let source = self.instance.config().source;
         let Some(interface) = interface else {
             return Some(format!(
                 "this host has no interface {name}: create it, or name another one in the member \
@@ -283,7 +330,7 @@ impl Router {
         datagram: &Datagram<'_>,
         socket: Option<&AdvertSocket>,
     ) {
-        let received = match self.instance.receive(now, wall(), datagram) {
+        let received = match self.instance.config().receive(datagram) {
             Ok(received) => received,
             Err(reason) => return self.discard(now, reason, datagram.source),
         };
@@ -309,6 +356,8 @@ impl Router {
         }
         self.adverts_received += 1;
         self.step(now, Input::Advert { source, advert: &received.advert }, socket);
+        let priority = received.advert.priority;
+        self.witness.note_advert(now, &self.instance, source.into(), priority);
     }
 
     /// Takes its turn after the packets.
@@ -387,6 +436,7 @@ impl Router {
                         "VRRP role"
                     );
                     self.since = SystemTime::now();
+                    self.witness.note_change(now, change);
                     self.became_active += u64::from(change.role() == Role::Active);
                     self.has_changed = true;
                     let place = self.hold.place();
@@ -434,26 +484,24 @@ impl Router {
 
     fn advertise(&mut self, now: Duration, priority: u8, socket: Option<&AdvertSocket>) {
         let Some(socket) = socket else { return };
-        let mut failure = None;
-        let mut sent = 0;
-        self.instance.advertise(now, wall(), priority, |destination, packet| {
-            match socket.send(packet, destination) {
-                Ok(()) => sent += 1,
-                Err(error) => failure = Some((destination, error)),
+        for destination in self.instance.config().destinations() {
+            let packet = self.instance.config().packet(priority, destination);
+            match socket.send(&packet, destination) {
+                Ok(()) => self.adverts_sent += 1,
+                Err(error) => {
+                    let interface = &self.plan.interface;
+                    let text = format!(
+                        "cannot send an advert to {destination} on {interface}: {error}; other \
+                         directors may take over: check `ip route get {destination}` and the \
+                         firewall"
+                    );
+                    self.show(now, "send", text);
+                }
             }
-        });
-        self.adverts_sent += sent;
-        if let Some((destination, error)) = failure {
-            let interface = &self.plan.interface;
-            let text = format!(
-                "cannot send an advert to {destination} on {interface}: {error}; other directors \
-                 may take over: check `ip route get {destination}` and the firewall"
-            );
-            self.show(now, "send", text);
         }
     }
 
-    fn discard(&mut self, now: Duration, reason: Discard, source: IpAddr) {
+    fn discard(&mut self, now: Duration, reason: Discard, source: Ipv4Addr) {
         *self.discarded.entry(reason.label()).or_default() += 1;
         if let Some(text) = explain(reason) {
             let vrid = self.plan.vrid;
@@ -462,7 +510,7 @@ impl Router {
     }
 
     /// Puts a problem into the status, and into the log at a bounded rate.
-    fn show(&mut self, now: Duration, kind: &'static str, text: String) {
+    pub(super) fn show(&mut self, now: Duration, kind: &'static str, text: String) {
         let is_new = self.shown.get(kind).is_none_or(|(_, shown)| *shown != text);
         self.has_changed |= is_new;
         if is_new && now >= self.log_from {
@@ -476,10 +524,14 @@ impl Router {
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
         let interface = view.interfaces.get(&self.plan.interface);
-        let is_bound = |vip: &&Cidr| interface.is_some_and(|found| found.has(vip.address()));
+        let is_bound = |vip: &&Cidr| match vip.address() {
+            IpAddr::V4(address) => interface.is_some_and(|found| found.has(address)),
+            IpAddr::V6(_) => false,
+        };
         let shown = self.shown.values().map(|(_, text)| text);
         let costs = self.standing.iter().flat_map(|standing| &standing.costs);
-        let tracked = self.fault().into_iter().chain(self.wait()).chain(costs);
+        let faults = self.obstacle.iter().chain(self.fault()).chain(self.wait());
+        let targets = self.standing.iter().flat_map(|standing| &standing.targets);
         InstanceStatus {
             role: self.instance.role(),
             since: self.since,
@@ -489,16 +541,12 @@ impl Router {
             adverts_received: self.adverts_received,
             discarded: self.discarded.clone(),
             vips_bound: self.plan.vips.iter().filter(is_bound).copied().collect(),
-            problems: self.obstacle.iter().chain(tracked).chain(shown).cloned().collect(),
+            priority: self.instance.priority().get(),
+            faults: faults.clone().cloned().collect(),
+            tracks: targets.cloned().collect(),
+            problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
     }
-}
-
-/// The wall clock, for the time in HMAC trailers.
-fn wall() -> WallClock {
-    // A clock before 1970 is a clock that was never set.
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    WallClock(since_1970.unwrap_or_default())
 }
 
 /// What a person does about discarded packets; none for those that configuration does not cause.
@@ -520,30 +568,7 @@ fn explain(reason: Discard) -> Option<&'static str> {
         Discard::Owner => Some("contest addresses that this director owns: lower one priority"),
         Discard::Checksum => Some("have a wrong checksum: check the network card and the sender"),
         Discard::Ttl => Some("have crossed a router or are forged: VRRP stays on one segment"),
-        Discard::UnicastTtl => {
-            Some("have crossed more routers than allowed: set unicast_min_ttl lower")
-        }
-        Discard::Source => Some("do not come from a link-local address: correct the sender"),
-        Discard::FirstAddress => {
-            Some("do not list a link-local address first: correct the sender's VIPs")
-        }
-        Discard::HmacMissing => {
-            Some("carry no HMAC: give their sender auth_hmac, or set the mode to permissive")
-        }
-        Discard::HmacMalformed => {
-            Some("carry an HMAC of another scheme: keepalived 2.4's is known")
-        }
-        Discard::HmacUnknownKey => {
-            Some("are signed with an unknown key: make auth_hmac.keys equal")
-        }
-        Discard::HmacInvalid => Some("have a wrong HMAC: make the secret of the key equal"),
-        Discard::HmacStale => {
-            Some("are outside the HMAC's window: synchronise the directors' clocks")
-        }
-        Discard::HmacReplay => Some("were sent before: somebody replays recorded adverts"),
         Discard::IpHeader
-        | Discard::Family
-        | Discard::SpeaksV3
         | Discard::Type
         | Discard::Length
         | Discard::Vrid

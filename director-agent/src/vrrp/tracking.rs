@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Name, Priority};
 use fulcrum_vrrp::group;
-use fulcrum_vrrp::track::{Effective, Probe, Tracked};
+use fulcrum_vrrp::track::{Effective, Probe, Tracked, Weighed};
 
 /// What was last heard of tracked targets, and the priorities that it is applied to.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Standing {
     pub(super) effective: Effective,
     /// What costs it priority.
     pub(super) costs: Vec<String>,
+    /// Each tracked target.
+    pub(super) targets: Vec<Weighed>,
 }
 
 impl Tracking {
@@ -53,6 +55,7 @@ impl Tracking {
         };
         let tracked = self.tracked.get(&plan.name).cloned();
         let tracked = tracked.unwrap_or_else(|| Tracked::sum(Probe::all(plan), &BTreeMap::new()));
-        Standing { effective: tracked.effective(base), costs: tracked.costs }
+        let effective = tracked.effective(base);
+        Standing { effective, costs: tracked.costs, targets: tracked.targets }
     }
 }

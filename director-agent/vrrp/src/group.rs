@@ -18,10 +18,16 @@
 //! members' own, adjusted by what any of them tracks ([`priority`]). Were they to differ, directors
 //! could outrank each other in different members. keepalived demands of its groups that weights be
 //! 0 instead, and leaves the order of priorities to the operator.
+//!
+//! Start reading at [`decide`]; a [`Witness`] keeps what it needs to know of a member.
+
+mod witness;
 
 use std::time::Duration;
 
 use fulcrum_model::Priority;
+
+pub use witness::Witness;
 
 /// Silence of the Active router after which a member follows another one that takes over, in
 /// advert intervals: less than any `Active_Down_Interval`, and more than one lost advert. When a

@@ -67,6 +67,23 @@ pub struct Tracked {
     pub untried: Vec<String>,
     /// What costs it priority, one sentence for each target.
     pub costs: Vec<String>,
+    /// Each target, as first mentioned.
+    pub targets: Vec<Weighed>,
+}
+
+/// A target with what it does to its instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weighed {
+    /// The target, in words for people.
+    pub target: String,
+    /// Its health.
+    pub health: Health,
+    /// What it adds to the priority now.
+    pub adds: i32,
+    /// The instance must not be Active while it is not well.
+    pub is_required: bool,
+    /// What was seen last; empty before the first try.
+    pub seen: String,
 }
 
 /// What an instance with tracked targets comes to.
@@ -151,26 +168,31 @@ impl Tracked {
         probes: impl IntoIterator<Item = (Probe, Option<i16>)>,
         states: &BTreeMap<Probe, TargetState>,
     ) -> Self {
-        let distinct: BTreeSet<(Probe, Option<i16>)> = probes.into_iter().collect();
-        let untried = TargetState::default();
+        let mut known = BTreeSet::new();
+        let distinct = probes.into_iter().filter(|probe| known.insert(probe.clone()));
         let mut tracked = Self::default();
         for (probe, weight) in distinct {
-            let TargetState { health, seen } = states.get(&probe).unwrap_or(&untried);
-            match (weight, health) {
-                (None, Health::Well) | (Some(_), Health::Untried) => {}
+            let TargetState { health, seen } = states.get(&probe).cloned().unwrap_or_default();
+            let adds = match (weight, health) {
+                (None, Health::Well) | (Some(_), Health::Untried) => 0,
                 (None, Health::Untried) => {
                     tracked.untried.push(format!("{probe} was not tried yet"));
+                    0
                 }
-                (None, Health::Unwell) => tracked.faults.push(seen.clone()),
-                (Some(weight), Health::Well) => {
-                    tracked.adjustment = tracked.adjustment.saturating_add(weight.max(0).into());
+                (None, Health::Unwell) => {
+                    tracked.faults.push(seen.clone());
+                    0
                 }
+                (Some(weight), Health::Well) => weight.max(0).into(),
                 (Some(weight), Health::Unwell) => {
-                    tracked.adjustment = tracked.adjustment.saturating_add(weight.min(0).into());
                     let cost = weight.unsigned_abs();
                     tracked.costs.push(format!("priority is lower by {cost}: {seen}"));
+                    weight.min(0).into()
                 }
-            }
+            };
+            tracked.adjustment = tracked.adjustment.saturating_add(adds);
+            let (target, is_required) = (probe.to_string(), weight.is_none());
+            tracked.targets.push(Weighed { target, health, adds, is_required, seen });
         }
         tracked
     }

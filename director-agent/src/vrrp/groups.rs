@@ -1,0 +1,68 @@
+//! Keeps the sync groups of this host together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fulcrum_model::Name;
+use fulcrum_vrrp::group::{self, Command, Member};
+
+use super::router::Router;
+use super::sockets::AdvertSocket;
+use crate::addresses::View;
+
+/// A group is at rest after three rounds of commands: it begins, gives way or takes over. The bound
+/// keeps a mistake there from holding the thread.
+const ROUNDS: usize = 4;
+
+/// Lets every group decide, and its members do so.
+pub(super) fn keep_together<'a>(
+    now: Duration,
+    view: &View,
+    routers: &mut BTreeMap<Name, Router>,
+    socket: impl Fn(&str) -> Option<&'a AdvertSocket>,
+) {
+    let mut groups: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+    for (name, router) in routers.iter() {
+        if let Some(group) = router.group() {
+            groups.entry(group.clone()).or_default().push(name.clone());
+        }
+    }
+    for (group, names) in groups {
+        for _ in 0..ROUNDS {
+            let members: Vec<Member> =
+                names.iter().filter_map(|name| Some(routers.get(name)?.member(now))).collect();
+            let commands = group::decide(now, &members);
+            if commands.iter().all(|command| *command == Command::Stay) {
+                break;
+            }
+            for (name, command) in names.iter().zip(commands) {
+                if let Some(router) = routers.get_mut(name) {
+                    let socket = socket(router.interface());
+                    router.obey(now, command, view, socket);
+                }
+            }
+        }
+        explain(now, &group, &names, routers);
+    }
+}
+
+/// Says of members that could begin for which others they wait.
+fn explain(now: Duration, group: &Name, names: &[Name], routers: &mut BTreeMap<Name, Router>) {
+    let stands = |name: &Name| routers.get(name).map(|router| router.member(now));
+    let is_faulty = |name: &&Name| matches!(stands(name), Some(Member::Faulty { .. }));
+    let faulty: Vec<&str> = names.iter().filter(is_faulty).map(Name::as_str).collect();
+    if faulty.is_empty() {
+        return;
+    }
+    let text = format!(
+        "sync group {group}: this instance waits for {}, which cannot be Active on this director",
+        faulty.join(", ")
+    );
+    for name in names {
+        if let Some(router) = routers.get_mut(name)
+            && router.member(now) == Member::Idle
+        {
+            router.show(now, "sync_group", text.clone());
+        }
+    }
+}
