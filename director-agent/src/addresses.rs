@@ -15,7 +15,7 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub(crate) struct Order {
     /// Interfaces on which packets may be marked for relay.
     pub(crate) hooks: BTreeSet<String>,
     /// Interface and VIP of packets to mark for relay.
-    pub(crate) relays: BTreeSet<(String, Ipv4Addr)>,
+    pub(crate) relays: BTreeSet<(String, IpAddr)>,
     /// Begin lifetimes anew.
     pub(crate) refresh: bool,
 }
@@ -62,7 +62,7 @@ pub(crate) struct View {
     pub(crate) interfaces: BTreeMap<String, Interface>,
     /// How long ago addresses with a lifetime had been renewed when this life of the agent began, by
     /// interface and address.
-    pub(crate) renewed: BTreeMap<(String, Ipv4Addr), Duration>,
+    pub(crate) renewed: BTreeMap<(String, IpAddr), Duration>,
     /// When it began.
     pub(crate) started: Option<Instant>,
     /// VIPs that could not be set, with the reason.

@@ -315,7 +315,7 @@ impl Agent {
     fn relay(&mut self) {
         let wanted = self.vrrp_seen.borrow_and_update().relays.first().and_then(|request| {
             let mark = NonZeroU32::new(request.mark)?;
-            Some(Relay { mark, director: request.predecessor.into() })
+            Some(Relay { mark, director: request.predecessor })
         });
         if wanted != self.relay {
             self.relay = wanted;

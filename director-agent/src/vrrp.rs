@@ -15,7 +15,7 @@ pub(crate) mod wake;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -55,7 +55,7 @@ pub struct InstanceStatus {
     /// When the role was entered, by the wall clock.
     pub since: SystemTime,
     /// Sender of the last advert that counted.
-    pub active_router: Option<Ipv4Addr>,
+    pub active_router: Option<IpAddr>,
     /// Times it became Active since start.
     pub became_active: u64,
     /// Adverts sent.
@@ -87,11 +87,11 @@ pub struct RelayRequest {
     /// The interface that the packets come in by.
     pub interface: String,
     /// The VIP.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// Firewall mark of the packets.
     pub mark: u32,
     /// The router that was Active before. The same in all requests of a snapshot.
-    pub predecessor: Ipv4Addr,
+    pub predecessor: IpAddr,
 }
 
 /// Why VRRP cannot run on this host.

@@ -2,7 +2,7 @@
 //! agent can put it back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -27,9 +27,9 @@ pub(super) struct Entries {
     /// ARP settings of interfaces as they were: `arp_ignore`, `arp_announce`.
     pub(super) quiet: BTreeMap<String, (u32, u32)>,
     /// VIPs that we put on loopback.
-    pub(super) loopback: BTreeSet<Ipv4Addr>,
+    pub(super) loopback: BTreeSet<IpAddr>,
     /// Interface and VIP of relay filters that we made.
-    pub(super) filters: BTreeSet<(String, Ipv4Addr)>,
+    pub(super) filters: BTreeSet<(String, IpAddr)>,
     /// Interfaces whose `clsact` queueing discipline we made.
     pub(super) qdiscs: BTreeSet<String>,
 }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_later_life_of_the_same_boot_reads_it() {
         let directory = tempfile::tempdir().expect("a directory");
-        let vip = Ipv4Addr::new(10, 0, 0, 150);
+        let vip = IpAddr::from([10, 0, 0, 150]);
         let mut journal = Journal::open(directory.path(), "boot");
         journal
             .edit(|entries| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -25,16 +25,16 @@ pub struct Interface {
     /// Ethernet address; none for other kinds.
     pub mac: Option<[u8; 6]>,
     /// IPv4 addresses with prefix length.
-    pub addresses: BTreeSet<(Ipv4Addr, u8)>,
+    pub addresses: BTreeSet<(IpAddr, u8)>,
 }
 
 /// When addresses with a lifetime were last renewed, by interface: hundredths of a second since
 /// boot, as the kernel counts them.
-pub(super) type Renewals = BTreeMap<(String, Ipv4Addr), u32>;
+pub(super) type Renewals = BTreeMap<(String, IpAddr), u32>;
 
 impl Interface {
     /// Whether it has the address, under whatever prefix length.
-    pub fn has(&self, address: Ipv4Addr) -> bool {
+    pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|(found, _)| *found == address)
     }
 }
@@ -43,7 +43,7 @@ impl Interface {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kernel {
     links: BTreeMap<u32, Link>,
-    addresses: BTreeSet<(u32, Ipv4Addr, u8)>,
+    addresses: BTreeSet<(u32, IpAddr, u8)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Kernel {
     }
 
     /// Takes our own change before its notification comes.
-    pub(super) fn set(&mut self, index: u32, address: Ipv4Addr, prefix: u8, is_there: bool) {
+    pub(super) fn set(&mut self, index: u32, address: IpAddr, prefix: u8, is_there: bool) {
         if is_there {
             self.addresses.insert((index, address, prefix));
         } else {
@@ -122,7 +122,7 @@ impl Kernel {
     }
 
     /// Whether the interface has the address under this prefix length.
-    pub(super) fn has(&self, index: u32, address: Ipv4Addr, prefix: u8) -> bool {
+    pub(super) fn has(&self, index: u32, address: IpAddr, prefix: u8) -> bool {
         self.addresses.contains(&(index, address, prefix))
     }
 
@@ -134,8 +134,8 @@ impl Kernel {
     /// Every interface by name.
     pub(super) fn interfaces(&self) -> BTreeMap<String, Interface> {
         let interface = |(index, link): (&u32, &Link)| {
-            let range = (*index, Ipv4Addr::UNSPECIFIED, 0)..=(*index, Ipv4Addr::BROADCAST, 32);
-            let addresses = self.addresses.range(range).map(|(_, a, prefix)| (*a, *prefix));
+            let own = self.addresses.iter().filter(|(owner, _, _)| owner == index);
+            let addresses = own.map(|(_, address, prefix)| (*address, *prefix));
             let interface = Interface {
                 index: *index,
                 is_up: link.is_up,
@@ -164,9 +164,9 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
 }
 
 /// Index, address and prefix length of an IPv4 address message.
-fn read_address(message: &AddressMessage) -> Option<(u32, Ipv4Addr, u8)> {
+fn read_address(message: &AddressMessage) -> Option<(u32, IpAddr, u8)> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
     })?;
     Some((message.header.index, local, message.header.prefix_len))
@@ -199,8 +199,8 @@ mod tests {
         let mut message = AddressMessage::default();
         message.header.index = index;
         message.header.prefix_len = prefix;
-        let local = Ipv4Addr::new(10, 0, 0, last);
-        message.attributes = vec![AddressAttribute::Local(local.into())];
+        let local = IpAddr::from([10, 0, 0, last]);
+        message.attributes = vec![AddressAttribute::Local(local)];
         message
     }
 
@@ -213,7 +213,7 @@ mod tests {
         kernel.note(&RouteNetlinkMessage::NewAddress(address(2, 150, 32)));
         kernel.note(&RouteNetlinkMessage::NewAddress(address(1, 7, 8)));
         kernel.note(&RouteNetlinkMessage::DelAddress(address(2, 150, 24)));
-        let vip = Ipv4Addr::new(10, 0, 0, 150);
+        let vip = IpAddr::from([10, 0, 0, 150]);
         assert!(kernel.has(2, vip, 32), "another prefix length is another address");
         kernel.note(&RouteNetlinkMessage::DelLink(link(2, "eth0", AddressFamily::Bridge)));
         let interfaces = kernel.interfaces();

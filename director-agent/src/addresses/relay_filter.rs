@@ -5,7 +5,7 @@
 //! lets classification go on, so that other programs' filters see the packets as well.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -69,8 +69,9 @@ pub(super) fn remove_hook(socket: &mut RouteSocket, index: u32) -> io::Result<()
 /// Adds the filter of a VIP.
 ///
 /// # Errors
-/// The kernel's errno: `ENOENT` where a kernel module is missing.
-pub(super) fn add(socket: &mut RouteSocket, index: u32, vip: Ipv4Addr) -> io::Result<()> {
+/// The kernel's errno: `ENOENT` where a kernel module is missing; `Unsupported` for IPv6.
+pub(super) fn add(socket: &mut RouteSocket, index: u32, vip: IpAddr) -> io::Result<()> {
+    let IpAddr::V4(vip) = vip else { return Err(io::ErrorKind::Unsupported.into()) };
     let mut message = filter(index, vip);
     let flower = [
         TcFilterFlowerOption::EthType(ETHERTYPE_IPV4),
@@ -91,7 +92,8 @@ pub(super) fn add(socket: &mut RouteSocket, index: u32, vip: Ipv4Addr) -> io::Re
 ///
 /// # Errors
 /// The kernel's errno.
-pub(super) fn remove(socket: &mut RouteSocket, index: u32, vip: Ipv4Addr) -> io::Result<()> {
+pub(super) fn remove(socket: &mut RouteSocket, index: u32, vip: IpAddr) -> io::Result<()> {
+    let IpAddr::V4(vip) = vip else { return Ok(()) };
     gone_is_fine(socket.change(RouteNetlinkMessage::DelTrafficFilter(filter(index, vip)), 0))
 }
 

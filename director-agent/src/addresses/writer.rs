@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ const LOOPBACK: &str = "lo";
 pub(super) struct Writer {
     started: Instant,
     /// How long ago addresses had been renewed at the start.
-    renewed: BTreeMap<(String, Ipv4Addr), Duration>,
+    renewed: BTreeMap<(String, IpAddr), Duration>,
     requests: RouteSocket,
     notifications: RouteSocket,
     kernel: Kernel,
@@ -62,7 +62,7 @@ impl Writer {
         let (kernel, renewals) = Kernel::read_with_renewals(&mut requests)?;
         let started = Instant::now();
         let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-        let age = |(key, renewed): ((String, Ipv4Addr), u32)| (key, age_of(renewed, uptime));
+        let age = |(key, renewed): ((String, IpAddr), u32)| (key, age_of(renewed, uptime));
         let renewed = renewals.into_iter().map(age).collect();
         Ok(Self {
             started,
@@ -220,7 +220,7 @@ impl Writer {
     fn observed(&self) -> Observed {
         let quiet = self.journal.entries().quiet.keys().cloned().collect();
         let mut observed = Observed { quiet, ..Observed::default() };
-        let wanted: BTreeSet<Ipv4Addr> = self.order.vips.keys().map(|vip| vip.address).collect();
+        let wanted: BTreeSet<IpAddr> = self.order.vips.keys().map(|vip| vip.address).collect();
         for (name, interface) in self.kernel.interfaces() {
             for (address, prefix_length) in interface.addresses {
                 if name == LOOPBACK {
@@ -268,18 +268,18 @@ impl Writer {
         self.delete(index, vip.address, vip.prefix_length);
     }
 
-    fn add_loopback(&mut self, vip: Ipv4Addr) {
+    fn add_loopback(&mut self, vip: IpAddr) {
         let Some(index) = self.kernel.index(LOOPBACK) else { return };
         self.note(|entries| {
             entries.loopback.insert(vip);
         });
         let targets = self.order.vips.iter().filter(|(other, _)| other.address == vip);
         let lifetime = targets.map(|(_, target)| target.lifetime).max().unwrap_or_default();
-        let mut message = message(index, vip, 32, lifetime);
+        let mut message = message(index, vip, host_prefix(vip), lifetime);
         message.header.scope = AddressScope::Host;
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
         match self.requests.change(RouteNetlinkMessage::NewAddress(message), flags) {
-            Ok(()) => self.kernel.set(index, vip, 32, true),
+            Ok(()) => self.kernel.set(index, vip, host_prefix(vip), true),
             Err(error) => tracing::warn!(
                 %vip,
                 %error,
@@ -288,15 +288,15 @@ impl Writer {
         }
     }
 
-    fn remove_loopback(&mut self, vip: Ipv4Addr) {
+    fn remove_loopback(&mut self, vip: IpAddr) {
         let Some(index) = self.kernel.index(LOOPBACK) else { return };
-        self.delete(index, vip, 32);
+        self.delete(index, vip, host_prefix(vip));
         self.note(|entries| {
             entries.loopback.remove(&vip);
         });
     }
 
-    fn delete(&mut self, index: u32, address: Ipv4Addr, prefix_length: u8) {
+    fn delete(&mut self, index: u32, address: IpAddr, prefix_length: u8) {
         let message = message(index, address, prefix_length, Duration::ZERO);
         match self.requests.change(RouteNetlinkMessage::DelAddress(message), 0) {
             Ok(()) => self.kernel.set(index, address, prefix_length, false),
@@ -342,8 +342,8 @@ impl Writer {
         let vips = &self.order.vips;
         self.failures.retain(|vip, _| vips.contains_key(vip));
         let lo = kernel.index(LOOPBACK);
-        let has_left = |vip: &Ipv4Addr| lo.is_none_or(|lo| !kernel.has(lo, *vip, 32));
-        let gone: BTreeSet<Ipv4Addr> =
+        let has_left = |vip: &IpAddr| lo.is_none_or(|lo| !kernel.has(lo, *vip, host_prefix(*vip)));
+        let gone: BTreeSet<IpAddr> =
             self.journal.entries().loopback.iter().copied().filter(has_left).collect();
         self.note(|entries| entries.loopback.retain(|vip| !gone.contains(vip)));
         let kernel = &self.kernel;
@@ -372,7 +372,7 @@ impl Writer {
         }
     }
 
-    fn add_filter(&mut self, interface: &str, index: u32, vip: Ipv4Addr) -> io::Result<()> {
+    fn add_filter(&mut self, interface: &str, index: u32, vip: IpAddr) -> io::Result<()> {
         relay_filter::add(&mut self.requests, index, vip)?;
         self.note(|entries| {
             entries.filters.insert((interface.to_owned(), vip));
@@ -450,16 +450,13 @@ fn age_of(stamp: u32, uptime: Duration) -> Duration {
     if age > u32::MAX / 2 { Duration::ZERO } else { Duration::from_millis(u64::from(age) * 10) }
 }
 
-/// An IPv4 address as netlink has it; a lifetime of zero is left out.
-fn message(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Duration) -> AddressMessage {
+/// An address as netlink has it; a lifetime of zero is left out.
+fn message(index: u32, address: IpAddr, prefix: u8, lifetime: Duration) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family(address);
     message.header.prefix_len = prefix;
     message.header.index = index;
-    message.attributes = vec![
-        AddressAttribute::Local(address.into()),
-        AddressAttribute::Address(IpAddr::V4(address)),
-    ];
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
     if !lifetime.is_zero() {
         let mut cache = CacheInfo::default();
         // Whole seconds, rounded up.
@@ -469,6 +466,21 @@ fn message(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Duration) -> Add
         message.attributes.push(AddressAttribute::CacheInfo(cache));
     }
     message
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+/// Prefix length of a single address.
+fn host_prefix(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
 }
 
 #[cfg(test)]

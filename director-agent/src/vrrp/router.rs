@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
@@ -11,7 +11,7 @@ use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
     Change, Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place,
-    Relay, RelayInput, Role,
+    Relay, RelayInput, Role, WallClock,
 };
 
 use super::InstanceStatus;
@@ -39,7 +39,7 @@ pub(super) struct Router {
     is_leaving: bool,
     since: SystemTime,
     /// Sender of the last advert that counted.
-    heard_from: Option<Ipv4Addr>,
+    heard_from: Option<IpAddr>,
     /// Why it cannot run.
     obstacle: Option<String>,
     blocked_until: Option<Duration>,
@@ -132,13 +132,10 @@ impl Router {
     fn vips(&self) -> impl Iterator<Item = Vip> {
         let source = self.plan.source;
         let addresses = self.plan.vips.iter().filter(move |vip| vip.address() != source);
-        addresses.filter_map(|vip| match vip.address() {
-            IpAddr::V4(address) => Some(Vip {
-                interface: self.plan.interface.clone(),
-                address,
-                prefix_length: vip.prefix_length(),
-            }),
-            IpAddr::V6(_) => None,
+        addresses.map(|vip| Vip {
+            interface: self.plan.interface.clone(),
+            address: vip.address(),
+            prefix_length: vip.prefix_length(),
         })
     }
 
@@ -155,7 +152,7 @@ impl Router {
     }
 
     /// The router to which connections in flight are relayed, and their VIPs.
-    pub(super) fn relay(&self) -> Option<(Ipv4Addr, impl Iterator<Item = Vip>)> {
+    pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
         self.relay.map(|relay| (relay.predecessor, self.vips()))
     }
 
@@ -267,7 +264,7 @@ impl Router {
         error: Option<&io::Error>,
     ) -> Option<String> {
         let name = &self.plan.interface;
-        let source = self.instance.config().source;
+        let source = self.instance.source();
         let Some(interface) = interface else {
             return Some(format!(
                 "this host has no interface {name}: create it, or name another one in the member \
@@ -330,7 +327,7 @@ impl Router {
         datagram: &Datagram<'_>,
         socket: Option<&AdvertSocket>,
     ) {
-        let received = match self.instance.config().receive(datagram) {
+        let received = match self.instance.receive(now, wall(), datagram) {
             Ok(received) => received,
             Err(reason) => return self.discard(now, reason, datagram.source),
         };
@@ -357,7 +354,7 @@ impl Router {
         self.adverts_received += 1;
         self.step(now, Input::Advert { source, advert: &received.advert }, socket);
         let priority = received.advert.priority;
-        self.witness.note_advert(now, &self.instance, source.into(), priority);
+        self.witness.note_advert(now, &self.instance, source, priority);
     }
 
     /// Takes its turn after the packets.
@@ -484,24 +481,26 @@ impl Router {
 
     fn advertise(&mut self, now: Duration, priority: u8, socket: Option<&AdvertSocket>) {
         let Some(socket) = socket else { return };
-        for destination in self.instance.config().destinations() {
-            let packet = self.instance.config().packet(priority, destination);
-            match socket.send(&packet, destination) {
-                Ok(()) => self.adverts_sent += 1,
-                Err(error) => {
-                    let interface = &self.plan.interface;
-                    let text = format!(
-                        "cannot send an advert to {destination} on {interface}: {error}; other \
-                         directors may take over: check `ip route get {destination}` and the \
-                         firewall"
-                    );
-                    self.show(now, "send", text);
-                }
+        let mut failure = None;
+        let mut sent = 0;
+        self.instance.advertise(now, wall(), priority, |destination, packet| {
+            match socket.send(packet, destination) {
+                Ok(()) => sent += 1,
+                Err(error) => failure = Some((destination, error)),
             }
+        });
+        self.adverts_sent += sent;
+        if let Some((destination, error)) = failure {
+            let interface = &self.plan.interface;
+            let text = format!(
+                "cannot send an advert to {destination} on {interface}: {error}; other directors \
+                 may take over: check `ip route get {destination}` and the firewall"
+            );
+            self.show(now, "send", text);
         }
     }
 
-    fn discard(&mut self, now: Duration, reason: Discard, source: Ipv4Addr) {
+    fn discard(&mut self, now: Duration, reason: Discard, source: IpAddr) {
         *self.discarded.entry(reason.label()).or_default() += 1;
         if let Some(text) = explain(reason) {
             let vrid = self.plan.vrid;
@@ -524,10 +523,7 @@ impl Router {
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
         let interface = view.interfaces.get(&self.plan.interface);
-        let is_bound = |vip: &&Cidr| match vip.address() {
-            IpAddr::V4(address) => interface.is_some_and(|found| found.has(address)),
-            IpAddr::V6(_) => false,
-        };
+        let is_bound = |vip: &&Cidr| interface.is_some_and(|found| found.has(vip.address()));
         let shown = self.shown.values().map(|(_, text)| text);
         let costs = self.standing.iter().flat_map(|standing| &standing.costs);
         let faults = self.obstacle.iter().chain(self.fault()).chain(self.wait());
@@ -549,6 +545,13 @@ impl Router {
     }
 }
 
+/// The wall clock, for the time in HMAC trailers.
+fn wall() -> WallClock {
+    // A clock before 1970 is a clock that was never set.
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    WallClock(since_1970.unwrap_or_default())
+}
+
 /// What a person does about discarded packets; none for those that configuration does not cause.
 fn explain(reason: Discard) -> Option<&'static str> {
     match reason {
@@ -568,7 +571,30 @@ fn explain(reason: Discard) -> Option<&'static str> {
         Discard::Owner => Some("contest addresses that this director owns: lower one priority"),
         Discard::Checksum => Some("have a wrong checksum: check the network card and the sender"),
         Discard::Ttl => Some("have crossed a router or are forged: VRRP stays on one segment"),
+        Discard::UnicastTtl => {
+            Some("have crossed more routers than allowed: set unicast_min_ttl lower")
+        }
+        Discard::Source => Some("do not come from a link-local address: correct the sender"),
+        Discard::FirstAddress => {
+            Some("do not list a link-local address first: correct the sender's VIPs")
+        }
+        Discard::HmacMissing => {
+            Some("carry no HMAC: give their sender auth_hmac, or set the mode to permissive")
+        }
+        Discard::HmacMalformed => {
+            Some("carry an HMAC of another scheme: keepalived 2.4's is known")
+        }
+        Discard::HmacUnknownKey => {
+            Some("are signed with an unknown key: make auth_hmac.keys equal")
+        }
+        Discard::HmacInvalid => Some("have a wrong HMAC: make the secret of the key equal"),
+        Discard::HmacStale => {
+            Some("are outside the HMAC's window: synchronise the directors' clocks")
+        }
+        Discard::HmacReplay => Some("were sent before: somebody replays recorded adverts"),
         Discard::IpHeader
+        | Discard::Family
+        | Discard::SpeaksV3
         | Discard::Type
         | Discard::Length
         | Discard::Vrid

@@ -1,7 +1,7 @@
 //! The raw sockets of VRRP and gratuitous ARP: the one file that opens them.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -48,7 +48,10 @@ impl AdvertSocket {
     }
 
     /// Sends a whole IPv4 packet.
-    pub(crate) fn send(&self, packet: &[u8], destination: Ipv4Addr) -> io::Result<()> {
+    pub(crate) fn send(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        let IpAddr::V4(destination) = destination else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
         let address = SockAddr::from(SocketAddrV4::new(destination, 0));
         self.socket.send_to(packet, &address).map(|_| ())
     }
@@ -100,7 +103,8 @@ impl AnnounceSocket {
     }
 
     /// Announces that `vip` is at `mac`.
-    pub(crate) fn announce(&self, mac: [u8; 6], vip: Ipv4Addr) -> io::Result<()> {
+    pub(crate) fn announce(&self, mac: [u8; 6], vip: IpAddr) -> io::Result<()> {
+        let IpAddr::V4(vip) = vip else { return Err(io::ErrorKind::Unsupported.into()) };
         let frame = arp::announcement(mac, vip);
         nix::sys::socket::send(self.0.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT)?;
         Ok(())

@@ -1,13 +1,13 @@
 //! Adverts: bytes to struct and back.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::Vrid;
 use fulcrum_model::resource::VrrpChecksum;
 
 use crate::config::{Centiseconds, Seconds};
-use crate::{AddressList, Discard, checksum};
+use crate::{AddressList, Discard, Family, checksum, family};
 
 /// Bytes before the addresses.
 const FIXED_BYTES: usize = 8;
@@ -98,81 +98,65 @@ impl Advert {
         }
     }
 
-    /// The bytes of the VRRP message, with its checksum. `form` matters to version 3 alone.
-    pub fn encode(&self, source: Ipv4Addr, destination: Ipv4Addr, form: VrrpChecksum) -> Vec<u8> {
-        let count = self.addresses.count();
-        let mut bytes = match &self.body {
-            Body::V2 { interval, authentication } => vec![
-                2 << 4 | TYPE_ADVERT,
-                self.vrid.get(),
-                self.priority,
-                count,
-                authentication.kind(),
-                interval.get(),
-                0,
-                0,
-            ],
-            Body::V3 { interval } => {
-                let [high, low] = interval.get().to_be_bytes();
-                vec![3 << 4 | TYPE_ADVERT, self.vrid.get(), self.priority, count, high, low, 0, 0]
-            }
-        };
-        for address in self.addresses.as_slice() {
-            bytes.extend_from_slice(&address.octets());
-        }
-        let sum = match &self.body {
-            Body::V2 { authentication, .. } => {
-                bytes.extend_from_slice(&authentication.data());
-                checksum::plain(&bytes)
-            }
-            Body::V3 { .. } => match form {
-                VrrpChecksum::Deployed => checksum::with_pseudo_header(&bytes, source, destination),
-                VrrpChecksum::Rfc9568 => checksum::plain(&bytes),
-            },
-        };
-        bytes[CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+    /// Bytes of the message itself: what follows it on the wire is a trailer or padding.
+    pub fn length(&self) -> usize {
+        length(&self.addresses, &self.body)
+    }
+
+    /// The bytes of the VRRP message, with its checksum. `form` matters to version 3 over IPv4
+    /// alone.
+    pub fn encode(&self, source: IpAddr, destination: IpAddr, form: VrrpChecksum) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.length());
+        append(&mut bytes, self.vrid, self.priority, &self.addresses, &self.body);
+        let covered = bytes.len();
+        seal(&mut bytes, covered, source, destination, form);
         bytes
     }
 
-    /// Reads a VRRP message. Reserved bits are ignored; version 3's checksum counts in both forms,
-    /// and bytes after the message count when the checksum covers them (RFC 3768 §7.1 asks for the
-    /// whole message at least).
+    /// Reads a VRRP message of the family of `source`. Reserved bits are ignored; version 3's
+    /// checksum over IPv4 counts in both forms, and bytes after the message count whether the
+    /// checksum covers them or not (keepalived's trailer: not over IPv4, but over IPv6).
     ///
     /// # Errors
     /// The first reason to discard it that does not depend on configuration.
-    pub fn decode(
-        message: &[u8],
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-    ) -> Result<Self, Discard> {
+    pub fn decode(message: &[u8], source: IpAddr, destination: IpAddr) -> Result<Self, Discard> {
+        let family = Family::of(source);
         let first = *message.first().ok_or(Discard::Length)?;
         let version = first >> 4;
-        if version != 2 && version != 3 {
+        // Version 2 is for IPv4 alone (RFC 3768 §1).
+        if version != 3 && (version != 2 || family == Family::V6) {
             return Err(Discard::Version);
         }
         if first & 0x0f != TYPE_ADVERT {
             return Err(Discard::Type);
         }
         let fixed = message.first_chunk::<FIXED_BYTES>().ok_or(Discard::Length)?;
-        let addresses_end = FIXED_BYTES + usize::from(fixed[3]) * 4;
+        let addresses_end = FIXED_BYTES + usize::from(fixed[3]) * family.address_bytes();
         let address_bytes = message.get(FIXED_BYTES..addresses_end).ok_or(Discard::Length)?;
-        let is_whole = if version == 2 {
+        let authentication = if version == 2 {
             let data = message.get(addresses_end..).ok_or(Discard::Length)?;
             let data = data.first_chunk::<AUTHENTICATION_BYTES>().ok_or(Discard::Length)?;
-            (checksum::plain(message) == 0).then(|| Authentication::from_wire(fixed[4], *data))
+            Some(Authentication::from_wire(fixed[4], *data))
         } else {
-            let is_right = checksum::plain(message) == 0
-                || checksum::with_pseudo_header(message, source, destination) == 0;
-            is_right.then_some(Authentication::None)
+            None
         };
-        let authentication = is_whole.ok_or(Discard::Checksum)?;
+        let end = addresses_end + authentication.as_ref().map_or(0, |_| AUTHENTICATION_BYTES);
+        let itself = message.get(..end).ok_or(Discard::Length)?;
+        let is_right = |covered: &[u8]| {
+            let is_plain = family == Family::V4 && checksum::plain(covered) == 0;
+            let pseudo = || checksum::with_pseudo_header(covered, source, destination) == 0;
+            is_plain || (version == 3 && pseudo())
+        };
+        if !is_right(itself) && !is_right(message) {
+            return Err(Discard::Checksum);
+        }
         let vrid = Vrid::new(u64::from(fixed[1])).map_err(|_| Discard::Vrid)?;
-        let addresses = address_bytes
-            .chunks_exact(4)
-            .map(|octets| Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
-            .collect();
-        let addresses = AddressList::new(addresses).map_err(|_| Discard::NoAddress)?;
-        let body = if version == 2 {
+        let addresses =
+            AddressList::from_wire(family, address_bytes).map_err(|_| Discard::NoAddress)?;
+        if !addresses.begins_as_it_must() {
+            return Err(Discard::FirstAddress);
+        }
+        let body = if let Some(authentication) = authentication {
             let interval = Seconds::new(fixed[5]).ok_or(Discard::ZeroInterval)?;
             Body::V2 { interval, authentication }
         } else {
@@ -181,6 +165,76 @@ impl Advert {
             Body::V3 { interval }
         };
         Ok(Self { vrid, priority: fixed[2], addresses, body })
+    }
+}
+
+impl Body {
+    /// The version on the wire.
+    pub fn version(&self) -> u8 {
+        match self {
+            Self::V2 { .. } => 2,
+            Self::V3 { .. } => 3,
+        }
+    }
+
+    fn authentication_bytes(&self) -> usize {
+        match self {
+            Self::V2 { .. } => AUTHENTICATION_BYTES,
+            Self::V3 { .. } => 0,
+        }
+    }
+}
+
+/// Bytes of a message of `addresses` and `body`.
+pub(crate) fn length(addresses: &AddressList, body: &Body) -> usize {
+    let address_bytes = addresses.as_slice().len() * addresses.family().address_bytes();
+    FIXED_BYTES + address_bytes + body.authentication_bytes()
+}
+
+/// Appends a message whose checksum is still zero.
+pub(crate) fn append(
+    bytes: &mut Vec<u8>,
+    vrid: Vrid,
+    priority: u8,
+    addresses: &AddressList,
+    body: &Body,
+) {
+    let version = body.version();
+    let [high, low] = match body {
+        Body::V2 { interval, authentication } => [authentication.kind(), interval.get()],
+        Body::V3 { interval } => interval.get().to_be_bytes(),
+    };
+    let count = addresses.count();
+    let fixed = [version << 4 | TYPE_ADVERT, vrid.get(), priority, count, high, low, 0, 0];
+    bytes.extend_from_slice(&fixed);
+    for address in addresses.as_slice() {
+        family::append(bytes, *address);
+    }
+    if let Body::V2 { authentication, .. } = body {
+        bytes.extend_from_slice(&authentication.data());
+    }
+}
+
+/// Writes the checksum of a message, whose first `covered` bytes it covers over IPv4; over IPv6,
+/// where the kernel writes it, it covers all of them.
+pub(crate) fn seal(
+    message: &mut [u8],
+    covered: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    form: VrrpChecksum,
+) {
+    let is_version_2 = message.first().is_some_and(|first| first >> 4 == 2);
+    let itself = message.get(..covered).unwrap_or(message);
+    let sum = match (Family::of(source), form) {
+        (Family::V6, _) => checksum::with_pseudo_header(message, source, destination),
+        (Family::V4, VrrpChecksum::Deployed) if !is_version_2 => {
+            checksum::with_pseudo_header(itself, source, destination)
+        }
+        (Family::V4, VrrpChecksum::Deployed | VrrpChecksum::Rfc9568) => checksum::plain(itself),
+    };
+    if let Some(field) = message.get_mut(CHECKSUM) {
+        field.copy_from_slice(&sum.to_be_bytes());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Internet checksum over VRRP messages.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::datagram::PROTOCOL;
 
@@ -10,17 +10,25 @@ pub fn plain(message: &[u8]) -> u16 {
     fold(sum(message))
 }
 
-/// The same with the IPv4 pseudo-header before it: version 3 as RFC 5798 is deployed.
-/// Zero when `message` carries its right checksum.
-pub fn with_pseudo_header(message: &[u8], source: Ipv4Addr, destination: Ipv4Addr) -> u16 {
+/// The same with a pseudo-header before it: version 3 over IPv6 (RFC 9568 §5.2.8, RFC 8200 §8.1),
+/// and over IPv4 as RFC 5798 is deployed. Zero when `message` carries its right checksum.
+pub fn with_pseudo_header(message: &[u8], source: IpAddr, destination: IpAddr) -> u16 {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let pseudo_header =
-        sum(&source.octets()) + sum(&destination.octets()) + u32::from(PROTOCOL) + length;
+    // Both families' pseudo-headers have the same sum: addresses, length and protocol.
+    let (high, low) = (length >> 16, length & 0xffff);
+    let pseudo_header = of(source) + of(destination) + u32::from(PROTOCOL) + high + low;
     fold(pseudo_header + sum(message))
 }
 
+fn of(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    }
+}
+
 fn sum(bytes: &[u8]) -> u32 {
-    // An IPv4 payload has at most 65,535 bytes: 32,768 words cannot overflow 32 bits.
+    // An IP payload has at most 65,535 bytes: 32,768 words cannot overflow 32 bits.
     bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)))

@@ -1,14 +1,17 @@
-//! The IPv4 packet around an advert.
+//! The IP packet around an advert.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::Discard;
+use crate::{Discard, Family};
 
 /// IP protocol number of VRRP (RFC 9568 §5.1.1.4).
 pub const PROTOCOL: u8 = 112;
 /// IPv4 multicast group of VRRP (RFC 9568 §5.1.1.2).
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-/// The only TTL that counts: such a packet has crossed no router (RFC 9568 §5.1.1.3).
+/// IPv6 multicast group of VRRP (RFC 9568 §5.1.2.2).
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+/// TTL and hop limit of our adverts, and the only one that counts on a segment: such a packet has
+/// crossed no router (RFC 9568 §5.1.1.3, §5.1.2.3).
 pub const TTL: u8 = 255;
 
 /// Bytes of an IPv4 header without options.
@@ -18,21 +21,22 @@ const TYPE_OF_SERVICE: u8 = 0xc0;
 /// More fragments, and the fragment offset.
 const FRAGMENT_MASK: u16 = 0x3fff;
 
-/// A received IPv4 packet of protocol 112.
+/// A received IP packet of protocol 112. Over IPv6 the kernel delivers no header: then the caller
+/// makes it of what the kernel says beside the message (RFC 3542 §6.2, §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     /// Source address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address.
-    pub destination: Ipv4Addr,
-    /// Time to live.
+    pub destination: IpAddr,
+    /// Time to live, or hop limit.
     pub ttl: u8,
     /// The VRRP message.
     pub message: &'a [u8],
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads a packet that begins with its IPv4 header, as raw sockets deliver it.
+    /// Reads a packet that begins with its IPv4 header, as IPv4 raw sockets deliver it.
     ///
     /// # Errors
     /// [`Discard::IpHeader`] when it is no whole IPv4 packet of protocol 112.
@@ -52,11 +56,26 @@ impl<'a> Datagram<'a> {
         }
         let message = packet.get(header_bytes..total_bytes).ok_or(Discard::IpHeader)?;
         Ok(Self {
-            source: Ipv4Addr::new(header[12], header[13], header[14], header[15]),
-            destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]),
+            source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
+            destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
             ttl: header[8],
             message,
         })
+    }
+
+    /// An IPv6 packet, of what the kernel says of it.
+    pub fn of_ipv6(
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        hop_limit: u8,
+        message: &'a [u8],
+    ) -> Self {
+        Self { source: source.into(), destination: destination.into(), ttl: hop_limit, message }
+    }
+
+    /// The family of the packet.
+    pub fn family(&self) -> Family {
+        Family::of(self.source)
     }
 
     /// The VRID that the message names, to find its instance; none when it is too short to name
@@ -64,18 +83,20 @@ impl<'a> Datagram<'a> {
     pub fn vrid(&self) -> Option<u8> {
         self.message.get(1).copied()
     }
+}
 
-    /// The whole packet with its IPv4 header. Identification is 0 and the header checksum is left
-    /// to the kernel, which fills in both for a socket with `IP_HDRINCL`.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let total = u16::try_from(HEADER_BYTES + self.message.len()).unwrap_or(u16::MAX);
-        let mut bytes = Vec::with_capacity(usize::from(total));
-        bytes.extend_from_slice(&[0x45, TYPE_OF_SERVICE]);
-        bytes.extend_from_slice(&total.to_be_bytes());
-        bytes.extend_from_slice(&[0, 0, 0, 0, self.ttl, PROTOCOL, 0, 0]);
-        bytes.extend_from_slice(&self.source.octets());
-        bytes.extend_from_slice(&self.destination.octets());
-        bytes.extend_from_slice(self.message);
-        bytes
-    }
+/// Appends the IPv4 header before a message of `message_bytes`. Identification is 0 and the header
+/// checksum is left to the kernel, which fills in both for a socket with `IP_HDRINCL`.
+pub(crate) fn append_header(
+    bytes: &mut Vec<u8>,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    message_bytes: usize,
+) {
+    let total = u16::try_from(HEADER_BYTES + message_bytes).unwrap_or(u16::MAX);
+    bytes.extend_from_slice(&[0x45, TYPE_OF_SERVICE]);
+    bytes.extend_from_slice(&total.to_be_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 0, TTL, PROTOCOL, 0, 0]);
+    bytes.extend_from_slice(&source.octets());
+    bytes.extend_from_slice(&destination.octets());
 }

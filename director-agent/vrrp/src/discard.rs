@@ -4,14 +4,19 @@
 /// §7.1.
 ///
 /// Not here, because nothing is discarded for them: reserved bits are ignored; version 3 learns
-/// another interval; in version 3 another address list is reported and the advert counts. The
-/// checks of IPv6 come with IPv6.
+/// another interval; in version 3 another address list is reported and the advert counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Discard {
-    /// No whole IPv4 packet of protocol 112.
+    /// No whole IP packet of protocol 112.
     IpHeader,
-    /// The TTL is not 255: it has crossed a router.
+    /// Another address family than the instance's.
+    Family,
+    /// The TTL or hop limit is not 255: it has crossed a router.
     Ttl,
+    /// The TTL or hop limit of a unicast peer is less than the instance allows.
+    UnicastTtl,
+    /// IPv6: its source is not link-local.
+    Source,
     /// Another version than the instance's.
     Version,
     /// Not an advert.
@@ -26,6 +31,8 @@ pub enum Discard {
     Owner,
     /// It counts no address.
     NoAddress,
+    /// IPv6: its first address is not link-local.
+    FirstAddress,
     /// Its greatest advert interval is zero.
     ZeroInterval,
     /// Version 2: another advert interval than ours.
@@ -40,15 +47,32 @@ pub enum Discard {
     OwnSource,
     /// The instance has unicast peers, and the source is none of them.
     NotAPeer,
+    /// Version 2 of a router that speaks version 3 as well (RFC 9568 §8.4.2).
+    SpeaksV3,
+    /// It has no HMAC trailer.
+    HmacMissing,
+    /// Its trailer is of another scheme, or its reserved bits are not zero.
+    HmacMalformed,
+    /// Its trailer names a key that we do not have.
+    HmacUnknownKey,
+    /// The HMAC is wrong: another secret, or it was changed on its way.
+    HmacInvalid,
+    /// Its time is outside the window.
+    HmacStale,
+    /// Its sequence number does not grow: it was recorded and sent again.
+    HmacReplay,
     /// The instance waits for its interface.
     NotStarted,
 }
 
 impl Discard {
     /// All of them, in the order of the checks.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 28] = [
         Self::IpHeader,
+        Self::Family,
         Self::Ttl,
+        Self::UnicastTtl,
+        Self::Source,
         Self::Version,
         Self::Type,
         Self::Length,
@@ -56,6 +80,7 @@ impl Discard {
         Self::Vrid,
         Self::Owner,
         Self::NoAddress,
+        Self::FirstAddress,
         Self::ZeroInterval,
         Self::Interval,
         Self::AddressList,
@@ -63,6 +88,13 @@ impl Discard {
         Self::AuthenticationData,
         Self::OwnSource,
         Self::NotAPeer,
+        Self::SpeaksV3,
+        Self::HmacMissing,
+        Self::HmacMalformed,
+        Self::HmacUnknownKey,
+        Self::HmacInvalid,
+        Self::HmacStale,
+        Self::HmacReplay,
         Self::NotStarted,
     ];
 
@@ -70,7 +102,10 @@ impl Discard {
     pub fn label(self) -> &'static str {
         match self {
             Self::IpHeader => "ip_header",
+            Self::Family => "family",
             Self::Ttl => "ttl",
+            Self::UnicastTtl => "unicast_ttl",
+            Self::Source => "source",
             Self::Version => "version",
             Self::Type => "type",
             Self::Length => "length",
@@ -78,6 +113,7 @@ impl Discard {
             Self::Vrid => "vrid",
             Self::Owner => "owner",
             Self::NoAddress => "no_address",
+            Self::FirstAddress => "first_address",
             Self::ZeroInterval => "zero_interval",
             Self::Interval => "interval",
             Self::AddressList => "address_list",
@@ -85,6 +121,13 @@ impl Discard {
             Self::AuthenticationData => "authentication_data",
             Self::OwnSource => "own_source",
             Self::NotAPeer => "not_a_peer",
+            Self::SpeaksV3 => "speaks_v3",
+            Self::HmacMissing => "hmac_missing",
+            Self::HmacMalformed => "hmac_malformed",
+            Self::HmacUnknownKey => "hmac_unknown_key",
+            Self::HmacInvalid => "hmac_invalid",
+            Self::HmacStale => "hmac_stale",
+            Self::HmacReplay => "hmac_replay",
             Self::NotStarted => "not_started",
         }
     }

@@ -57,9 +57,10 @@ impl HoldTimes {
     /// The times for an instance: a successor takes over within its skew, which is below one
     /// interval in version 3 and below one second in version 2.
     pub fn of(wire: &Wire) -> Self {
-        let (interval, greatest_skew) = match wire {
-            Wire::V2 { interval, .. } => (interval.duration(), Duration::from_secs(1)),
-            Wire::V3 { interval, .. } => (interval.duration(), interval.duration()),
+        let interval = wire.interval();
+        let greatest_skew = match wire {
+            Wire::V2 { .. } => Duration::from_secs(1),
+            Wire::V3 { .. } | Wire::V2AndV3 { .. } => interval,
         };
         // The kernel counts whole seconds: round up, and one more.
         let greatest_down = 3 * interval + greatest_skew;

@@ -19,33 +19,36 @@
 //! its addresses again, because the loser has announced them. A Backup believes a farewell
 //! (priority 0) only of the router that it takes for Active, and knows whom it relieves while that
 //! router is alive, so that connections in flight can be handed over.
+//!
+//! A Backup that outranks a living Active may be told to wait with its take-over (`preempt_delay`,
+//! [`Input::HoldPreemption`]): meanwhile it follows that Active as it would follow a stronger one.
+//! It may also be told to take over at once ([`Config::take_over`], [`Input::TakeOver`]).
 
-mod steer;
+mod active;
+mod backup;
+mod packets;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::Priority;
 
-use crate::timers::{down_interval, skew};
-use crate::{Advert, Body, Config, Discard};
-
-/// After an announcement it is repeated once, for neighbours that lost the first.
-const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
-/// Least time between announcements: losing adverts must not make us flood the segment.
-const ANNOUNCE_GAP: Duration = Duration::from_millis(100);
-/// Least part of the interval between adverts that answer losing ones: a flood is answered 8 times
-/// an interval at most.
-const ASSERTS_PER_INTERVAL: u32 = 8;
-/// No Backup takes over before this many intervals without an advert of ours: less than any
-/// `Active_Down_Interval`.
-const SILENT_INTERVALS: u32 = 3;
+use crate::hmac::Authenticator;
+use crate::timers::down_interval;
+use crate::{Advert, Config, Discard};
+use active::{Active, SILENT_INTERVALS, Verdict};
+use backup::Backup;
+use packets::Speakers;
 
 /// One virtual router on one director.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    config: Config,
+    terms: Terms,
     state: State,
+    authenticator: Option<Authenticator>,
+    speakers: Speakers,
+    /// Room for the advert that is being sent.
+    packet: Vec<u8>,
 }
 
 /// The states of RFC 9568 §6.4.
@@ -69,10 +72,10 @@ pub enum Input<'a> {
     Resume,
     /// The interface is not usable any more: nothing can be sent.
     Down,
-    /// An advert that [`Config::receive`] let through.
+    /// An advert that [`Instance::receive`] let through.
     Advert {
         /// Its sender.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// The advert.
         advert: &'a Advert,
     },
@@ -80,8 +83,10 @@ pub enum Input<'a> {
     Tick,
     /// A planned stop, or a fault while this host lives: priority 0 is sent.
     Shutdown,
-    /// What we advertise and compare from now on.
+    /// What we advertise and compare from now on, until the configured priority changes.
     Priority(Priority),
+    /// While true, a Backup does not take over from a living Active of lower priority.
+    HoldPreemption(bool),
     /// Become Active at once, whoever is.
     TakeOver,
     /// Stay Backup until then at least, although timers run out.
@@ -96,17 +101,18 @@ pub enum Input<'a> {
 pub enum Output {
     /// The role changed.
     Role(Change),
-    /// Send an advert to every destination.
+    /// Send an advert to every destination ([`Instance::advertise`]).
     Advertise {
         /// Its priority; 0: we leave.
         priority: u8,
     },
-    /// Send gratuitous ARP for every VIP, once they are set.
+    /// Send gratuitous ARP or unsolicited neighbour advertisements for every VIP, once they are
+    /// set.
     Announce,
     /// Another Active is about to give way to us: it may know connections in flight.
     Relieve {
         /// That router.
-        router: Ipv4Addr,
+        router: IpAddr,
     },
     /// Count the advert as discarded.
     Discard(Discard),
@@ -120,12 +126,12 @@ pub enum Change {
     /// Now Backup.
     Backup {
         /// The router that relieved us, when we were Active.
-        successor: Option<Ipv4Addr>,
+        successor: Option<IpAddr>,
     },
     /// Now Active.
     Active {
         /// The router that we relieve, when it is alive.
-        predecessor: Option<Ipv4Addr>,
+        predecessor: Option<IpAddr>,
     },
 }
 
@@ -147,41 +153,81 @@ enum State {
     Active(Active),
 }
 
+/// What every state goes by.
 #[derive(Clone, Debug)]
-struct Backup {
-    /// `Active_Down_Timer`.
-    down_at: Duration,
-    /// `Active_Adver_Interval`.
-    active_interval: Duration,
-    /// Sender of the last advert of a priority above 0.
-    active_router: Option<Ipv4Addr>,
-    /// The living router that we shall relieve, and until when its last word counts.
-    predecessor: Option<(Ipv4Addr, Duration)>,
+struct Terms {
+    config: Config,
+    /// Source of our adverts: the configured one, or what [`Instance::set_source`] says.
+    source: IpAddr,
+    /// What is advertised and compared.
+    priority: Priority,
+    is_held: bool,
+    /// We only listen until then.
+    listens_until: Duration,
 }
 
-#[derive(Clone, Debug)]
-struct Active {
-    /// `Adver_Timer`.
-    advert_at: Duration,
-    /// When we last advertised.
-    sent_at: Duration,
-    /// No answer to losing adverts before.
-    assert_from: Duration,
-    /// When we last announced.
-    announced_at: Duration,
-    /// The next announcement, and whether one more follows it.
-    announce: Option<(Duration, bool)>,
+impl Terms {
+    /// `Active_Down_Interval` for an Active of this interval.
+    fn down_interval(&self, active_interval: Duration) -> Duration {
+        down_interval(&self.config.wire, self.priority, active_interval)
+    }
+
+    fn is_owner(&self) -> bool {
+        self.priority == Priority::OWNER
+    }
 }
 
 impl Instance {
     /// An instance in Initialize.
     pub fn new(config: Config) -> Self {
-        Self { config, state: State::Initialize }
+        let interval = config.interval();
+        let authenticator =
+            config.auth_hmac.clone().map(|settings| Authenticator::new(settings, interval));
+        let terms = Terms {
+            source: config.source,
+            priority: config.priority,
+            is_held: false,
+            listens_until: Duration::ZERO,
+            config,
+        };
+        Self {
+            terms,
+            state: State::Initialize,
+            authenticator,
+            speakers: Speakers::default(),
+            packet: Vec::new(),
+        }
+    }
+
+    /// The same, of an agent that was started at `at`: until its [`Config::startup_delay`] is over
+    /// it only listens, unless it resumes an earlier life.
+    #[must_use]
+    pub fn started(mut self, at: Duration) -> Self {
+        self.terms.listens_until = at + self.terms.config.startup_delay;
+        self
     }
 
     /// What it is told.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.terms.config
+    }
+
+    /// Source of our adverts; unspecified while the interface's link-local address is awaited.
+    pub fn source(&self) -> IpAddr {
+        self.terms.source
+    }
+
+    /// Says which link-local address the interface has, for a configuration that leaves it open.
+    /// To be said before [`Input::Up`].
+    pub fn set_source(&mut self, source: IpAddr) {
+        if self.terms.config.source.is_unspecified() {
+            self.terms.source = source;
+        }
+    }
+
+    /// What is advertised and compared.
+    pub fn priority(&self) -> Priority {
+        self.terms.priority
     }
 
     /// The role.
@@ -197,32 +243,32 @@ impl Instance {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Initialize => None,
-            State::Backup(backup) => Some(backup.down_at),
-            State::Active(active) => {
-                let announce_at = active.announce.map_or(active.advert_at, |(at, _)| at);
-                Some(active.advert_at.min(announce_at))
-            }
+            State::Backup(backup) => Some(backup.deadline(self.terms.is_held)),
+            State::Active(active) => Some(active.deadline()),
         }
-    }
-
-    /// What is advertised and compared.
-    pub fn priority(&self) -> Priority {
-        self.config.priority
     }
 
     /// Whether a Backup would become Active at a tick now.
     pub fn is_due(&self, now: Duration) -> bool {
         match &self.state {
-            State::Backup(backup) => now >= backup.down_at,
+            State::Backup(backup) => backup.is_due(now, self.terms.is_held),
             State::Initialize | State::Active(_) => false,
         }
     }
 
     /// The living router that a Backup is about to relieve: it has said that it leaves, or we
     /// outrank it.
-    pub fn predecessor(&self, now: Duration) -> Option<Ipv4Addr> {
+    pub fn predecessor(&self, now: Duration) -> Option<IpAddr> {
         match &self.state {
             State::Backup(backup) => backup.living_predecessor(now),
+            State::Initialize | State::Active(_) => None,
+        }
+    }
+
+    /// The living Active that a Backup hears, whether it outranks us or not.
+    pub fn living_active(&self, now: Duration) -> Option<IpAddr> {
+        match &self.state {
+            State::Backup(backup) => backup.living_active(now),
             State::Initialize | State::Active(_) => None,
         }
     }
@@ -231,36 +277,32 @@ impl Instance {
     /// ours.
     pub fn active_interval(&self) -> Duration {
         match &self.state {
-            State::Backup(backup) => backup.active_interval,
-            State::Initialize | State::Active(_) => self.config.interval(),
+            State::Backup(backup) => backup.active_interval(),
+            State::Initialize | State::Active(_) => self.terms.config.interval(),
         }
     }
 
     /// Whether an earlier life that was Active this long ago is still Active in the eyes of others:
     /// its last advert was sent an interval before that at worst.
     pub fn can_resume(&self, was_active_ago: Duration) -> bool {
-        was_active_ago < (SILENT_INTERVALS - 1) * self.config.interval()
+        was_active_ago < (SILENT_INTERVALS - 1) * self.terms.config.interval()
     }
 
     /// Takes one input. `now` never goes back.
     pub fn step(&mut self, now: Duration, input: Input<'_>) -> Vec<Output> {
+        let terms = &self.terms;
         match (&mut self.state, input) {
             (State::Initialize, Input::Up) => self.start(now),
             (State::Initialize, Input::Resume) => self.become_active(now, None),
             (State::Initialize, Input::Advert { .. }) => {
                 vec![Output::Discard(Discard::NotStarted)]
             }
-            (_, Input::Priority(priority)) => self.set_priority(now, priority),
-            (State::Backup(_), Input::TakeOver) => self.take_over(now),
-            (State::Backup(backup), Input::Wait { until }) => {
-                backup.down_at = backup.down_at.max(until);
-                Vec::new()
-            }
-            (State::Initialize | State::Active(_), Input::TakeOver | Input::Wait { .. }) => {
-                Vec::new()
-            }
-            (State::Initialize, Input::Down | Input::Tick | Input::Shutdown) => Vec::new(),
-            (State::Backup(_) | State::Active(_), Input::Up | Input::Resume) => Vec::new(),
+            (
+                State::Initialize,
+                Input::Down | Input::Tick | Input::Shutdown | Input::TakeOver | Input::Wait { .. },
+            )
+            | (State::Backup(_) | State::Active(_), Input::Up | Input::Resume)
+            | (State::Active(_), Input::TakeOver | Input::Wait { .. }) => Vec::new(),
             (State::Backup(_), Input::Down | Input::Shutdown) | (State::Active(_), Input::Down) => {
                 self.initialize()
             }
@@ -270,66 +312,145 @@ impl Instance {
                 outputs
             }
             (State::Backup(backup), Input::Advert { source, advert }) => {
-                backup.hear(now, &self.config, source, advert);
+                if backup.hear(now, terms, source, advert) {
+                    return self.take_over(now);
+                }
                 Vec::new()
             }
             (State::Backup(backup), Input::Tick) => {
-                if now < backup.down_at {
-                    return Vec::new();
+                if backup.is_due(now, terms.is_held) {
+                    let predecessor = backup.living_predecessor(now);
+                    return self.become_active(now, predecessor);
                 }
-                let predecessor = backup.living_predecessor(now);
-                self.become_active(now, predecessor)
+                Vec::new()
+            }
+            (State::Backup(_), Input::TakeOver) => self.take_over(now),
+            (State::Backup(backup), Input::Wait { until }) => {
+                backup.wait(until);
+                Vec::new()
             }
             // RFC 9568 §7.1 with erratum 8298: an owner is right whatever others say.
-            (State::Active(_), Input::Advert { .. }) if self.config.priority == Priority::OWNER => {
+            (State::Active(_), Input::Advert { .. }) if terms.is_owner() => {
                 vec![Output::Discard(Discard::Owner)]
             }
             (State::Active(active), Input::Advert { source, advert }) => {
-                match active.hear(now, &self.config, source, advert) {
+                match active.hear(now, terms, source, advert) {
                     Verdict::Stay(outputs) => outputs,
                     Verdict::Yield => self.become_backup(now, Some((source, advert.interval()))),
                 }
             }
-            (State::Active(active), Input::Tick) => active.tick(now, &self.config),
+            (State::Active(active), Input::Tick) => active.tick(now, terms),
+            (
+                State::Initialize | State::Backup(_) | State::Active(_),
+                Input::Priority(priority),
+            ) => self.set_priority(now, priority),
+            (
+                State::Initialize | State::Backup(_) | State::Active(_),
+                Input::HoldPreemption(is_held),
+            ) => self.hold(now, is_held),
         }
     }
 
-    /// Edits the instance in place: the role stays, and timers follow the new configuration.
+    /// Edits the instance in place: the role stays, and timers follow the new configuration. A
+    /// priority that [`Input::Priority`] gave stays until the configured one changes.
     ///
     /// # Errors
     /// Gives `config` back when it is another virtual router ([`Config::is_same_router`]).
-    pub fn reconfigure(&mut self, now: Duration, config: Config) -> Result<Vec<Output>, Config> {
-        if !self.config.is_same_router(&config) {
-            return Err(config);
+    pub fn reconfigure(
+        &mut self,
+        now: Duration,
+        config: Config,
+    ) -> Result<Vec<Output>, Box<Config>> {
+        if !self.terms.config.is_same_router(&config) {
+            return Err(Box::new(config));
         }
-        if self.config == config {
+        if self.terms.config == config {
             return Ok(Vec::new());
         }
-        self.config = config;
+        let is_ordered = config.take_over && !self.terms.config.take_over;
+        self.apply(config);
+        let terms = &self.terms;
+        let (is_owner, is_listening) = (terms.is_owner(), now < terms.listens_until);
+        let interval = self.terms.config.interval();
+        let down_at = (now + terms.down_interval(interval)).max(terms.listens_until);
         Ok(match &mut self.state {
             State::Initialize => Vec::new(),
-            State::Backup(_) if self.config.priority == Priority::OWNER => {
-                self.become_active(now, None)
-            }
+            State::Backup(_) if is_owner && !is_listening => self.become_active(now, None),
+            State::Backup(_) if is_ordered && !self.terms.is_held => self.take_over(now),
             State::Backup(backup) => {
-                let (interval, wire) = (self.config.interval(), &self.config.wire);
-                let down_at = now + down_interval(wire, self.config.priority, interval);
-                backup.down_at = down_at;
-                backup.active_interval = interval;
-                backup.predecessor = None;
+                backup.begin_anew(down_at, interval);
                 Vec::new()
             }
             State::Active(active) => {
-                let mut outputs = active.advertise(now, &self.config);
-                outputs.extend(active.request_announcement(now));
+                let terms = &self.terms;
+                let mut outputs = active.advertise(now, terms);
+                outputs.extend(active.request_announcement(now, terms));
                 outputs
             }
         })
     }
 
+    fn apply(&mut self, config: Config) {
+        if config.priority != self.terms.config.priority {
+            self.terms.priority = config.priority;
+        }
+        if config.source != self.terms.config.source {
+            self.terms.source = config.source;
+        }
+        let interval = config.interval();
+        self.authenticator = match (self.authenticator.take(), config.auth_hmac.clone()) {
+            (Some(mut known), Some(settings)) => {
+                known.set(settings, interval);
+                Some(known)
+            }
+            (None, Some(settings)) => Some(Authenticator::new(settings, interval)),
+            (Some(_) | None, None) => None,
+        };
+        self.terms.config = config;
+    }
+
+    fn set_priority(&mut self, now: Duration, priority: Priority) -> Vec<Output> {
+        let before = std::mem::replace(&mut self.terms.priority, priority);
+        if before == priority {
+            return Vec::new();
+        }
+        let wire = self.terms.config.wire.clone();
+        match &mut self.state {
+            State::Initialize => Vec::new(),
+            State::Backup(backup) => {
+                backup.change_priority(&wire, before, priority);
+                Vec::new()
+            }
+            State::Active(active) => {
+                // At once: a Backup may outrank us now, or not any more.
+                let terms = &self.terms;
+                active.advertise(now, terms)
+            }
+        }
+    }
+
+    fn hold(&mut self, now: Duration, is_held: bool) -> Vec<Output> {
+        let was_held = std::mem::replace(&mut self.terms.is_held, is_held);
+        match &self.state {
+            State::Backup(_) if was_held && !is_held && self.terms.config.take_over => {
+                self.take_over(now)
+            }
+            State::Backup(backup) if was_held && backup.is_due(now, is_held) => {
+                let predecessor = backup.living_predecessor(now);
+                self.become_active(now, predecessor)
+            }
+            State::Initialize | State::Backup(_) | State::Active(_) => Vec::new(),
+        }
+    }
+
+    fn take_over(&mut self, now: Duration) -> Vec<Output> {
+        let predecessor = self.predecessor(now).or_else(|| self.living_active(now));
+        self.become_active(now, predecessor)
+    }
+
     /// RFC 9568 §6.4.1.
     fn start(&mut self, now: Duration) -> Vec<Output> {
-        if self.config.priority == Priority::OWNER {
+        if self.terms.priority == Priority::OWNER && now >= self.terms.listens_until {
             self.become_active(now, None)
         } else {
             self.become_backup(now, None)
@@ -341,146 +462,20 @@ impl Instance {
         vec![Output::Role(Change::Initialize)]
     }
 
-    fn become_active(&mut self, now: Duration, predecessor: Option<Ipv4Addr>) -> Vec<Output> {
-        let advert_at = now + self.config.interval();
-        self.state = State::Active(Active {
-            advert_at,
-            sent_at: now,
-            assert_from: now,
-            announced_at: now,
-            announce: Some((now + ANNOUNCE_AGAIN, false)),
-        });
+    fn become_active(&mut self, now: Duration, predecessor: Option<IpAddr>) -> Vec<Output> {
+        self.state = State::Active(Active::new(now, &self.terms.config));
         vec![
             Output::Role(Change::Active { predecessor }),
-            Output::Advertise { priority: self.config.priority.get() },
+            Output::Advertise { priority: self.terms.priority.get() },
             Output::Announce,
         ]
     }
 
     /// `heard`: the Active router and its interval, when one relieved us.
-    fn become_backup(&mut self, now: Duration, heard: Option<(Ipv4Addr, Duration)>) -> Vec<Output> {
-        let active_interval = heard.map_or(self.config.interval(), |(_, interval)| interval);
-        let down = down_interval(&self.config.wire, self.config.priority, active_interval);
-        let down_at = now + down;
-        let active_router = heard.map(|(source, _)| source);
-        let predecessor = None;
-        self.state = State::Backup(Backup { down_at, active_interval, active_router, predecessor });
-        vec![Output::Role(Change::Backup { successor: active_router })]
-    }
-}
-
-impl Backup {
-    /// RFC 9568 §6.4.2.
-    fn hear(&mut self, now: Duration, config: &Config, source: Ipv4Addr, advert: &Advert) {
-        if advert.priority == 0 {
-            // The word of a router that another one has relieved already arrives late: it decides
-            // nothing.
-            if self.active_router.is_some_and(|active| active != source) {
-                return;
-            }
-            // Never later than it was: repeated packets must not hold us off.
-            let skew = skew(&config.wire, config.priority, self.active_interval);
-            self.down_at = self.down_at.min(now + skew);
-            let word_counts = down_interval(&config.wire, config.priority, self.active_interval);
-            self.predecessor = Some((source, now + word_counts));
-            return;
-        }
-        self.active_router = Some(source);
-        if !config.preempt || advert.priority >= config.priority.get() {
-            // Version 2 has let through only our own interval.
-            self.active_interval = match advert.body {
-                Body::V2 { .. } => config.interval(),
-                Body::V3 { interval } => interval.duration(),
-            };
-            let down = down_interval(&config.wire, config.priority, self.active_interval);
-            self.down_at = now + down;
-            self.predecessor = None;
-        } else {
-            self.predecessor = Some((source, now + 2 * advert.interval()));
-        }
-    }
-
-    fn living_predecessor(&self, now: Duration) -> Option<Ipv4Addr> {
-        self.predecessor.filter(|(_, until)| now <= *until).map(|(address, _)| address)
-    }
-}
-
-/// What an Active does about an advert.
-enum Verdict {
-    Stay(Vec<Output>),
-    Yield,
-}
-
-impl Active {
-    /// RFC 9568 §6.4.3.
-    fn hear(
-        &mut self,
-        now: Duration,
-        config: &Config,
-        source: Ipv4Addr,
-        advert: &Advert,
-    ) -> Verdict {
-        let is_silent = self.is_silent(now, config);
-        if advert.priority == 0 {
-            // After our own silence others may follow in the queue: the tick decides.
-            let outputs = if is_silent { Vec::new() } else { self.advertise(now, config) };
-            return Verdict::Stay(outputs);
-        }
-        let ours = (config.priority.get(), config.source);
-        if is_silent || (advert.priority, source) > ours {
-            return Verdict::Yield;
-        }
-        if now < self.assert_from {
-            return Verdict::Stay(Vec::new());
-        }
-        self.assert_from = now + config.interval() / ASSERTS_PER_INTERVAL;
-        self.sent_at = now;
-        let priority = config.priority.get();
-        let mut outputs = vec![Output::Advertise { priority }, Output::Relieve { router: source }];
-        outputs.extend(self.request_announcement(now));
-        Verdict::Stay(outputs)
-    }
-
-    fn tick(&mut self, now: Duration, config: &Config) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        if now >= self.advert_at {
-            let was_silent = self.is_silent(now, config);
-            outputs.extend(self.advertise(now, config));
-            if was_silent {
-                outputs.extend(self.request_announcement(now));
-            }
-        }
-        if let Some((at, is_repeated)) = self.announce
-            && now >= at
-        {
-            self.announced_at = now;
-            self.announce = is_repeated.then_some((now + ANNOUNCE_AGAIN, false));
-            outputs.push(Output::Announce);
-        }
-        outputs
-    }
-
-    fn advertise(&mut self, now: Duration, config: &Config) -> Vec<Output> {
-        self.advert_at = now + config.interval();
-        self.sent_at = now;
-        vec![Output::Advertise { priority: config.priority.get() }]
-    }
-
-    /// Announces now, or as soon as the gap allows, and once more later.
-    fn request_announcement(&mut self, now: Duration) -> Option<Output> {
-        let allowed_at = self.announced_at + ANNOUNCE_GAP;
-        if now < allowed_at {
-            self.announce = Some((allowed_at, true));
-            return None;
-        }
-        self.announced_at = now;
-        self.announce = Some((now + ANNOUNCE_AGAIN, false));
-        Some(Output::Announce)
-    }
-
-    /// Whether we have sent nothing for so long that a Backup may have taken over.
-    fn is_silent(&self, now: Duration, config: &Config) -> bool {
-        now.saturating_sub(self.sent_at) >= SILENT_INTERVALS * config.interval()
+    fn become_backup(&mut self, now: Duration, heard: Option<(IpAddr, Duration)>) -> Vec<Output> {
+        let successor = heard.map(|(source, _)| source);
+        self.state = State::Backup(Backup::new(now, &self.terms, heard));
+        vec![Output::Role(Change::Backup { successor })]
     }
 }
 

@@ -1,4 +1,4 @@
-//! VRRP for IPv4: packets, timers, the instance state machine, and what to do with the VIPs, as
+//! VRRP for IPv4 and IPv6: packets, timers, the instance state machine, and what to do with the VIPs, as
 //! pure functions.
 //!
 //! What it does: decodes and encodes adverts of version 2 (RFC 3768) and 3 (RFC 9568), names the
@@ -18,7 +18,9 @@ pub mod checksum;
 pub mod config;
 pub mod datagram;
 pub mod discard;
+pub mod family;
 pub mod group;
+pub mod hmac;
 pub mod hold;
 pub mod instance;
 pub mod placement;
@@ -31,6 +33,8 @@ pub use advert::{Advert, Authentication, Body};
 pub use config::{Centiseconds, Config, ConfigError, Received, Seconds, Wire};
 pub use datagram::Datagram;
 pub use discard::Discard;
+pub use family::Family;
+pub use hmac::WallClock;
 pub use hold::{Hold, HoldInput, HoldTimes, Place};
 pub use instance::{Change, Input, Instance, Output, Role};
 pub use relay::{Relay, RelayInput};

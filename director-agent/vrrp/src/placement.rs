@@ -5,7 +5,7 @@
 //! address is on loopback, and restored after the last one has left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::Place;
 
@@ -15,8 +15,8 @@ pub struct Vip {
     /// The instance's interface.
     pub interface: String,
     /// The address.
-    pub address: Ipv4Addr,
-    /// Prefix length on the interface; on loopback it is 32.
+    pub address: IpAddr,
+    /// Prefix length on the interface; on loopback it is that of a host.
     pub prefix_length: u8,
 }
 
@@ -26,9 +26,9 @@ pub struct Observed {
     /// Interface, address and prefix length of every address on an interface other than loopback.
     pub on_interfaces: BTreeSet<Vip>,
     /// Addresses on loopback, whoever put them there.
-    pub on_loopback: BTreeSet<Ipv4Addr>,
+    pub on_loopback: BTreeSet<IpAddr>,
     /// Those of them that we put there.
-    pub ours_on_loopback: BTreeSet<Ipv4Addr>,
+    pub ours_on_loopback: BTreeSet<IpAddr>,
     /// Interfaces whose ARP we made quiet.
     pub quiet: BTreeSet<String>,
 }
@@ -38,14 +38,14 @@ pub struct Observed {
 pub enum Edit {
     /// Make an interface answer ARP only for its own addresses, and speak only with them.
     Quiet(String),
-    /// Put a VIP on loopback, as /32.
-    AddLoopback(Ipv4Addr),
+    /// Put a VIP on loopback, as a host address.
+    AddLoopback(IpAddr),
     /// Take an address from an interface.
     RemoveInterface(Vip),
     /// Put a VIP on its interface.
     AddInterface(Vip),
     /// Take a VIP of ours from loopback.
-    RemoveLoopback(Ipv4Addr),
+    RemoveLoopback(IpAddr),
     /// Put an interface's ARP settings back to what they were.
     Restore(String),
 }
@@ -53,7 +53,7 @@ pub enum Edit {
 /// The edits that bring each VIP to its place. VIPs that are not named are left alone.
 pub fn edits(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Edit> {
     let at = |place: Place| desired.iter().filter(move |(_, at)| **at == place).map(|(vip, _)| vip);
-    let lingering: BTreeSet<Ipv4Addr> = at(Place::Loopback).map(|vip| vip.address).collect();
+    let lingering: BTreeSet<IpAddr> = at(Place::Loopback).map(|vip| vip.address).collect();
     let quiet: BTreeSet<&String> = at(Place::Loopback).map(|vip| &vip.interface).collect();
 
     let mut edits = Vec::new();
@@ -75,12 +75,12 @@ pub fn edits(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Edit> {
 /// Addresses on interfaces that answer ARP for a VIP which does not belong there: under whatever
 /// prefix length.
 fn surplus(desired: &BTreeMap<Vip, Place>, observed: &Observed) -> Vec<Vip> {
-    let held: BTreeSet<(&String, Ipv4Addr)> = desired
+    let held: BTreeSet<(&String, IpAddr)> = desired
         .iter()
         .filter(|(_, place)| **place == Place::Interface)
         .map(|(vip, _)| (&vip.interface, vip.address))
         .collect();
-    let named: BTreeSet<(&String, Ipv4Addr)> =
+    let named: BTreeSet<(&String, IpAddr)> =
         desired.keys().map(|vip| (&vip.interface, vip.address)).collect();
     let is_surplus = |vip: &&Vip| {
         let key = (&vip.interface, vip.address);

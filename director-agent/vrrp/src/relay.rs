@@ -9,7 +9,7 @@
 //! itself, for as long. The relay is asked for as soon as the take-over is foreseen, so that it is
 //! in place before the first packet comes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What it takes to put a relay in place. A successor answers ARP only after that, and the
@@ -20,7 +20,7 @@ const LEAD: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relay {
     /// The router that was Active before.
-    pub predecessor: Ipv4Addr,
+    pub predecessor: IpAddr,
     /// In place from then on.
     ready_at: Duration,
     /// Over then; none while we are Backup.
@@ -31,11 +31,11 @@ pub struct Relay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayInput {
     /// We are Backup, and shall relieve this living router.
-    Foreseen(Option<Ipv4Addr>),
+    Foreseen(Option<IpAddr>),
     /// We became Active, and relieved this living router; or we are Active, and it gives way.
     Active {
         /// That router.
-        predecessor: Option<Ipv4Addr>,
+        predecessor: Option<IpAddr>,
         /// How long it goes on forwarding.
         linger: Duration,
     },
@@ -48,7 +48,7 @@ pub enum RelayInput {
 impl Relay {
     /// The relay after `input`.
     pub fn step(relay: Option<Self>, now: Duration, input: RelayInput) -> Option<Self> {
-        let to = |predecessor: Ipv4Addr, until: Option<Duration>| {
+        let to = |predecessor: IpAddr, until: Option<Duration>| {
             let known = relay.filter(|relay| relay.predecessor == predecessor);
             let ready_at = known.map_or(now + LEAD, |relay| relay.ready_at);
             Self { predecessor, ready_at, until }
@@ -76,15 +76,17 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
     const NOW: Duration = Duration::from_secs(100);
     const LATER: Duration = Duration::from_secs(101);
     const LINGER: Duration = Duration::from_secs(2);
 
-    fn relay(predecessor: Ipv4Addr, asked_at: Duration, until: Option<u64>) -> Relay {
+    fn relay(predecessor: IpAddr, asked_at: Duration, until: Option<u64>) -> Relay {
         let until = until.map(Duration::from_secs);
         Relay { predecessor, ready_at: asked_at + LEAD, until }
     }

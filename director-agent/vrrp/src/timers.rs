@@ -12,7 +12,7 @@ use crate::Wire;
 pub fn skew(wire: &Wire, priority: Priority, active_interval: Duration) -> Duration {
     let scale = match wire {
         Wire::V2 { .. } => Duration::from_secs(1),
-        Wire::V3 { .. } => active_interval,
+        Wire::V3 { .. } | Wire::V2AndV3 { .. } => active_interval,
     };
     scale * (256 - u32::from(priority.get())) / 256
 }

@@ -1,7 +1,7 @@
 //! Adverts that keepalived 2.2.7 sent (captured on a veth pair), malformed ones, and the laws of
 //! the codec.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fulcrum_model::Vrid;
 use fulcrum_model::resource::VrrpChecksum;
@@ -9,10 +9,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Datagram;
-use crate::datagram::{GROUP, TTL};
+use crate::datagram::{TTL, append_header};
 
-const SENDER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
+const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 7, 0, 1));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 7, 0, 2));
+const GROUP: IpAddr = IpAddr::V4(crate::datagram::GROUP);
 
 /// Whole IPv4 packets as captured, without the Ethernet header.
 const V2_PASS: &str = "45c0002800010000ff70d08a0a070001e0000012\
@@ -34,7 +35,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn addresses(last: &[u8]) -> AddressList {
-    AddressList::new(last.iter().map(|last| Ipv4Addr::new(10, 7, 0, *last)).collect())
+    AddressList::new(last.iter().map(|last| IpAddr::from([10, 7, 0, *last])).collect())
         .expect("one to 255")
 }
 
@@ -148,7 +149,8 @@ fn any_advert() -> impl Strategy<Value = Advert> {
             interval: Centiseconds::new(centiseconds).expect("in range"),
         }),
     ];
-    let addresses = prop::collection::vec(any::<Ipv4Addr>(), 1..=AddressList::MAX);
+    let address = any::<Ipv4Addr>().prop_map(IpAddr::V4);
+    let addresses = prop::collection::vec(address, 1..=AddressList::MAX);
     (1..=255_u64, any::<u8>(), addresses, body).prop_map(|(vrid, priority, addresses, body)| {
         let addresses = AddressList::new(addresses).expect("in range");
         Advert { vrid: Vrid::new(vrid).expect("in range"), priority, addresses, body }
@@ -179,6 +181,25 @@ proptest! {
     }
 
     #[test]
+    fn what_is_encoded_over_ipv6_is_decoded(
+        vrid in 1..=255_u64,
+        priority in any::<u8>(),
+        rest in prop::collection::vec(any::<Ipv6Addr>(), 0..AddressList::MAX),
+        centiseconds in 1..=Centiseconds::MAX,
+        source in any::<Ipv6Addr>(),
+    ) {
+        let first = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let all = std::iter::once(first).chain(rest).map(IpAddr::V6).collect();
+        let addresses = AddressList::new(all).expect("in range");
+        let body = Body::V3 { interval: Centiseconds::new(centiseconds).expect("in range") };
+        let vrid = Vrid::new(vrid).expect("in range");
+        let advert = Advert { vrid, priority, addresses, body };
+        let (source, group) = (IpAddr::V6(source), IpAddr::V6(crate::datagram::GROUP_V6));
+        let message = advert.encode(source, group, VrrpChecksum::Deployed);
+        prop_assert_eq!(Advert::decode(&message, source, group), Ok(advert));
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded(
         advert in any_advert(),
         source in any::<Ipv4Addr>(),
@@ -186,10 +207,13 @@ proptest! {
         is_deployed in any::<bool>(),
     ) {
         let form = if is_deployed { VrrpChecksum::Deployed } else { VrrpChecksum::Rfc9568 };
+        let mut packet = Vec::new();
+        append_header(&mut packet, source, destination, advert.length());
+        let (source, destination) = (source.into(), destination.into());
         let message = advert.encode(source, destination, form);
-        prop_assert_eq!(Advert::decode(&message, source, destination), Ok(advert.clone()));
+        prop_assert_eq!(Advert::decode(&message, source, destination), Ok(advert));
+        packet.extend_from_slice(&message);
         let datagram = Datagram { source, destination, ttl: TTL, message: &message };
-        let packet = datagram.to_bytes();
         prop_assert_eq!(Datagram::parse(&packet), Ok(datagram));
     }
 }

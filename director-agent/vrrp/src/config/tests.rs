@@ -1,5 +1,7 @@
+use std::net::Ipv4Addr;
+
 use super::*;
-use fulcrum_model::Cidr;
+use crate::{Instance, WallClock};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
@@ -70,8 +72,8 @@ fn plans_that_cannot_be_run_say_what_to_give() {
     check(&|p| p.vips.clear(), Err("vips: a virtual router has 1 to 255 addresses, not 0"));
     check(
         &|p| p.vips.push("fd00::1/64".parse().expect("a VIP")),
-        Err("vips fd00::1 is no IPv4 address: give IPv4 addresses, VRRP over IPv6 is not \
-             supported"),
+        Err("vips: fd00::1 is not of the family of 10.7.0.150: give each family a virtual router \
+             of its own"),
     );
 }
 
@@ -87,9 +89,14 @@ fn receive(
         theirs(p);
     });
     let theirs = Config::from_plan(&theirs).expect("a plan that can be run");
-    let mut packet = theirs.packet(theirs.priority.get(), theirs.destinations()[0]);
+    let mut packet = Vec::new();
+    let priority = theirs.priority.get();
+    let now = Duration::ZERO;
+    Instance::new(theirs).advertise(now, WallClock(now), priority, |_, sent| {
+        packet = sent.to_vec();
+    });
     edit(&mut packet);
-    ours.receive(&Datagram::parse(&packet).expect("a packet"))
+    ours.receive(&Datagram::parse(&packet).expect("a packet"), OURS.into())
 }
 
 #[test]

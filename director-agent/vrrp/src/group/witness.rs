@@ -34,7 +34,7 @@ impl Witness {
         source: IpAddr,
         priority: u8,
     ) {
-        match (instance.role(), instance.predecessor(now).map(IpAddr::from), priority) {
+        match (instance.role(), instance.predecessor(now), priority) {
             // It believes that the Active leaves.
             (Role::Backup, Some(router), 0) if router == source => self.left_at = Some(now),
             // It waits anew: an Active that it does not outrank.

@@ -1,14 +1,17 @@
 //! The full transition table, and the cases where time matters.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::config::{Centiseconds, Wire};
-use crate::{AddressList, Advert, Body};
+use crate::{AddressList, Body};
 use fulcrum_model::Vrid;
 use fulcrum_model::resource::VrrpChecksum;
+use fulcrum_model::vrrp::Announce;
 
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
-const LOWER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
-const GREATER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
+const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
+const GREATER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 6));
 const START: Duration = Duration::from_secs(1000);
 /// (256 - 100) / 256 of a second.
 const SKEW: Duration = Duration::from_micros(609_375);
@@ -18,7 +21,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 fn addresses() -> AddressList {
-    AddressList::new(vec![Ipv4Addr::new(10, 0, 0, 150)]).expect("one")
+    AddressList::new(vec![Ipv4Addr::new(10, 0, 0, 150).into()]).expect("one")
 }
 
 fn config(priority: u64, preempt: bool) -> Config {
@@ -27,9 +30,15 @@ fn config(priority: u64, preempt: bool) -> Config {
         vrid: Vrid::new(51).expect("a VRID"),
         priority: Priority::new(priority).expect("a priority"),
         preempt,
+        preempt_delay: Duration::ZERO,
+        startup_delay: Duration::ZERO,
+        take_over: false,
         source: OURS,
         addresses: addresses(),
         peers: Vec::new(),
+        unicast_min_ttl: 255,
+        auth_hmac: None,
+        announce: Announce::default(),
         wire: Wire::V3 { interval, checksum: VrrpChecksum::Deployed },
     }
 }
@@ -69,7 +78,7 @@ enum Event {
     /// At the deadline.
     Due,
     /// Priority, sender.
-    Heard(u8, Ipv4Addr),
+    Heard(u8, IpAddr),
 }
 
 /// Expected: outputs, role, and the deadline counted from now.
@@ -327,7 +336,7 @@ fn configuration_is_edited_in_place() {
 
     let mut other = config(50, true);
     other.vrid = Vrid::new(52).expect("a VRID");
-    assert_eq!(instance.reconfigure(now, other.clone()), Err(other));
+    assert_eq!(instance.reconfigure(now, other.clone()), Err(Box::new(other)));
 
     let mut instance = backup(config(100, true));
     assert_eq!(instance.reconfigure(now, config(200, true)), Ok(vec![]));

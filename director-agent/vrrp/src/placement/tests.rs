@@ -30,7 +30,7 @@ fn vip() -> impl Strategy<Value = Vip> {
     (0..3_u8, 0..4_u8, prop::sample::select(vec![24_u8, 32])).prop_map(
         |(interface, last, prefix_length)| Vip {
             interface: format!("eth{interface}"),
-            address: Ipv4Addr::new(10, interface, 0, last),
+            address: IpAddr::from([10, interface, 0, last]),
             prefix_length,
         },
     )
@@ -56,7 +56,7 @@ fn observed() -> impl Strategy<Value = Observed> {
 /// One place per address, as an interface has it.
 fn desired() -> impl Strategy<Value = BTreeMap<Vip, Place>> {
     prop::collection::vec((vip(), place()), 0..8).prop_map(|list| {
-        let by_address: BTreeMap<Ipv4Addr, (Vip, Place)> =
+        let by_address: BTreeMap<IpAddr, (Vip, Place)> =
             list.into_iter().map(|(vip, place)| (vip.address, (vip, place))).collect();
         by_address.into_values().collect()
     })
@@ -66,7 +66,7 @@ fn desired() -> impl Strategy<Value = BTreeMap<Vip, Place>> {
 fn a_new_prefix_length_is_added_before_the_old_one_is_removed() {
     let vip = |prefix_length| Vip {
         interface: "eth0".to_owned(),
-        address: Ipv4Addr::new(10, 0, 0, 150),
+        address: IpAddr::from([10, 0, 0, 150]),
         prefix_length,
     };
     let desired = BTreeMap::from([(vip(32), Place::Nowhere), (vip(24), Place::Interface)]);

@@ -1,14 +1,15 @@
 //! Directors with one sync group each, in virtual time.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::resource::VrrpChecksum;
+use fulcrum_model::vrrp::Announce;
 use fulcrum_model::{Priority, Vrid};
 use fulcrum_vrrp::config::{Centiseconds, Config, Wire};
 use fulcrum_vrrp::group::{self, Command, Member, Witness};
-use fulcrum_vrrp::{AddressList, Datagram, Input, Instance, Output, Role};
+use fulcrum_vrrp::{AddressList, Datagram, Input, Instance, Output, Role, WallClock};
 use proptest::prop_assert;
 use proptest::test_runner::TestCaseError;
 
@@ -205,12 +206,13 @@ impl World {
 
     fn receive(&mut self, node: usize, member: usize, packet: &[u8]) {
         let datagram = Datagram::parse(packet).expect("directors send whole packets");
-        let received = self.nodes[node][member].instance.config().receive(&datagram);
+        let now = self.now;
+        let received = self.nodes[node][member].instance.receive(now, WallClock(now), &datagram);
         let received = received.expect("all are configured alike");
         let (source, priority) = (received.source, received.advert.priority);
         self.step(node, member, Input::Advert { source, advert: &received.advert });
         let part = &mut self.nodes[node][member];
-        part.witness.note_advert(self.now, &part.instance, source.into(), priority);
+        part.witness.note_advert(self.now, &part.instance, source, priority);
     }
 
     fn step(&mut self, node: usize, member: usize, input: Input<'_>) {
@@ -235,8 +237,9 @@ impl World {
         if !self.hears(from, member) {
             return;
         }
-        let config = self.nodes[from][member].instance.config();
-        let packet = config.packet(priority, config.destinations()[0]);
+        let mut packet = Vec::new();
+        let (now, instance) = (self.now, &mut self.nodes[from][member].instance);
+        instance.advertise(now, WallClock(now), priority, |_, bytes| packet = bytes.to_vec());
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             if self.draw() % 100 < u64::from(self.loss_percent) {
                 continue;
@@ -264,9 +267,15 @@ fn part(node: usize, member: usize, priority: u8, preempt: bool) -> Part {
         vrid: Vrid::new(51).expect("a VRID"),
         priority: Priority::new(priority.into()).expect("a priority"),
         preempt,
-        source: Ipv4Addr::new(10, 0, segment, last),
-        addresses: AddressList::new(vec![Ipv4Addr::new(10, 0, segment, 150)]).expect("one"),
+        preempt_delay: Duration::ZERO,
+        startup_delay: Duration::ZERO,
+        take_over: false,
+        source: IpAddr::from([10, 0, segment, last]),
+        addresses: AddressList::new(vec![IpAddr::from([10, 0, segment, 150])]).expect("one"),
         peers: Vec::new(),
+        unicast_min_ttl: 255,
+        auth_hmac: None,
+        announce: Announce::default(),
         wire: Wire::V3 {
             interval: Centiseconds::new(100).expect("a second"),
             checksum: VrrpChecksum::Deployed,

@@ -1,14 +1,17 @@
 //! A segment in virtual time, with whole packets on it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fulcrum_model::resource::VrrpChecksum;
+use fulcrum_model::vrrp::Announce;
 use fulcrum_model::{Priority, Vrid};
 use fulcrum_vrrp::config::{Centiseconds, Config, Wire};
-use fulcrum_vrrp::{AddressList, Datagram, Hold, HoldInput, HoldTimes, Input, Instance, Output};
+use fulcrum_vrrp::{
+    AddressList, Datagram, Hold, HoldInput, HoldTimes, Input, Instance, Output, WallClock,
+};
 use proptest::test_runner::TestCaseError;
 
 /// What differs between directors.
@@ -177,7 +180,7 @@ impl Network {
     fn receive(&mut self, index: usize, packet: &[u8]) {
         let datagram = Datagram::parse(packet).expect("directors send whole packets");
         let node = &mut self.nodes[index];
-        if let Ok(received) = node.instance.config().receive(&datagram) {
+        if let Ok(received) = node.instance.receive(self.now, WallClock(self.now), &datagram) {
             if received.advert.priority > 0 {
                 node.hold = node.hold.step(self.now, node.times, HoldInput::Heard);
             }
@@ -205,12 +208,16 @@ impl Network {
     }
 
     fn send(&mut self, from: usize, priority: u8) {
-        let config = self.nodes[from].instance.config();
-        let packet = config.packet(priority, config.destinations()[0]);
+        let mut packets = Vec::new();
+        let (now, instance) = (self.now, &mut self.nodes[from].instance);
+        instance
+            .advertise(now, WallClock(now), priority, |_, packet| packets.push(packet.to_vec()));
         if self.nodes[from].cut_until > self.now {
             return;
         }
-        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+        let to = (0..self.nodes.len()).filter(|to| *to != from);
+        let copies: Vec<_> = to.flat_map(|to| packets.iter().map(move |p| (to, p))).collect();
+        for (to, packet) in copies {
             if self.draw() % 100 < u64::from(self.loss_percent) {
                 continue;
             }
@@ -238,14 +245,20 @@ impl Node {
     fn new(index: usize, setting: &Setting) -> Self {
         let last = u8::try_from(index + 1).expect("few nodes");
         let interval = Centiseconds::new(setting.centiseconds).expect("above 0");
-        let vip = Ipv4Addr::new(10, 0, 0, 150);
+        let vip = IpAddr::from([10, 0, 0, 150]);
         let config = Config {
             vrid: Vrid::new(51).expect("a VRID"),
             priority: Priority::new(u64::from(setting.priority)).expect("a priority"),
             preempt: setting.preempt,
-            source: Ipv4Addr::new(10, 0, 0, last),
+            preempt_delay: Duration::ZERO,
+            startup_delay: Duration::ZERO,
+            take_over: false,
+            source: IpAddr::from([10, 0, 0, last]),
             addresses: AddressList::new(vec![vip]).expect("one"),
             peers: Vec::new(),
+            unicast_min_ttl: 255,
+            auth_hmac: None,
+            announce: Announce::default(),
             wire: Wire::V3 { interval, checksum: VrrpChecksum::Deployed },
         };
         Self {
