@@ -13,10 +13,15 @@ pub fn plain(message: &[u8]) -> u16 {
 /// The same with a pseudo-header before it: version 3 over IPv6 (RFC 9568 §5.2.8, RFC 8200 §8.1),
 /// and over IPv4 as RFC 5798 is deployed. Zero when `message` carries its right checksum.
 pub fn with_pseudo_header(message: &[u8], source: IpAddr, destination: IpAddr) -> u16 {
+    of_protocol(PROTOCOL, message, source, destination)
+}
+
+/// The same of another protocol's message.
+pub fn of_protocol(protocol: u8, message: &[u8], source: IpAddr, destination: IpAddr) -> u16 {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     // Both families' pseudo-headers have the same sum: addresses, length and protocol.
     let (high, low) = (length >> 16, length & 0xffff);
-    let pseudo_header = of(source) + of(destination) + u32::from(PROTOCOL) + high + low;
+    let pseudo_header = of(source) + of(destination) + u32::from(protocol) + high + low;
     fold(pseudo_header + sum(message))
 }
 

@@ -23,10 +23,12 @@ pub mod group;
 pub mod hmac;
 pub mod hold;
 pub mod instance;
+pub mod ndp;
 pub mod placement;
 pub mod relay;
 pub mod timers;
 pub mod track;
+pub mod virtual_mac;
 
 pub use address_list::{AddressList, AddressListError};
 pub use advert::{Advert, Authentication, Body};
