@@ -303,3 +303,6 @@ fn is_within(window: Duration, a: u64, b: u64) -> bool {
     let apart = seconds(a).wrapping_sub(seconds(b)).cast_signed().unsigned_abs();
     u64::from(apart) <= window.as_secs()
 }
+
+#[cfg(test)]
+mod tests;
