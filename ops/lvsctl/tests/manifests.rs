@@ -43,10 +43,16 @@ fn all_mistakes_are_told_at_once_and_nothing_is_sent() {
 
 #[test]
 fn good_manifests_are_sent() {
-    // The seed's manifest is good, so a controller is asked, and there is none.
+    // Each example is good, so a controller is asked, and there is none.
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    for arguments in [["apply", "-f", "seed.yaml"], ["apply", "-f", "."]] {
-        let output = lvsctl(&examples, &arguments);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(examples.join("seed.yaml"), folder.path().join("seed.yaml")).expect("copied");
+    for (from, file) in [
+        (examples.as_path(), "seed.yaml"),
+        (examples.as_path(), "dual-active.yaml"),
+        (folder.path(), "."),
+    ] {
+        let output = lvsctl(from, &["apply", "-f", file]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{told}");
         assert!(told.contains("127.0.0.1:1: Connection refused"), "{told}");
