@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::checksum;
 
-/// Bytes of an ICMPv6 neighbour advertisement with the target's link-layer address.
+/// Bytes of an `ICMPv6` neighbour advertisement with the target's link-layer address.
 pub const MESSAGE_BYTES: usize = 32;
 /// Bytes of the Ethernet frame around it.
 pub const FRAME_BYTES: usize = 14 + 40 + MESSAGE_BYTES;
@@ -43,7 +43,7 @@ pub fn announcement(mac: [u8; 6], vip: Ipv6Addr) -> [u8; FRAME_BYTES] {
     frame
 }
 
-/// The ICMPv6 message alone, from `vip` to [`ALL_NODES`].
+/// The `ICMPv6` message alone, from `vip` to [`ALL_NODES`].
 pub fn message(mac: [u8; 6], vip: Ipv6Addr) -> [u8; MESSAGE_BYTES] {
     let mut message = [0; MESSAGE_BYTES];
     message[0..2].copy_from_slice(&NEIGHBOUR_ADVERTISEMENT);
