@@ -13,6 +13,8 @@ use crate::scenarios;
 pub(crate) enum Ground {
     /// A kernel with IPVS, and the seed's cluster on it.
     Kernel,
+    /// Two user-mode-linux kernels on one wire: the seed's cluster on the first, one director on the second.
+    Twin,
     /// The user's machine: loopback and a real disk.
     Host,
 }
@@ -115,6 +117,15 @@ pub(crate) const ALL: &[Scenario] = &[
         "keepalived and FRR as the other router, each as Active and as Backup",
         scenarios::interop::run,
     ),
+    Scenario {
+        ground: Ground::Twin,
+        ..kernel(
+            "vrrp-pause",
+            6,
+            "the Active director's machine is paused and resumed, as a hypervisor does it",
+            scenarios::pause::run,
+        )
+    },
     Scenario {
         needs_collector: true,
         ..kernel(

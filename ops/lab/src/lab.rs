@@ -137,7 +137,8 @@ impl Lab {
         Ok(())
     }
 
-    fn raise_cluster(&mut self, settings: &Settings) -> Result<()> {
+    /// The controllers and the real-server agents, with these settings as intent.
+    pub(crate) fn raise_cluster(&mut self, settings: &Settings) -> Result<()> {
         let cluster =
             self.cluster.get_or_insert_with(|| Cluster::new(&self.dir, &self.logs, &self.bin_dir));
         cluster.env.clone_from(&self.env);

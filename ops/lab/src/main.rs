@@ -20,6 +20,7 @@ mod process;
 mod say;
 mod scenarios;
 mod settings;
+mod twin;
 mod watch;
 
 use std::path::PathBuf;

@@ -71,6 +71,18 @@ impl AdvertEar {
         }
     }
 
+    /// All adverts from now until then, in order.
+    pub(crate) fn until(&self, end: Instant) -> Result<Vec<Advert>> {
+        self.forget()?;
+        let mut heard = Vec::new();
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            // A timeout of zero would wait for ever.
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            heard.extend(self.read()?);
+        }
+        Ok(heard)
+    }
+
     fn forget(&self) -> Result<()> {
         self.socket.set_nonblocking(true)?;
         while self.read()?.is_some() {}

@@ -3,9 +3,11 @@
 mod host;
 mod interrupt;
 mod script;
+mod twin;
 mod uml;
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -107,7 +109,8 @@ fn run_batch(
         });
         let outcome = match ground {
             Ground::Host => inner::run(batch, out, &request.bin_dir),
-            Ground::Kernel => on_kernel(request, batch, out),
+            Ground::Kernel => on_kernel(request.kernel, request, batch, out),
+            Ground::Twin => on_kernel(Some(Kernel::Uml), request, batch, out),
         };
         if let Err(error) = &outcome {
             say!("the run broke: {error:#}");
@@ -117,8 +120,13 @@ fn run_batch(
     })
 }
 
-fn on_kernel(request: &Request, batch: &[&'static Scenario], out: &Path) -> Result<()> {
-    let kernel = match request.kernel {
+fn on_kernel(
+    chosen: Option<Kernel>,
+    request: &Request,
+    batch: &[&'static Scenario],
+    out: &Path,
+) -> Result<()> {
+    let kernel = match chosen {
         Some(kernel) => kernel,
         None if host::has_ipvs() => Kernel::Plain,
         None => Kernel::Uml,
@@ -129,7 +137,18 @@ fn on_kernel(request: &Request, batch: &[&'static Scenario], out: &Path) -> Resu
     let timeout = BRING_UP + batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
     let script = script::write(kernel, batch, out, &request.bin_dir, collector.as_deref())?;
     match kernel {
-        Kernel::Uml => uml::boot(&script, out, timeout),
+        Kernel::Uml if batch.iter().any(|scenario| scenario.ground == Ground::Twin) => {
+            let (first, second) = twin::wire()?;
+            let ended = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let serving = scope.spawn(|| twin::serve(out, &second, &ended));
+                let booted = uml::boot(&script, out, Some(first.as_fd()), timeout);
+                ended.store(true, Ordering::Release);
+                let served = serving.join().unwrap_or(Ok(()));
+                booted.and(served)
+            })
+        }
+        Kernel::Uml => uml::boot(&script, out, None, timeout),
         Kernel::Plain => host::run_in_namespaces(&script, timeout),
     }
 }

@@ -28,13 +28,25 @@ pub(crate) fn launch_router(settings: &RouterSettings, dir: &Path) -> Result<Lau
 fn launch_with(node: Node, config: &str, dir: &Path) -> Result<Launch> {
     let home = home(node, dir);
     fs::create_dir_all(&home)?;
-    let file = |name: &str| home.join(name).to_string_lossy().into_owned();
     // Files of an instance that was killed would keep the next one from starting.
     for pid_file in ["k.pid", ROUTER_PID, "c.pid"] {
         let _ = fs::remove_file(home.join(pid_file));
     }
-    fs::write(home.join("keepalived.conf"), config)?;
-    let args = [
+    let (file, args) = arguments(&home);
+    fs::write(file, config)?;
+    Ok(Launch {
+        node: Some(node.name),
+        label: "keepalived".to_owned(),
+        program: "keepalived".into(),
+        args,
+        env: Vec::new(),
+    })
+}
+
+/// Its configuration file and its arguments, with all its files in `home`.
+pub(crate) fn arguments(home: &Path) -> (PathBuf, Vec<String>) {
+    let file = |name: &str| home.join(name).to_string_lossy().into_owned();
+    let arguments = [
         "--dont-fork".to_owned(),
         "--no-syslog".to_owned(),
         "--log-console".to_owned(),
@@ -44,13 +56,7 @@ fn launch_with(node: Node, config: &str, dir: &Path) -> Result<Launch> {
         format!("--vrrp_pid={}", file(ROUTER_PID)),
         format!("--checkers_pid={}", file("c.pid")),
     ];
-    Ok(Launch {
-        node: Some(node.name),
-        label: "keepalived".to_owned(),
-        program: "keepalived".into(),
-        args: args.to_vec(),
-        env: Vec::new(),
-    })
+    (home.join("keepalived.conf"), arguments.to_vec())
 }
 
 /// The process of a director's keepalived that runs VRRP.
@@ -67,7 +73,7 @@ fn home(node: Node, dir: &Path) -> PathBuf {
 }
 
 /// The seed's keepalived.conf as it is meant, with these settings.
-fn config(node: Node, settings: &Settings) -> String {
+pub(crate) fn config(node: Node, settings: &Settings) -> String {
     let is_first = node == DIRECTORS[0];
     let (state, priority) =
         if is_first { ("MASTER", PRIORITY) } else { ("BACKUP", PRIORITY_BACKUP) };

@@ -5,6 +5,7 @@ pub(crate) mod failover;
 pub(crate) mod faults;
 pub(crate) mod headless;
 pub(crate) mod interop;
+pub(crate) mod pause;
 pub(crate) mod raft;
 pub(crate) mod restart;
 pub(crate) mod seed;
