@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
-use crate::verbs::{apply, completion, get, ipvs, wait};
+use crate::verbs::{apply, completion, drain, get, handover, ipvs, undrain, wait};
 
 /// Where a `--dev` controller listens.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
@@ -81,6 +81,12 @@ pub(crate) enum Verb {
     Watch,
     /// Wait until every agent has applied a revision.
     Wait(wait::Arguments),
+    /// Make another director Active in a VRRP instance until told otherwise, without losing connections.
+    Handover(handover::Arguments),
+    /// Free a director of every VIP, as before its upgrade.
+    Drain(drain::Arguments),
+    /// Use a drained director again.
+    Undrain(undrain::Arguments),
     /// Print a script that completes lvsctl's command line in your shell.
     Completion(completion::Arguments),
 }
@@ -95,6 +101,9 @@ impl Verb {
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
             Self::Watch => tracing::info_span!("lvsctl watch"),
             Self::Wait(_) => tracing::info_span!("lvsctl wait"),
+            Self::Handover(_) => tracing::info_span!("lvsctl handover"),
+            Self::Drain(_) => tracing::info_span!("lvsctl drain"),
+            Self::Undrain(_) => tracing::info_span!("lvsctl undrain"),
             Self::Completion(_) => tracing::info_span!("lvsctl completion"),
         }
     }

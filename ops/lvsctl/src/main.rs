@@ -6,6 +6,7 @@
 mod cli;
 mod connect;
 mod exit;
+mod handover;
 mod manifest;
 mod out;
 mod paint;
@@ -54,6 +55,11 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         // A watch may last for days: its calls are traced one by one.
         Verb::Watch => verbs::watch::run(&global).await,
         Verb::Wait(arguments) => verbs::wait::run(&global, arguments).instrument(span).await,
+        Verb::Handover(arguments) => {
+            verbs::handover::run(&global, arguments).instrument(span).await
+        }
+        Verb::Drain(arguments) => verbs::drain::run(&global, arguments).instrument(span).await,
+        Verb::Undrain(arguments) => verbs::undrain::run(&global, arguments).instrument(span).await,
         Verb::Completion(arguments) => verbs::completion::run(arguments),
     };
     telemetry.shutdown().await;

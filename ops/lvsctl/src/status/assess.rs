@@ -10,6 +10,7 @@ use fulcrum_proto::v1;
 
 use super::time::ago;
 use super::view::{View, agent_role_word, verdict_word, vrrp_state_word};
+use super::vrrp;
 
 /// Everything unhealthy, worst first: what serves nobody before what is at risk.
 pub(crate) fn problems(topology: &v1::Topology, now: SystemTime) -> Vec<String> {
@@ -38,11 +39,14 @@ pub(crate) fn director_problems(found: &v1::GetDirectorStatusResponse) -> Vec<St
                 .to_owned(),
         );
     }
-    for vrrp in &observed.vrrp_instances {
-        if !takes_part(vrrp.state()) {
-            problems.push(format!("{} is in {}: {INITIALIZE}", vrrp.instance, state(vrrp)));
+    for seen in &observed.vrrp_instances {
+        if !takes_part(seen.state()) && seen.faults.is_empty() {
+            problems.push(format!("{} is in {}: {INITIALIZE}", seen.instance, state(seen)));
         }
+        let told = vrrp::problems(seen).into_iter();
+        problems.extend(told.map(|problem| format!("{}: {problem}", seen.instance)));
     }
+    problems.extend(vrrp::director_problems(&observed));
     for decision in observed.weights.iter().filter(|decision| is_out(decision)) {
         problems.push(format!(
             "{} is out of rotation of {}: {}",
@@ -113,10 +117,13 @@ fn vrrp_instances(view: &View<'_>, problems: &mut Vec<String>) {
                 continue;
             };
             match view.vrrp(director, name) {
-                Some(vrrp) if takes_part(vrrp.state()) => {}
-                Some(vrrp) => {
-                    problems
-                        .push(format!("{name} is in {} on {director}: {INITIALIZE}", state(vrrp)));
+                Some(seen) => {
+                    if !takes_part(seen.state()) && seen.faults.is_empty() {
+                        let state = state(seen);
+                        problems.push(format!("{name} is in {state} on {director}: {INITIALIZE}"));
+                    }
+                    let told = vrrp::problems(seen).into_iter();
+                    problems.extend(told.map(|problem| format!("{name} on {director}: {problem}")));
                 }
                 // One that has not applied the plan yet is told of as behind.
                 None if is_behind(agent, view.topology.revision).is_some() => {}
@@ -195,6 +202,8 @@ fn agents(view: &View<'_>, now: SystemTime, problems: &mut Vec<String>) {
         } else if let Some(behind) = is_behind(agent, view.topology.revision) {
             problems.push(format!("{who} {behind}"));
         }
+        let of_vrrp = agent.director.iter().flat_map(vrrp::director_problems);
+        problems.extend(of_vrrp.map(|problem| format!("{who}: {problem}")));
         let director = agent.director.iter().flat_map(|observed| &observed.problems);
         let real_server = agent.real_server.iter().flat_map(|observed| &observed.problems);
         problems.extend(director.chain(real_server).map(|problem| format!("{who}: {problem}")));

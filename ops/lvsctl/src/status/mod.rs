@@ -7,6 +7,7 @@ mod assess;
 mod render;
 mod time;
 mod view;
+mod vrrp;
 
 pub(crate) use assess::{director_problems, problems};
 pub(crate) use render::{director, topology};

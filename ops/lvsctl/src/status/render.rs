@@ -8,6 +8,7 @@ use fulcrum_proto::v1;
 use super::assess::{is_out, reasons};
 use super::time::ago;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
+use super::vrrp;
 use crate::paint::Paint;
 use crate::table::{Cell, Table};
 
@@ -23,6 +24,13 @@ pub(crate) fn topology(
     let mut text = head_and_problems(&head, problems, paint);
     text.push_str(&section("CONTROLLERS", &controllers(topology, paint), paint));
     text.push_str(&section("DIRECTORS", &directors(&view, now, paint), paint));
+    if !view.handovers.is_empty() {
+        let mut orders = String::new();
+        for (instance, order) in &view.handovers {
+            orders = format!("{orders}  {}\n", vrrp::order(instance, order));
+        }
+        text.push_str(&section("HAND-OVERS", &orders, paint));
+    }
     text.push_str(&section("VIRTUAL SERVERS", &virtual_servers(&view, paint), paint));
     text.push_str(&section("REAL SERVERS", &real_servers(&view, now, paint), paint));
     text
@@ -142,11 +150,11 @@ fn agent_line(agent: &v1::AgentStatus, now: SystemTime, paint: Paint) -> String 
 
 fn instance_row(
     instance: &str,
-    vrrp: Option<&v1::VrrpObserved>,
+    observed: Option<&v1::VrrpObserved>,
     now: SystemTime,
     paint: Paint,
 ) -> Vec<Cell> {
-    let Some(vrrp) = vrrp else {
+    let Some(vrrp) = observed else {
         return vec![instance.into(), Cell::painted("nothing told", |text| paint.bad(text))];
     };
     let word = vrrp_state_word(vrrp.state());
@@ -165,7 +173,10 @@ fn instance_row(
         v1::VrrpState::Backup => format!("hears {}", vrrp.active_router),
         v1::VrrpState::Initialize | v1::VrrpState::Unspecified => String::new(),
     };
-    vec![instance.into(), state, since.into(), detail.into()]
+    let mut details: Vec<String> =
+        std::iter::once(detail).filter(|text| !text.is_empty()).collect();
+    details.extend(vrrp::details(vrrp));
+    vec![instance.into(), state, since.into(), details.join(", ").into()]
 }
 
 fn virtual_servers(view: &View<'_>, paint: Paint) -> String {

@@ -177,7 +177,7 @@ fn a_bad_night() {
 #[test]
 fn each_problem_has_its_words() {
     type Edit = fn(&mut v1::Topology);
-    let cases: [(Edit, &[&str]); 12] = [
+    let cases: [(Edit, &[&str]); 16] = [
         (
             |t| observed_of(t, 1).vrrp_instances[0].state = v1::VrrpState::Active.into(),
             &["vi-1 has 2 Actives: d1, d2; they do not hear"],
@@ -185,6 +185,47 @@ fn each_problem_has_its_words() {
         (
             |t| observed_of(t, 0).vrrp_instances[0].state = v1::VrrpState::Initialize.into(),
             &["vi-1 has no Active: nobody holds 192.168.1.150/24", "vi-1 is in Initialize on d1"],
+        ),
+        (
+            |t| {
+                let vrrp = &mut observed_of(t, 1).vrrp_instances[0];
+                vrrp.state = v1::VrrpState::Initialize.into();
+                vrrp.faults = vec!["interface eth1 is down".to_owned()];
+            },
+            &["vi-1 on d2: it must not be Active: interface eth1 is down"],
+        ),
+        (
+            |t| {
+                observed_of(t, 1).vrrp_instances[0].tracks = vec![v1::TrackObserved {
+                    target: "gateway 192.168.1.1".to_owned(),
+                    state: v1::TrackState::Unwell.into(),
+                    detail: "no answer for 1s".to_owned(),
+                    ..v1::TrackObserved::default()
+                }];
+            },
+            &["vi-1 on d2: gateway 192.168.1.1 is not well: no answer for 1s"],
+        ),
+        (
+            |t| {
+                observed_of(t, 0).vrrp_instances[0].duplicate_owners = vec![v1::DuplicateOwner {
+                    address: "192.168.1.150".to_owned(),
+                    mac: "02:00:00:00:00:09".to_owned(),
+                    interface: "eth0".to_owned(),
+                    seen_by: "ARP".to_owned(),
+                    count: 3,
+                    last_seen: before(1),
+                }];
+            },
+            &[
+                "vi-1 on d1: 192.168.1.150 has another owner, 02:00:00:00:00:09 on eth0, seen 3 times by ARP",
+            ],
+        ),
+        (
+            |t| {
+                let detail = "its process has ended; restart fulcrum-director".to_owned();
+                observed_of(t, 0).vip_guard = Some(v1::VipGuard { detail, ..Default::default() });
+            },
+            &["director/d1: the VIPs' guard: its process has ended"],
         ),
         (
             |t| t.agents[0].attached = false,
@@ -241,6 +282,39 @@ fn each_problem_has_its_words() {
         for (told, expected) in told.iter().zip(expected) {
             assert!(told.starts_with(expected), "{told:?} begins with {expected:?}");
         }
+    }
+}
+
+#[test]
+fn orders_and_details_are_told() {
+    let mut found = healthy();
+    let order = v1::Handover {
+        vrrp_instance: "vi-1".to_owned(),
+        to: "d2".to_owned(),
+        reason: "d1 gets a new kernel".to_owned(),
+        requested_by: "ann".to_owned(),
+    };
+    let metadata = v1::Metadata { name: "vi-1".to_owned(), ..v1::Metadata::default() };
+    found.resources.push(v1::Resource {
+        metadata: Some(metadata),
+        spec: Some(v1::resource::Spec::Handover(order)),
+    });
+    let vrrp = &mut observed_of(&mut found, 1).vrrp_instances[0];
+    vrrp.priority = 254;
+    vrrp.waits_for = "120 connections of d1".to_owned();
+    vrrp.connection_sync = Some(v1::ConnectionSyncObserved {
+        role: v1::SyncRole::Receiver.into(),
+        missing: 120,
+        compared: true,
+        ..v1::ConnectionSyncObserved::default()
+    });
+    let told = text(&found);
+    let words = [
+        "\nHAND-OVERS\n  vi-1 is handed over to d2 by ann: d1 gets a new kernel\n",
+        "hears 192.168.1.135, priority 254, waits for 120 connections of d1, lacks 120 connections\n",
+    ];
+    for word in words {
+        assert!(told.contains(word), "{told}");
     }
 }
 

@@ -2,8 +2,11 @@
 
 pub(crate) mod apply;
 pub(crate) mod completion;
+pub(crate) mod drain;
 pub(crate) mod get;
+pub(crate) mod handover;
 pub(crate) mod ipvs;
 pub(crate) mod status;
+pub(crate) mod undrain;
 pub(crate) mod wait;
 pub(crate) mod watch;

@@ -1,0 +1,105 @@
+//! What matters to a hand-over of a topology that is told object by object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::resource::Spec;
+use fulcrum_proto::v1::watch_topology_response::Event;
+
+/// Role of a director agent in [`v1::AgentStatus`].
+const DIRECTOR: &str = "director";
+
+/// Directors, VRRP instances and orders, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cluster {
+    pub(crate) directors: BTreeSet<String>,
+    /// Director agents.
+    pub(crate) agents: BTreeMap<String, v1::AgentStatus>,
+    pub(crate) instances: BTreeMap<String, v1::VrrpInstance>,
+    pub(crate) handovers: BTreeMap<String, v1::Handover>,
+    /// The snapshot is complete.
+    pub(crate) is_synced: bool,
+}
+
+impl Cluster {
+    pub(crate) fn new(topology: &v1::Topology) -> Self {
+        let mut cluster = Self { is_synced: true, ..Self::default() };
+        for resource in &topology.resources {
+            cluster.put(resource);
+        }
+        for agent in &topology.agents {
+            cluster.agent(agent);
+        }
+        cluster
+    }
+
+    /// Takes an event of a stream that began with its snapshot.
+    pub(crate) fn take(&mut self, event: &Event) {
+        match event {
+            Event::Agent(agent) => self.agent(agent),
+            Event::Resource(resource) => self.put(resource),
+            Event::Deleted(deleted) => self.delete(deleted.kind(), &deleted.name),
+            Event::Synced(_) => self.is_synced = true,
+            Event::Controller(_) | Event::Evidence(_) => {}
+        }
+    }
+
+    fn agent(&mut self, agent: &v1::AgentStatus) {
+        if agent.role == DIRECTOR {
+            self.agents.insert(agent.name.clone(), agent.clone());
+        }
+    }
+
+    fn put(&mut self, resource: &v1::Resource) {
+        let name = resource.metadata.as_ref().map_or("", |metadata| &metadata.name).to_owned();
+        match &resource.spec {
+            Some(Spec::Director(_)) => _ = self.directors.insert(name),
+            Some(Spec::VrrpInstance(spec)) => _ = self.instances.insert(name, spec.clone()),
+            Some(Spec::Handover(spec)) => _ = self.handovers.insert(name, spec.clone()),
+            Some(Spec::Site(_) | Spec::RealServer(_) | Spec::Pool(_) | Spec::VirtualServer(_))
+            | None => {}
+        }
+    }
+
+    fn delete(&mut self, kind: v1::Kind, name: &str) {
+        match kind {
+            v1::Kind::Director => _ = self.directors.remove(name),
+            v1::Kind::VrrpInstance => _ = self.instances.remove(name),
+            v1::Kind::Handover => _ = self.handovers.remove(name),
+            v1::Kind::Unspecified
+            | v1::Kind::Site
+            | v1::Kind::RealServer
+            | v1::Kind::Pool
+            | v1::Kind::VirtualServer => {}
+        }
+    }
+
+    /// What a director told of an instance last.
+    pub(crate) fn vrrp(&self, director: &str, instance: &str) -> Option<&v1::VrrpObserved> {
+        let observed = self.agents.get(director)?.director.as_ref()?;
+        observed.vrrp_instances.iter().find(|vrrp| vrrp.instance == instance)
+    }
+
+    pub(crate) fn is_attached(&self, director: &str) -> bool {
+        self.agents.get(director).is_some_and(|agent| agent.attached)
+    }
+
+    /// Whether the director was Active in the instance when it was heard last.
+    pub(crate) fn is_active(&self, director: &str, instance: &str) -> bool {
+        self.vrrp(director, instance).is_some_and(|vrrp| vrrp.state() == v1::VrrpState::Active)
+    }
+
+    /// An instance with those that move with it: its sync group in its site.
+    pub(crate) fn moved_with(&self, name: &str) -> Vec<(&str, &v1::VrrpInstance)> {
+        let Some(instance) = self.instances.get(name) else { return Vec::new() };
+        self.instances
+            .iter()
+            .filter(|(other_name, other)| {
+                let (site, group) = (&instance.site, &instance.sync_group);
+                *other_name == name
+                    || !group.is_empty() && (&other.site, &other.sync_group) == (site, group)
+            })
+            .map(|(name, instance)| (name.as_str(), instance))
+            .collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! Follows the topology until what was wished has come true.
+
+use std::time::Duration;
+
+use fulcrum_proto::convert::duration_to_text;
+use fulcrum_proto::v1;
+use fulcrum_runtime::backoff::Backoff;
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+
+use super::outlook::Outlook;
+use super::{Cluster, Goal};
+use crate::cli::{Global, Output};
+use crate::connect::{self, Controllers};
+use crate::exit::{Exit, Failure};
+use crate::out;
+use crate::text::{Node, to_json, to_yaml};
+use crate::verbs::wait;
+
+/// First and longest pause before the controllers are asked again after a stream has ended.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether to wait, and how long.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Waiting {
+    /// Wait until it is done; the default.
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Return as soon as the order is written.
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// Longest wait.
+    #[arg(long, default_value = wait::DEFAULT_TIMEOUT, value_parser = wait::parse_timeout)]
+    timeout: Duration,
+}
+
+/// Waits, if that is wanted, until every goal is reached, and tells of each step; then of the outcome.
+///
+/// # Errors
+/// [`Exit::TimedOut`] with what is still waited for, or [`Exit::Unreachable`] when no controller answers at first.
+pub(crate) async fn follow(
+    controllers: &Controllers,
+    global: &Global,
+    waiting: Waiting,
+    goals: &[Goal],
+) -> Result<Exit, Failure> {
+    let format = global.output.unwrap_or(Output::Table);
+    if waiting.no_wait && !waiting.wait {
+        return tell_unwaited(goals, format);
+    }
+    let start = Instant::now();
+    let mut told = Told { format, lines: Vec::new() };
+    let reached = watch(controllers, start + waiting.timeout, goals, &mut told).await?;
+    let is_done = reached.iter().all(|outlook| outlook.waits_for.is_empty());
+    match format {
+        Output::Table if is_done => {
+            let seconds = start.elapsed().as_secs_f64();
+            out::print(&format!("done after {seconds:.1} s\n"))?;
+        }
+        Output::Table => {}
+        Output::Json => out::print(&to_json(&outcome(goals, &reached, is_done)))?,
+        Output::Yaml => out::print(&to_yaml(&outcome(goals, &reached, is_done)))?,
+    }
+    if is_done {
+        return Ok(Exit::Ok);
+    }
+    let mut text = format!("not done after {}:", duration_to_text(waiting.timeout));
+    for (goal, outlook) in goals.iter().zip(&reached) {
+        if !outlook.waits_for.is_empty() {
+            let waits_for = outlook.waits_for.join(", ");
+            text = format!("{text}\n  {}: waits for {waits_for}", goal.instance);
+        }
+    }
+    text.push_str("\nThe order stands; `lvsctl status` tells more.");
+    Err(Failure::new(Exit::TimedOut, text))
+}
+
+/// How far each goal is when all are reached or the time is over.
+async fn watch(
+    controllers: &Controllers,
+    deadline: Instant,
+    goals: &[Goal],
+    told: &mut Told,
+) -> Result<Vec<Outlook>, Failure> {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut reached: Vec<Outlook> = Vec::new();
+    loop {
+        let stream = controllers
+            .ask(|channel| async move {
+                connect::topology(channel).watch_topology(v1::WatchTopologyRequest {}).await
+            })
+            .await;
+        match stream {
+            Err(refusal) if reached.is_empty() => return Err(refusal.failure("cannot watch")),
+            // A controller that is upgraded meanwhile is no failure; the time limit is.
+            Err(_) => {}
+            Ok(mut stream) => {
+                let mut cluster = Cluster::default();
+                while let Ok(Some(Ok(response))) =
+                    tokio::time::timeout_at(deadline, stream.next()).await
+                {
+                    backoff.reset();
+                    let Some(event) = &response.event else { continue };
+                    cluster.take(event);
+                    if !cluster.is_synced {
+                        continue;
+                    }
+                    reached = goals.iter().map(|goal| goal.outlook(&cluster)).collect();
+                    told.steps(goals, &reached)?;
+                    if reached.iter().all(|outlook| outlook.waits_for.is_empty()) {
+                        return Ok(reached);
+                    }
+                }
+            }
+        }
+        let pause = Instant::now() + backoff.next();
+        if pause >= deadline {
+            tokio::time::sleep_until(deadline).await;
+            return Ok(or_unseen(reached, goals));
+        }
+        tokio::time::sleep_until(pause).await;
+    }
+}
+
+/// Where no snapshot came in time, that is what is waited for.
+fn or_unseen(reached: Vec<Outlook>, goals: &[Goal]) -> Vec<Outlook> {
+    if !reached.is_empty() {
+        return reached;
+    }
+    let waits_for = vec!["a controller to tell of the cluster".to_owned()];
+    goals.iter().map(|_| Outlook { active: Vec::new(), waits_for: waits_for.clone() }).collect()
+}
+
+/// What was told of each goal last.
+struct Told {
+    format: Output,
+    lines: Vec<String>,
+}
+
+impl Told {
+    fn steps(&mut self, goals: &[Goal], reached: &[Outlook]) -> Result<(), Failure> {
+        self.lines.resize(goals.len(), String::new());
+        for ((goal, outlook), last) in goals.iter().zip(reached).zip(&mut self.lines) {
+            let line = line(goal, outlook);
+            if self.format == Output::Table && *last != line {
+                out::print(&line)?;
+            }
+            *last = line;
+        }
+        Ok(())
+    }
+}
+
+fn line(goal: &Goal, outlook: &Outlook) -> String {
+    let active = match outlook.active.as_slice() {
+        [] => "nobody is Active".to_owned(),
+        [one] => format!("{one} is Active"),
+        several => format!("{} are Active", several.join(" and ")),
+    };
+    let instance = &goal.instance;
+    if outlook.waits_for.is_empty() {
+        return format!("{instance}: {active}\n");
+    }
+    format!("{instance}: {active}; waiting for {}\n", outlook.waits_for.join(", "))
+}
+
+fn tell_unwaited(goals: &[Goal], format: Output) -> Result<Exit, Failure> {
+    let unseen = Outlook { active: Vec::new(), waits_for: Vec::new() };
+    let unseen: Vec<Outlook> = goals.iter().map(|_| unseen.clone()).collect();
+    match format {
+        Output::Table => {
+            for goal in goals {
+                let Goal { instance, revision, .. } = goal;
+                out::print(&format!("{instance}: ordered at revision {revision}\n"))?;
+            }
+        }
+        Output::Json => out::print(&to_json(&outcome(goals, &unseen, false)))?,
+        Output::Yaml => out::print(&to_yaml(&outcome(goals, &unseen, false)))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn outcome(goals: &[Goal], reached: &[Outlook], is_done: bool) -> Node {
+    let texts = |texts: &[String]| Node::List(texts.iter().map(|text| Node::text(text)).collect());
+    let instances = goals.iter().zip(reached).map(|(goal, outlook)| {
+        Node::Map(vec![
+            ("instance".to_owned(), Node::text(&goal.instance)),
+            ("revision".to_owned(), Node::Plain(goal.revision.to_string())),
+            ("active".to_owned(), texts(&outlook.active)),
+            ("waits_for".to_owned(), texts(&outlook.waits_for)),
+        ])
+    });
+    Node::Map(vec![
+        ("done".to_owned(), Node::Plain(is_done.to_string())),
+        ("instances".to_owned(), Node::List(instances.collect())),
+    ])
+}
