@@ -24,7 +24,7 @@ pub use plan::{
     director_plan_from_objects, director_plan_to_objects, real_server_plan_from_objects,
     real_server_plan_to_objects,
 };
-pub use to_wire::resource_to_wire;
+pub use to_wire::{resource_to_watcher, resource_to_wire};
 
 /// A field whose value is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

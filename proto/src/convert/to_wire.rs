@@ -38,6 +38,23 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
     }
 }
 
+/// Stands where a secret is: too long for PASS and too short for HMAC, so that it is never taken for one.
+const NOT_SHOWN: &str = "(not shown)";
+
+/// As [`resource_to_wire`], without secrets, for those who watch: each one is `(not shown)`.
+pub fn resource_to_watcher(resource: &Resource) -> v1::Resource {
+    let mut wire = resource_to_wire(resource);
+    if let Some(WireSpec::VrrpInstance(instance)) = &mut wire.spec {
+        if !instance.auth_pass.is_empty() {
+            NOT_SHOWN.clone_into(&mut instance.auth_pass);
+        }
+        for key in instance.auth_hmac.iter_mut().flat_map(|auth| &mut auth.keys) {
+            NOT_SHOWN.clone_into(&mut key.secret);
+        }
+    }
+    wire
+}
+
 fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {
     let members = instance
         .members

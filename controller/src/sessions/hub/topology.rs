@@ -95,7 +95,12 @@ impl Hub {
             controllers,
             agents: agents.into_iter().map(|(_, status)| Arc::unwrap_or_clone(status)).collect(),
             evidence,
-            resources: planned.intent.resources.values().map(convert::resource_to_wire).collect(),
+            resources: planned
+                .intent
+                .resources
+                .values()
+                .map(convert::resource_to_watcher)
+                .collect(),
         }
     }
 
@@ -156,7 +161,7 @@ impl Inner {
 
 fn resource(planned: &Planned, key: &ResourceKey) -> Event {
     match planned.intent.resources.get(key) {
-        Some(resource) => Event::Resource(convert::resource_to_wire(resource)),
+        Some(resource) => Event::Resource(convert::resource_to_watcher(resource)),
         None => Event::Deleted(Change {
             kind: convert::kind_to_wire(key.kind).into(),
             name: key.name.to_string(),

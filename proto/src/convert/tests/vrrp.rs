@@ -1,6 +1,7 @@
 //! What options of a VRRP instance and a hand-over may be.
 
 use super::{Wire, duration, errors, named, vrrp_instance};
+use crate::convert::{resource_from_wire, resource_to_watcher};
 use crate::v1;
 use crate::v1::vrrp_track::Target;
 
@@ -164,6 +165,31 @@ fn secrets_are_judged_and_never_repeated() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn watchers_see_no_secret_and_cannot_apply_what_they_see() {
+    let shown = |edit: Edit| {
+        let mut instance = vrrp_instance();
+        edit(&mut instance);
+        let mut errors = Vec::new();
+        let wire = named("vi-1", Wire::VrrpInstance(instance));
+        let read = resource_from_wire(0, &wire, &mut errors).expect("a good instance");
+        let shown = resource_to_watcher(&read);
+        (format!("{shown:?}"), super::errors(&shown))
+    };
+    let (text, refused) = shown(|i| {
+        i.version = 2;
+        i.auth_pass = "1111".to_owned();
+    });
+    assert!(!text.contains("1111"), "{text}");
+    assert_eq!(refused, ["spec.auth_pass: 11 bytes: PASS has 1 to 8 bytes"]);
+    let (text, refused) = shown(|i| {
+        let keys = vec![key(1, "0123456789abcdef0123456789abcdef")];
+        i.auth_hmac = Some(v1::VrrpAuthHmac { keys, ..Default::default() });
+    });
+    assert!(!text.contains("0123456789abcdef"), "{text}");
+    assert_eq!(refused, ["spec.auth_hmac.keys[0].secret: 11 bytes: a secret has 32 to 64 bytes"]);
 }
 
 #[test]
