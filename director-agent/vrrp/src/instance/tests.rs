@@ -73,6 +73,12 @@ enum Event {
     Resume,
     Down,
     Shutdown,
+    TakeOver,
+    Priority(u64),
+    Hold,
+    Release,
+    /// Until so long after now.
+    Wait(Duration),
     /// Before the deadline.
     Early,
     /// At the deadline.
@@ -114,6 +120,21 @@ fn check(name: &str, rows: Vec<Row>, make: impl Fn() -> (Instance, Duration)) {
                 now = since + ms(200);
                 Input::Shutdown
             }
+            Event::TakeOver | Event::Hold | Event::Release => {
+                now = since + ms(200);
+                match event {
+                    Event::TakeOver => Input::TakeOver,
+                    _ => Input::HoldPreemption(matches!(event, Event::Hold)),
+                }
+            }
+            Event::Priority(priority) => {
+                now = since + ms(200);
+                Input::Priority(Priority::new(priority).expect("a priority"))
+            }
+            Event::Wait(rest) => {
+                now = since + ms(200);
+                Input::Wait { until: now + rest }
+            }
             Event::Heard(priority, source) => {
                 now = since + ms(200);
                 message = advert(priority, 100);
@@ -128,7 +149,7 @@ fn check(name: &str, rows: Vec<Row>, make: impl Fn() -> (Instance, Duration)) {
 
 #[test]
 fn every_state_takes_every_input() {
-    use Event::{Down, Due, Early, Heard, Resume, Shutdown, Up};
+    use Event::{Down, Due, Early, Heard, Hold, Release, Resume, Shutdown, TakeOver, Up, Wait};
     use Output::{Advertise, Announce, Relieve};
     let down = || Some(ms(3000) + SKEW);
     let role = Output::Role;
@@ -149,6 +170,11 @@ fn every_state_takes_every_input() {
         (Due, vec![], initialize, None),
         (Heard(0, LOWER), not_started(), initialize, None),
         (Heard(254, LOWER), not_started(), initialize, None),
+        (TakeOver, vec![], initialize, None),
+        (Event::Priority(50), vec![], initialize, None),
+        (Hold, vec![], initialize, None),
+        (Release, vec![], initialize, None),
+        (Wait(ms(9000)), vec![], initialize, None),
     ];
     check("initialize", rows, || (Instance::new(config(100, true)), START));
 
@@ -168,6 +194,12 @@ fn every_state_takes_every_input() {
         (Heard(100, LOWER), vec![], back, down()),
         (Heard(101, LOWER), vec![], back, down()),
         (Heard(255, LOWER), vec![], back, down()),
+        (TakeOver, to_active(100), act, Some(ms(1000))),
+        (Event::Priority(200), vec![], back, Some(ms(2800) + ms(1000) * 56 / 256)),
+        (Hold, vec![], back, rest()),
+        (Release, vec![], back, rest()),
+        (Wait(ms(9000)), vec![], back, Some(ms(9000))),
+        (Wait(ms(1)), vec![], back, rest()),
     ];
     check("backup", rows, || (backup(config(100, true)), START));
 
@@ -188,6 +220,12 @@ fn every_state_takes_every_input() {
         (Heard(100, LOWER), assert(LOWER), act, tick()),
         (Heard(100, GREATER), to_backup(Some(GREATER)), back, down()),
         (Heard(101, LOWER), to_backup(Some(LOWER)), back, down()),
+        (TakeOver, vec![], act, tick()),
+        (Event::Priority(50), vec![Advertise { priority: 50 }], act, Some(ms(1000))),
+        (Event::Priority(100), vec![], act, tick()),
+        (Hold, vec![], act, tick()),
+        (Release, vec![], act, tick()),
+        (Wait(ms(9000)), vec![], act, tick()),
     ];
     check("active", rows, || active(config(100, true)));
 

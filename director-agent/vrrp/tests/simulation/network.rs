@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fulcrum_model::resource::VrrpChecksum;
-use fulcrum_model::vrrp::Announce;
+use fulcrum_model::vrrp::{Announce, AuthHmac, HmacKey, HmacMode};
 use fulcrum_model::{Priority, Vrid};
 use fulcrum_vrrp::config::{Centiseconds, Config, Wire};
 use fulcrum_vrrp::{
@@ -20,6 +20,9 @@ pub(crate) struct Setting {
     pub(crate) priority: u8,
     pub(crate) preempt: bool,
     pub(crate) centiseconds: u16,
+    pub(crate) preempt_delay_ms: u64,
+    /// Adverts carry an HMAC: the same for all.
+    pub(crate) signs: bool,
 }
 
 /// What goes wrong, and for how long.
@@ -35,6 +38,10 @@ pub(crate) enum Fault {
     Stop { node: usize, for_ms: u64 },
     /// The process dies and is started again at once.
     Crash { node: usize },
+    /// What is tracked changes the priority; the configured one comes back at the end.
+    Priority { node: usize, priority: u8 },
+    /// Take-overs are held, until the end.
+    Hold { node: usize },
 }
 
 pub(crate) struct Node {
@@ -58,6 +65,7 @@ pub(crate) struct Network {
     last_arrival: BTreeMap<(usize, usize), Duration>,
     pub(crate) keeps_order: bool,
     pub(crate) loss_percent: u8,
+    pub(crate) twice_percent: u8,
     pub(crate) delay_ms: RangeInclusive<u64>,
 }
 
@@ -72,6 +80,7 @@ impl Network {
             last_arrival: BTreeMap::new(),
             keeps_order: true,
             loss_percent: 0,
+            twice_percent: 0,
             delay_ms: 0..=2,
         };
         for node in 0..network.nodes.len() {
@@ -92,7 +101,8 @@ impl Network {
     /// over.
     pub(crate) fn settling_time(&self) -> Duration {
         let slowest = self.nodes.iter().map(|node| node.instance.config().interval()).max();
-        12 * slowest.unwrap_or_default() + Duration::from_secs(3)
+        let delays = self.nodes.iter().map(|node| node.instance.config().preempt_delay).max();
+        12 * slowest.unwrap_or_default() + delays.unwrap_or_default() + Duration::from_secs(3)
     }
 
     pub(crate) fn inject(&mut self, fault: Fault) {
@@ -108,6 +118,14 @@ impl Network {
                 self.nodes[node].down_until = Some(until(for_ms));
                 self.step(node, Input::Shutdown);
             }
+            Fault::Priority { node, priority } => {
+                // What is tracked never makes an owner, and never takes one's place.
+                if self.nodes[node].instance.config().priority != Priority::OWNER {
+                    let priority = Priority::new(u64::from(priority)).expect("a priority");
+                    self.step(node, Input::Priority(priority));
+                }
+            }
+            Fault::Hold { node } => self.step(node, Input::HoldPreemption(true)),
             Fault::Crash { node } => {
                 self.nodes[node].instance =
                     Instance::new(self.nodes[node].instance.config().clone());
@@ -120,6 +138,11 @@ impl Network {
 
     /// Ends every fault.
     pub(crate) fn heal(&mut self) {
+        for node in 0..self.nodes.len() {
+            let priority = self.nodes[node].instance.config().priority;
+            self.step(node, Input::Priority(priority));
+            self.step(node, Input::HoldPreemption(false));
+        }
         for node in &mut self.nodes {
             node.paused_until = self.now;
             node.cut_until = self.now;
@@ -227,8 +250,11 @@ impl Network {
             let arrival = self.now + delay;
             let arrival = if self.keeps_order { arrival.max(*last) } else { arrival };
             *last = arrival;
-            self.serial += 1;
-            self.in_flight.insert((arrival, self.serial), (to, packet.clone()));
+            let is_sent_twice = self.draw() % 100 < u64::from(self.twice_percent);
+            for _ in 0..=u8::from(is_sent_twice) {
+                self.serial += 1;
+                self.in_flight.insert((arrival, self.serial), (to, packet.clone()));
+            }
         }
     }
 
@@ -241,6 +267,11 @@ impl Network {
     }
 }
 
+fn auth_hmac() -> AuthHmac {
+    let key = HmacKey::new(1, vec![7; 32]).expect("a key");
+    AuthHmac { keys: vec![key], active_key: 1, window: None, mode: HmacMode::Enforce }
+}
+
 impl Node {
     fn new(index: usize, setting: &Setting) -> Self {
         let last = u8::try_from(index + 1).expect("few nodes");
@@ -250,14 +281,14 @@ impl Node {
             vrid: Vrid::new(51).expect("a VRID"),
             priority: Priority::new(u64::from(setting.priority)).expect("a priority"),
             preempt: setting.preempt,
-            preempt_delay: Duration::ZERO,
+            preempt_delay: Duration::from_millis(setting.preempt_delay_ms),
             startup_delay: Duration::ZERO,
             take_over: false,
             source: IpAddr::from([10, 0, 0, last]),
             addresses: AddressList::new(vec![vip]).expect("one"),
             peers: Vec::new(),
             unicast_min_ttl: 255,
-            auth_hmac: None,
+            auth_hmac: setting.signs.then(auth_hmac),
             announce: Announce::default(),
             wire: Wire::V3 { interval, checksum: VrrpChecksum::Deployed },
         };
