@@ -68,6 +68,8 @@ pub(super) struct Engine {
     /// By interface name.
     links: BTreeMap<String, Link>,
     serial: u64,
+    /// When the agent started.
+    started: Duration,
     refreshed_at: Duration,
     publish_at: Duration,
     stop: Option<(oneshot::Sender<()>, Duration)>,
@@ -103,6 +105,7 @@ impl Engine {
             refused: BTreeMap::new(),
             links: BTreeMap::new(),
             serial: 0,
+            started: now(),
             refreshed_at: Duration::ZERO,
             publish_at: Duration::ZERO,
             stop: None,
@@ -233,7 +236,7 @@ impl Engine {
     fn run(&mut self, now: Duration, plan: VrrpInstancePlan, config: Config) {
         let name = plan.name.clone();
         let Some(mut router) = self.routers.remove(&name) else {
-            self.routers.insert(name, Router::new(plan, config));
+            self.routers.insert(name, Router::new(plan, config, self.started));
             return;
         };
         if *router.plan() == plan {
@@ -243,7 +246,7 @@ impl Engine {
             router.reconfigure(now, plan, config, socket);
         } else {
             // Another virtual router takes its place, and its VIPs.
-            let mut successor = Router::new(plan, config);
+            let mut successor = Router::new(plan, config, self.started);
             successor.adopt(now, &router);
             self.farewell(now, &mut router);
             self.leaving.push(router);

@@ -59,11 +59,12 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(plan: VrrpInstancePlan, config: Config) -> Self {
+    /// `started`: when the agent did.
+    pub(super) fn new(plan: VrrpInstancePlan, config: Config, started: Duration) -> Self {
         Self {
             name: plan.name.clone(),
             times: HoldTimes::of(&config.wire),
-            instance: Instance::new(config),
+            instance: Instance::new(config).started(started),
             plan,
             hold: Hold::Absent,
             waits_at: None,
