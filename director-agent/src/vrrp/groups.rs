@@ -14,6 +14,9 @@ use crate::addresses::View;
 /// keeps a mistake there from holding the thread.
 const ROUNDS: usize = 4;
 
+/// Kind of the problem that a member shows while it waits for others.
+const SHOWN_AS: &str = "sync_group";
+
 /// Lets every group decide, and its members do so.
 pub(super) fn keep_together<'a>(
     now: Duration,
@@ -51,18 +54,20 @@ fn explain(now: Duration, group: &Name, names: &[Name], routers: &mut BTreeMap<N
     let stands = |name: &Name| routers.get(name).map(|router| router.member(now));
     let is_faulty = |name: &&Name| matches!(stands(name), Some(Member::Faulty { .. }));
     let faulty: Vec<&str> = names.iter().filter(is_faulty).map(Name::as_str).collect();
-    if faulty.is_empty() {
-        return;
-    }
-    let text = format!(
-        "sync group {group}: this instance waits for {}, which cannot be Active on this director",
-        faulty.join(", ")
-    );
+    let text = (!faulty.is_empty()).then(|| {
+        let faulty = faulty.join(", ");
+        format!(
+            "sync group {group}: this instance waits for {faulty}, which cannot be Active on this \
+             director"
+        )
+    });
     for name in names {
-        if let Some(router) = routers.get_mut(name)
-            && router.member(now) == Member::Idle
-        {
-            router.show(now, "sync_group", text.clone());
+        let Some(router) = routers.get_mut(name) else { continue };
+        match &text {
+            Some(text) if router.member(now) == Member::Idle => {
+                router.show(now, SHOWN_AS, text.clone());
+            }
+            Some(_) | None => router.unshow(SHOWN_AS),
         }
     }
 }

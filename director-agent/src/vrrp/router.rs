@@ -520,6 +520,11 @@ impl Router {
         self.shown.insert(kind, (now + PROBLEM_STAYS, text));
     }
 
+    /// Takes a problem out of the status.
+    pub(super) fn unshow(&mut self, kind: &'static str) {
+        self.has_changed |= self.shown.remove(kind).is_some();
+    }
+
     /// What it tells of itself.
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
