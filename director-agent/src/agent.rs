@@ -34,6 +34,7 @@ use crate::local::{self, SocketError, StatusRequest};
 use crate::metrics::Metrics;
 use crate::saver::Saver;
 use crate::state_dir::{StateDir, StateDirError};
+use crate::sync::{SyncHandle, SyncSnapshot};
 use crate::track::Tracker;
 use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
 
@@ -64,6 +65,9 @@ pub enum AgentError {
          RestrictAddressFamilies=AF_NETLINK"
     )]
     Tracker(#[source] io::Error),
+    /// Connection synchronisation.
+    #[error("cannot start the synchronisation of connections: {0}")]
+    Sync(#[source] io::Error),
     /// The local socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -120,6 +124,7 @@ struct Agent {
     ipvs: IpvsHandle,
     vrrp: VrrpHandle,
     tracker: Tracker,
+    sync: SyncHandle,
     own_work: OwnWork,
     session: SessionHandle,
     /// The controller that we are attached to; empty when none.
@@ -139,6 +144,7 @@ struct Agent {
     relay: Option<Relay>,
     ipvs_seen: watch::Receiver<IpvsSnapshot>,
     vrrp_seen: watch::Receiver<VrrpSnapshot>,
+    sync_seen: watch::Receiver<SyncSnapshot>,
     measured: tell::Measured,
 }
 
@@ -150,6 +156,7 @@ struct Inputs {
     requests: mpsc::Receiver<StatusRequest>,
     ipvs: watch::Receiver<IpvsSnapshot>,
     vrrp: watch::Receiver<VrrpSnapshot>,
+    sync: watch::Receiver<SyncSnapshot>,
     clock: Clock,
     /// The local door; ends with the program.
     door: local::Door,
@@ -162,6 +169,7 @@ enum Input {
     Request(StatusRequest),
     Ipvs,
     Vrrp,
+    Sync,
     Time,
     DriverEnded(&'static str),
 }
@@ -182,6 +190,7 @@ impl Inputs {
             () = wake => Input::Time,
             Some(request) = self.requests.recv() => Input::Request(request),
             seen = self.ipvs.changed() => seen.map_or(Input::DriverEnded("IPVS"), |()| Input::Ipvs),
+            seen = self.sync.changed() => seen.map_or(Input::DriverEnded("sync"), |()| Input::Sync),
             Some(event) = self.events.recv() => Input::Session(event),
         }
     }
@@ -209,6 +218,10 @@ impl Agent {
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
         let tracker =
             Tracker::spawn(vrrp.clone(), config.track_command_dir).map_err(AgentError::Tracker)?;
+        let (vrrp_news, ipvs_news) = (vrrp_seen.clone(), ipvs_seen.clone());
+        let (sync, sync_seen) =
+            SyncHandle::spawn(state_dir.path(), clock, vrrp.clone(), vrrp_news, ipvs_news)
+                .map_err(AgentError::Sync)?;
         let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
         let (checks, news) = Checks::new(clock, metrics.clone(), checks::slots());
         let (hello, in_force) = watch::channel(None);
@@ -238,6 +251,7 @@ impl Agent {
             ipvs,
             vrrp,
             tracker,
+            sync,
             own_work: OwnWork::default(),
             session,
             controller: String::new(),
@@ -256,6 +270,7 @@ impl Agent {
             relay: None,
             ipvs_seen: ipvs_seen.clone(),
             vrrp_seen: vrrp_seen.clone(),
+            sync_seen: sync_seen.clone(),
             measured: tell::Measured::default(),
             _state_dir: state_dir,
         };
@@ -266,6 +281,7 @@ impl Agent {
             requests,
             ipvs: ipvs_seen,
             vrrp: vrrp_seen,
+            sync: sync_seen,
             clock,
             door,
         };
@@ -290,7 +306,7 @@ impl Agent {
             }
             Input::Programmed(programmed) => self.programmed(programmed),
             Input::Request(request) => request.answer(self.status()),
-            Input::Ipvs => self.pacer.changed(),
+            Input::Ipvs | Input::Sync => self.pacer.changed(),
             Input::Vrrp => self.relay(),
             Input::Time => self.effect.merge(self.decider.expire(now)),
             Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),
@@ -366,7 +382,7 @@ impl Agent {
 
     /// Every step has its own bound, so that the whole stays within [`STOP_BOUND`].
     async fn stop(self, inputs: Inputs) {
-        let Self { checks, vrrp, tracker, plan_saver, latch_saver, following, .. } = self;
+        let Self { checks, vrrp, tracker, sync, plan_saver, latch_saver, following, .. } = self;
         drop((checks, tracker));
         if let Some(following) = following {
             following.abort();
@@ -375,6 +391,8 @@ impl Agent {
         if handover.is_err() {
             tracing::error!("VRRP did not stop in time: its VIPs go when their lifetime ends");
         }
+        // A successor compares its connections with ours until it has the role.
+        drop(sync);
         let rest = async {
             plan_saver.finish().await;
             latch_saver.finish().await;

@@ -14,6 +14,7 @@ mod error;
 mod journal;
 mod modules;
 mod netlink;
+mod sync_daemons;
 mod sysctl;
 mod wire;
 
@@ -26,7 +27,9 @@ use fulcrum_ipvs::Table;
 use fulcrum_ipvs::codec::Information;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use driver::table_name;
 pub use error::{IpvsError, IpvsRefused};
+pub(crate) use sync_daemons::SyncDaemons;
 pub use wire::{kernel_to_wire, table_to_wire};
 
 /// The whole table of ours that is wanted.

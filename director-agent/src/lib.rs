@@ -20,5 +20,6 @@ pub mod metrics;
 pub mod report;
 pub mod saver;
 pub mod state_dir;
+pub mod sync;
 pub mod track;
 pub mod vrrp;

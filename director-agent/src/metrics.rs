@@ -17,6 +17,8 @@ pub struct Metrics {
     ipvs_edits: Counter<u64>,
     vrrp_state: Gauge<u64>,
     vrrp_transitions: Counter<u64>,
+    connections_missing: Gauge<u64>,
+    connections_synchronised: Counter<u64>,
 }
 
 impl Metrics {
@@ -57,6 +59,18 @@ impl Metrics {
                 .with_unit("{transition}")
                 .with_description("Changes of a VRRP instance's state")
                 .build(),
+            connections_missing: meter
+                .u64_gauge("lvs.sync.missing")
+                .with_unit("{connection}")
+                .with_description(
+                    "Connections of the Active that a Backup lacked when last compared",
+                )
+                .build(),
+            connections_synchronised: meter
+                .u64_counter("lvs.sync.connections")
+                .with_unit("{connection}")
+                .with_description("Connections sent to a Backup that lacked them, or received so")
+                .build(),
         }
     }
 
@@ -95,6 +109,21 @@ impl Metrics {
             v1::VrrpState::Active => 2,
         };
         self.vrrp_state.record(number, &[KeyValue::new("vrrp_instance", instance.to_owned())]);
+    }
+
+    /// A Backup lacked so many of the Active's connections.
+    pub fn connections_missing(&self, instance: &str, missing: u32) {
+        let label = KeyValue::new("vrrp_instance", instance.to_owned());
+        self.connections_missing.record(missing.into(), &[label]);
+    }
+
+    /// Connections were sent or received since the last time; `direction` is sent or received.
+    pub fn connections_synchronised(&self, instance: &str, direction: &'static str, more: u64) {
+        if more > 0 {
+            let instance = KeyValue::new("vrrp_instance", instance.to_owned());
+            let labels = [instance, KeyValue::new("direction", direction)];
+            self.connections_synchronised.add(more, &labels);
+        }
     }
 
     /// A VRRP instance has changed its state.

@@ -168,6 +168,14 @@ impl VrrpHandle {
         }
     }
 
+    /// Whether the instance, when it is Backup, leaves a living Active alone that it outranks, or is
+    /// ordered to relieve. It holds for instances that come later, too, until it is taken back.
+    pub fn hold_preemption(&self, instance: &Name, is_held: bool) {
+        if self.engine.send(Input::HoldPreemption(instance.clone(), is_held)).is_err() {
+            tracing::error!("the VRRP thread has ended or hangs: restart the agent");
+        }
+    }
+
     /// Longest that [`Self::stop`] takes: at the longest interval of 40.95 s a successor may need
     /// that long to be heard. At 1 s it is some 3 s.
     pub const STOP_WITHIN: Duration = Duration::from_secs(50);

@@ -78,6 +78,7 @@ impl Agent {
         span.in_scope(|| self.program(&changed));
         // Before VRRP has the plan, so that nothing waits for first tries longer than it must.
         self.tracker.apply(&instances);
+        self.sync.apply(&instances);
         self.own_work.put_in_force(now, self.generation, version.revision, &instances);
         self.gate.hold(now, self.generation, instances);
     }

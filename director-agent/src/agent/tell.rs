@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fulcrum_model::Name;
 use fulcrum_proto::v1;
 
 use super::Agent;
@@ -15,6 +16,8 @@ use crate::vrrp::VrrpSnapshot;
 pub(super) struct Measured {
     edits: v1::IpvsEdits,
     vrrp: BTreeMap<String, v1::VrrpState>,
+    /// Connections sent and received by instance.
+    synchronised: BTreeMap<Name, (u64, u64)>,
 }
 
 impl Agent {
@@ -70,6 +73,7 @@ impl Agent {
         let mut problems = self.plans.problems();
         problems.extend(alarms(self.decider.all_weights()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
+        problems.extend(self.sync_seen.borrow().problems.clone());
         // What keeps a plan from the kernel is told by both.
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));
         let ipvs: Vec<String> = ipvs.cloned().collect();
@@ -107,5 +111,29 @@ impl Agent {
             states.insert(instance.instance.clone(), state);
         }
         self.measured.vrrp = states;
+        self.measure_sync();
+    }
+
+    fn measure_sync(&mut self) {
+        let seen = self.sync_seen.borrow().instances.clone();
+        let mut counted = BTreeMap::new();
+        for (name, status) in seen {
+            let (sent, received) = (status.connections_sent, status.connections_received);
+            let (sent_before, received_before) =
+                self.measured.synchronised.get(&name).copied().unwrap_or_default();
+            let instance = name.as_str();
+            self.metrics.connections_synchronised(
+                instance,
+                "sent",
+                sent.saturating_sub(sent_before),
+            );
+            let more = received.saturating_sub(received_before);
+            self.metrics.connections_synchronised(instance, "received", more);
+            if let Some((missing, _)) = status.missing {
+                self.metrics.connections_missing(instance, missing);
+            }
+            counted.insert(name, (sent, received));
+        }
+        self.measured.synchronised = counted;
     }
 }

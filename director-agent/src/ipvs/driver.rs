@@ -290,7 +290,7 @@ impl Driver {
 }
 
 /// Names the kernel's table for the journal: this boot's, of this network namespace.
-fn table_name() -> String {
+pub(crate) fn table_name() -> String {
     let boot_id = boot::boot_id().unwrap_or_else(|error| {
         tracing::warn!(%error, "no boot id: the IPVS journal is not trusted after a restart");
         format!("unknown-{}", std::process::id())

@@ -222,7 +222,7 @@ impl Kernel {
 
     /// Sends one request on the reading socket and takes in all its answers. IPVS's dumps are positional and do not say
     /// when the table changed meanwhile: whoever finds an entry missing asks again before acting on it.
-    async fn exchange(
+    pub(super) async fn exchange(
         &mut self,
         doing: &'static str,
         request: impl FnOnce(&mut Vec<u8>, u16, u32),

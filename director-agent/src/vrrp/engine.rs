@@ -47,6 +47,8 @@ pub(super) enum Input {
     Apply(BTreeMap<Name, VrrpInstancePlan>),
     /// What tracking makes of the instances.
     Tracking(BTreeMap<Name, Tracked>),
+    /// Hold the preemption of an instance, or no longer.
+    HoldPreemption(Name, bool),
     /// Leave every role, release, answer, end.
     Stop(oneshot::Sender<()>),
     /// What the writer of addresses sees.
@@ -61,6 +63,8 @@ pub(super) struct Engine {
     view: View,
     routers: BTreeMap<Name, Router>,
     tracking: Tracking,
+    /// Instances whose preemption is held.
+    held: BTreeSet<Name>,
     /// Routers that are no longer wanted and still hand over.
     leaving: Vec<Router>,
     /// Plans that cannot be run.
@@ -101,6 +105,7 @@ impl Engine {
             view: View::default(),
             routers: BTreeMap::new(),
             tracking: Tracking::default(),
+            held: BTreeSet::new(),
             leaving: Vec::new(),
             refused: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -129,6 +134,7 @@ impl Engine {
                     self.tracking.set(tracked);
                     self.track();
                 }
+                Input::HoldPreemption(name, is_held) => self.hold_preemption(name, is_held),
                 Input::View(view) => {
                     let is_new = self.view.interfaces != view.interfaces
                         || self.view.failures != view.failures;
@@ -223,6 +229,19 @@ impl Engine {
         self.track();
     }
 
+    fn hold_preemption(&mut self, name: Name, is_held: bool) {
+        let now = now();
+        if let Some(router) = self.routers.get_mut(&name) {
+            let socket = self.links.get(router.interface()).and_then(Link::socket);
+            router.hold_preemption(now, is_held, socket);
+        }
+        if is_held {
+            self.held.insert(name);
+        } else {
+            self.held.remove(&name);
+        }
+    }
+
     /// Lets every router know what its tracked targets come to.
     fn track(&mut self) {
         let now = now();
@@ -236,7 +255,8 @@ impl Engine {
     fn run(&mut self, now: Duration, plan: VrrpInstancePlan, config: Config) {
         let name = plan.name.clone();
         let Some(mut router) = self.routers.remove(&name) else {
-            self.routers.insert(name, Router::new(plan, config, self.started));
+            let router = self.begin(now, plan, config);
+            self.routers.insert(name, router);
             return;
         };
         if *router.plan() == plan {
@@ -246,13 +266,23 @@ impl Engine {
             router.reconfigure(now, plan, config, socket);
         } else {
             // Another virtual router takes its place, and its VIPs.
-            let mut successor = Router::new(plan, config, self.started);
+            let mut successor = self.begin(now, plan, config);
             successor.adopt(now, &router);
             self.farewell(now, &mut router);
             self.leaving.push(router);
             router = successor;
         }
         self.routers.insert(name, router);
+    }
+
+    /// A router, which holds its preemption when it was told so before it was there.
+    fn begin(&self, now: Duration, plan: VrrpInstancePlan, config: Config) -> Router {
+        let is_held = self.held.contains(&plan.name);
+        let mut router = Router::new(plan, config, self.started);
+        if is_held {
+            router.hold_preemption(now, true, None);
+        }
+        router
     }
 
     fn retire(&mut self, now: Duration, name: &Name) {

@@ -391,6 +391,16 @@ impl Router {
         }
     }
 
+    /// Leaves a living Active alone that it outranks, or no longer.
+    pub(super) fn hold_preemption(
+        &mut self,
+        now: Duration,
+        is_held: bool,
+        socket: Option<&AdvertSocket>,
+    ) {
+        self.step(now, Input::HoldPreemption(is_held), socket);
+    }
+
     /// Takes the VIPs over from a router that it replaces: they stay where they are until it is
     /// known who is Active.
     pub(super) fn adopt(&mut self, now: Duration, other: &Self) {

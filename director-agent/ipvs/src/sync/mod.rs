@@ -4,10 +4,12 @@
 //! The kernel sends a connection to its peers when packets of it pass, and never again what it sent
 //! once: who comes later lacks what was there before. [`record`] speaks the kernel's own format,
 //! [`listing`] reads its table, [`digest`] and [`census`] compare two tables, [`exchange`] is the
-//! protocol in which directors do that, and [`gate`] says when a take-over by choice may go ahead.
+//! protocol in which directors do that, [`gate`] says when a take-over by choice may go ahead, and
+//! [`daemons`] which of the kernel's daemons a host needs.
 
 pub mod asker;
 pub mod census;
+pub mod daemons;
 pub mod digest;
 pub mod exchange;
 pub mod gate;
@@ -15,7 +17,8 @@ pub mod listing;
 pub mod record;
 
 pub use asker::{AskStep, Asker};
-pub use census::{Answerer, Answers, Census, OLD_AFTER};
+pub use census::{Answerer, Answers, Census, Lack, OLD_AFTER, RoundKey};
+pub use daemons::{Member, Part, Wanted, Wish};
 pub use digest::{BUCKETS, Buckets, Digest};
 pub use exchange::{Body, Frame, Malformed, Scope};
 pub use gate::{Gate, GateInput, Hold, Measured};

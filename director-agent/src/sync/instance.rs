@@ -1,0 +1,222 @@
+//! One instance's connections.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fulcrum_ipvs::AddressFamily;
+use fulcrum_ipvs::sync::{Asker, Census, Gate, GateInput, Hold, Measured, Member, Part, Scope};
+use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::vrrp::ConnectionSync;
+use fulcrum_model::{Cidr, Name};
+use fulcrum_vrrp::Role;
+
+use super::{SyncRole, SyncStatus, is_new_wish};
+use crate::clock::Clock;
+use crate::vrrp::VrrpSnapshot;
+
+/// A Backup that waits compares again so soon after an answer: the kernel needs a moment to take in
+/// what was sent.
+const HASTE: Duration = Duration::from_millis(250);
+/// A Backup in no hurry compares this often: connections that the kernel does not tell, because they
+/// are silent, are known before this has passed after their beginning.
+const LEISURE: Duration = Duration::from_secs(5);
+/// The kernel's master daemon holds connections back for up to 2 s (`IPVS_SYNC_FLUSH_TIME`); it sends
+/// those, and what passes while a director that has left goes on forwarding.
+const STORE: Duration = Duration::from_secs(5);
+/// Reading the table may take one part in so many of the time.
+pub(super) const READING_SHARE: u32 = 20;
+
+/// An instance with connection synchronisation.
+pub(super) struct Instance {
+    plan: VrrpInstancePlan,
+    options: ConnectionSync,
+    pub(super) scope: Scope,
+    pub(super) vips: BTreeSet<IpAddr>,
+    part: Part,
+    /// When it was Active last.
+    was_active: Option<Duration>,
+    /// A Backup that hears an Active.
+    follows: bool,
+    gate: Gate,
+    is_new_wish: bool,
+    pub(super) asker: Asker,
+    ask_at: Duration,
+    measured: Option<Measured>,
+    /// What the Active has, as last read.
+    pub(super) census: Option<Census>,
+    pub(super) read_took: Duration,
+    pub(super) comparisons: u64,
+    pub(super) sent: u64,
+    received: u64,
+}
+
+impl Instance {
+    /// None when the plan wants no synchronisation.
+    pub(super) fn new(plan: VrrpInstancePlan, nonce: u32) -> Option<Self> {
+        let options = plan.options.connection_sync.clone()?;
+        let scope = scope(&plan, &options);
+        Some(Self {
+            vips: vips(&plan),
+            scope,
+            options,
+            plan,
+            part: Part::Unknown,
+            was_active: None,
+            follows: false,
+            gate: Gate::default(),
+            is_new_wish: false,
+            asker: Asker::new(scope, nonce),
+            ask_at: Duration::ZERO,
+            measured: None,
+            census: None,
+            read_took: Duration::ZERO,
+            comparisons: 0,
+            sent: 0,
+            received: 0,
+        })
+    }
+
+    /// Takes a changed plan; false when it is another virtual router, or wants no synchronisation.
+    pub(super) fn change(&mut self, plan: &VrrpInstancePlan) -> bool {
+        let Some(options) = plan.options.connection_sync.clone() else { return false };
+        if scope(plan, &options) != self.scope {
+            return false;
+        }
+        self.is_new_wish |= is_new_wish(Some(&self.plan), plan);
+        self.vips = vips(plan);
+        self.options = options;
+        self.plan = plan.clone();
+        true
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        self.options.interface.as_deref().unwrap_or(&self.plan.interface)
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.part, Part::Active { .. })
+    }
+
+    fn is_backup(&self) -> bool {
+        matches!(self.part, Part::Backup { .. })
+    }
+
+    /// For the choice of daemons.
+    pub(super) fn member(&self, name: &Name) -> Member {
+        Member {
+            instance: name.to_string(),
+            interface: self.interface().to_owned(),
+            sync_id: self.scope.sync_id,
+            part: self.part,
+        }
+    }
+
+    /// Looks at the role. `relaying`: connections in flight are passed on, or were just now.
+    pub(super) fn see(&mut self, now: Duration, name: &Name, seen: &VrrpSnapshot, relaying: bool) {
+        let status = seen.instances.get(name);
+        if self.is_active() {
+            self.was_active = Some(now);
+        }
+        let has_left = self.was_active.is_some_and(|at| now < at + STORE);
+        let part = match status.map(|status| status.role) {
+            None | Some(Role::Initialize) => Part::Unknown,
+            Some(Role::Backup) => Part::Backup { has_left },
+            Some(Role::Active) => Part::Active { is_relaying: relaying },
+        };
+        let was_backup = self.is_backup();
+        self.part = part;
+        if self.is_backup() && !was_backup {
+            self.measured = None;
+            self.ask_at = now;
+        }
+        if !self.is_active() {
+            self.census = None;
+        }
+        self.follows =
+            self.is_backup() && status.is_some_and(|status| status.active_router.is_some());
+    }
+
+    /// Whether preemption is to be held.
+    pub(super) fn hold(&mut self, now: Duration) -> bool {
+        let input = GateInput {
+            is_backup_of_living: self.follows,
+            is_new_wish: std::mem::take(&mut self.is_new_wish),
+            measured: self.measured,
+        };
+        let was = self.gate.hold();
+        self.gate = self.gate.step(now, input, &self.options);
+        let is = self.gate.hold();
+        if was != is {
+            let missing = self.measured.map(|measured| measured.missing);
+            tracing::info!(instance = %self.plan.name, hold = ?is, missing, "connections compared");
+            if is == Hold::Held {
+                self.ask_at = now;
+            }
+        }
+        is == Hold::Held
+    }
+
+    /// When it next has something to do by itself.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let asked = self.asker.deadline().unwrap_or_default();
+        let asks = self.follows.then(|| asked.max(self.ask_at));
+        let gate = self.gate.deadline(&self.options);
+        let is_leaving = self.part == Part::Backup { has_left: true };
+        let left = self.was_active.filter(|_| is_leaving).map(|at| at + STORE);
+        asks.into_iter().chain(gate).chain(left).min()
+    }
+
+    /// Whether a round is due.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.follows && !self.asker.is_waiting(now) && now >= self.ask_at
+    }
+
+    /// A round has begun.
+    pub(super) fn asked(&mut self, now: Duration, read_took: Duration) {
+        self.read_took = read_took;
+        self.ask_at = self.next(now);
+    }
+
+    /// A round was answered.
+    pub(super) fn answered(&mut self, now: Duration, measured: Measured) {
+        self.measured = Some(measured);
+        self.comparisons += 1;
+        self.received += u64::from(measured.sent);
+        self.ask_at = self.next(now);
+    }
+
+    fn next(&self, now: Duration) -> Duration {
+        let pause = if self.gate.hold() == Hold::Held { HASTE } else { LEISURE };
+        now + pause.max(self.read_took * READING_SHARE)
+    }
+
+    pub(super) fn status(&self, clock: Clock) -> SyncStatus {
+        let role = match self.part {
+            Part::Unknown => SyncRole::Idle,
+            Part::Active { .. } => SyncRole::Master,
+            Part::Backup { .. } => SyncRole::Backup,
+        };
+        let measured = self.measured.filter(|_| self.is_backup());
+        SyncStatus {
+            role,
+            hold: self.follows.then(|| self.gate.hold()),
+            missing: measured.map(|measured| (measured.missing, clock.wall(measured.at))),
+            comparisons: self.comparisons,
+            connections_sent: self.sent,
+            connections_received: self.received,
+        }
+    }
+}
+
+fn scope(plan: &VrrpInstancePlan, options: &ConnectionSync) -> Scope {
+    let vrid = plan.vrid.get();
+    let family = AddressFamily::of(plan.source);
+    Scope { sync_id: options.sync_id.unwrap_or(vrid), vrid, family }
+}
+
+fn vips(plan: &VrrpInstancePlan) -> BTreeSet<IpAddr> {
+    let advertised = plan.vips.iter().map(Cidr::address);
+    let held = plan.options.unadvertised_vips.iter().map(|held| held.address.address());
+    advertised.chain(held).collect()
+}
