@@ -1,7 +1,7 @@
 //! How each fault is brought about.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
@@ -9,15 +9,18 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
 use super::Scene;
+use crate::cluster::text;
 use crate::net::packet::FrameSocket;
 use crate::net::spoof::{self, Claim, ETH_P_IP};
-use crate::net::topology::{DIRECTORS, INTRUDER, VIP};
+use crate::net::topology::{self, DIRECTORS, INTRUDER, VIP, ip_batch};
 use crate::pair::signal_all;
-use crate::process::run;
+use crate::process::{run, wait_until};
 use crate::settings::VRID;
 
 /// How long a third host sends adverts.
 const SPOOFED: Duration = Duration::from_secs(2);
+/// How long the status is read for a second owner's name.
+const NAMED: Duration = Duration::from_secs(20);
 /// What stands between two steps of the clock.
 const BETWEEN_STEPS: Duration = Duration::from_secs(3);
 /// Seconds of an hour.
@@ -92,6 +95,26 @@ pub(super) fn spoof_pass(scene: &mut Scene<'_>) -> Result<()> {
     let password = Some(*b"1111\0\0\0\0");
     let seconds = u8::try_from(interval.as_secs())?;
     spoof(&Claim { version: 2, vrid: VRID, vip: VIP, interval: seconds, password }, interval)
+}
+
+/// Takes the VIP on a third host, and waits until the status names that host.
+pub(super) fn own_too(scene: &mut Scene<'_>) -> Result<()> {
+    let own = [format!("address add {VIP}/32 dev eth0")];
+    let mac = topology::mac_of(INTRUDER)?.to_string();
+    let begin = Instant::now();
+    ip_batch(Some(INTRUDER.name), &own)?;
+    let named = wait_until("the status names the second owner", NAMED, || {
+        let status = text(&scene.stage.cluster.lvsctl(&["-o", "json", "status"])?.stdout);
+        let names = |line: &str| line.contains(&mac) && line.contains(&VIP.to_string());
+        Ok(status.lines().any(names).then_some(()))
+    });
+    // That it was not named is for the judge to say.
+    scene.told = named.is_ok().then(|| begin.elapsed());
+    Ok(())
+}
+
+pub(super) fn disown(_: &mut Scene<'_>) -> Result<()> {
+    ip_batch(Some(INTRUDER.name), &[format!("address del {VIP}/32 dev eth0")])
 }
 
 fn spoof(claim: &Claim, every: Duration) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What is told of each fault, and what must hold.
 
-use super::{Fault, Outcome};
+use super::{Both, Fault};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
 
@@ -11,23 +11,22 @@ const WITHDRAWN_MS: f64 = 4_500.0;
 const HEALED_S: f64 = 0.3;
 /// Longest time without an owner after another program removed the VIP.
 const BACK_MS: f64 = 1_500.0;
+/// Longest time until the status names a second owner of the VIP.
+const TOLD_MS: f64 = 10_000.0;
 
 /// A director whose program was killed must leave the VIP. keepalived's parent starts its child again at once.
-pub(super) fn left(fault: &Fault, ours: &Outcome, _: &Outcome, findings: &mut Findings) {
+pub(super) fn left(fault: &Fault, both: &Both, findings: &mut Findings) {
     let name = fault.name;
-    findings.figure(format!("withdrawn_ms_{name}"), ours.withdrawn_ms());
-    findings.at_most(&format!("withdrawn_ms_{name}"), ours.withdrawn_ms(), WITHDRAWN_MS);
+    findings.figure(format!("withdrawn_ms_{name}"), both.ours.withdrawn_ms());
+    findings.at_most(&format!("withdrawn_ms_{name}"), both.ours.withdrawn_ms(), WITHDRAWN_MS);
 }
 
 /// The same where nobody starts the program again: keepalived's VIP stays.
-pub(super) fn left_sooner(
-    fault: &Fault,
-    ours: &Outcome,
-    theirs: &Outcome,
-    findings: &mut Findings,
-) {
-    left(fault, ours, theirs, findings);
-    let (two, their_two) = (ours.whole.two_owners(), theirs.whole.two_owners());
+pub(super) fn left_sooner(fault: &Fault, both: &Both, findings: &mut Findings) {
+    left(fault, both, findings);
+    let two = both.ours.whole.two_owners();
+    let their_two = both.theirs.as_ref().map(|theirs| theirs.whole.two_owners());
+    let their_two = their_two.unwrap_or_default();
     findings.require(
         two < their_two,
         format!("{}: two owners for {two:.2?}, less than keepalived's {their_two:.2?}", fault.name),
@@ -35,43 +34,59 @@ pub(super) fn left_sooner(
 }
 
 /// After a partition one owner remains.
-pub(super) fn healed(fault: &Fault, ours: &Outcome, theirs: &Outcome, findings: &mut Findings) {
-    failures(fault, ours, theirs, findings);
-    let two = ours.whole.two_owners().as_secs_f64();
+pub(super) fn healed(fault: &Fault, both: &Both, findings: &mut Findings) {
+    failures(fault, both, findings);
+    for (prefix, outcome) in both.sides() {
+        let failed = count(outcome.client_after.failed());
+        findings.figure(format!("{prefix}failed_after_{}", fault.name), failed);
+    }
+    let two = both.ours.whole.two_owners().as_secs_f64();
     findings.at_most(&format!("two_owners_s_{}", fault.name), two, HEALED_S);
-    let last = ours.whole.questions.last().map(|question| question.owners.clone());
+    let last = both.ours.whole.questions.last().map(|question| question.owners.clone());
     findings.require(
-        last == Some(vec![ours.macs[0]]),
+        last == Some(vec![both.ours.macs[0]]),
         format!("{}: the first director is the owner again, alone", fault.name),
     );
 }
 
 /// A VIP that was removed comes back.
-pub(super) fn back(fault: &Fault, ours: &Outcome, theirs: &Outcome, findings: &mut Findings) {
-    failures(fault, ours, theirs, findings);
-    for (prefix, outcome) in [("", ours), ("keepalived_", theirs)] {
+pub(super) fn back(fault: &Fault, both: &Both, findings: &mut Findings) {
+    failures(fault, both, findings);
+    for (prefix, outcome) in both.sides() {
         let unowned = millis(outcome.whole.unowned());
         findings.figure(format!("{prefix}unowned_ms_{}", fault.name), unowned);
     }
-    let unowned = millis(ours.whole.unowned());
+    let unowned = millis(both.ours.whole.unowned());
     findings.at_most(&format!("unowned_ms_{}", fault.name), unowned, BACK_MS);
 }
 
 /// Nothing moves.
-pub(super) fn unmoved(fault: &Fault, ours: &Outcome, theirs: &Outcome, findings: &mut Findings) {
-    failures(fault, ours, theirs, findings);
-    findings.at_most(&format!("failed_{}", fault.name), count(ours.client.failed()), 0.0);
-    let changes = ours.whole.changes();
+pub(super) fn unmoved(fault: &Fault, both: &Both, findings: &mut Findings) {
+    failures(fault, both, findings);
+    findings.at_most(&format!("failed_{}", fault.name), count(both.ours.client.failed()), 0.0);
+    let changes = both.ours.whole.changes();
     findings.at_most(&format!("changes of owner, {}", fault.name), count(changes), 0.0);
 }
 
 /// What cannot be withstood is told all the same.
-pub(super) fn told(fault: &Fault, ours: &Outcome, theirs: &Outcome, findings: &mut Findings) {
-    failures(fault, ours, theirs, findings);
+pub(super) fn told(fault: &Fault, both: &Both, findings: &mut Findings) {
+    failures(fault, both, findings);
 }
 
-fn failures(fault: &Fault, ours: &Outcome, theirs: &Outcome, findings: &mut Findings) {
-    for (prefix, outcome) in [("", ours), ("keepalived_", theirs)] {
+/// A problem names the second owner and where it is.
+pub(super) fn noticed(fault: &Fault, both: &Both, findings: &mut Findings) {
+    let told_ms = both.ours.told.map(millis);
+    if let Some(told_ms) = told_ms {
+        findings.figure(format!("told_ms_{}", fault.name), told_ms);
+    }
+    findings.require(
+        told_ms.is_some_and(|told_ms| told_ms <= TOLD_MS),
+        format!("{}: lvsctl status names the VIP and the other's MAC in time", fault.name),
+    );
+}
+
+fn failures(fault: &Fault, both: &Both, findings: &mut Findings) {
+    for (prefix, outcome) in both.sides() {
         findings.figure(format!("{prefix}failed_{}", fault.name), count(outcome.client.failed()));
     }
 }

@@ -56,8 +56,18 @@ pub(super) const PAIRS: &[Pairing] = &[
     V2,
     Pairing { name: "keepalived_v2_pass", password: Some("1111"), ..V2 },
     V3,
+    Pairing { name: "keepalived_v3_ipv6", is_ipv6: true, ..V3 },
     Pairing { name: "keepalived_v3_unicast", is_unicast: true, ..V3 },
     Pairing { name: "keepalived_vmac_theirs", peer_has_virtual_mac: true, ..V3 },
+    Pairing { name: "keepalived_vmac_ours", has_virtual_mac: true, ..V3 },
+    Pairing {
+        name: "keepalived_vmac_both",
+        has_virtual_mac: true,
+        peer_has_virtual_mac: true,
+        ..V3
+    },
     FRR,
+    Pairing { name: "frr_v3_ipv6", is_ipv6: true, ..FRR },
     Pairing { name: "frr_v2", version: 2, advert: Duration::from_secs(1), ..FRR },
+    Pairing { name: "frr_vmac_both", has_virtual_mac: true, ..FRR },
 ];
