@@ -106,6 +106,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::side_by_side::run,
     ),
     kernel(
+        "vrrp-handover",
+        8,
+        "the Active director goes by plan: requests, established connections, ARP",
+        scenarios::planned::run,
+    ),
+    kernel(
         "vrrp-faults",
         20,
         "who answers for the VIP when programs, hosts and neighbours misbehave, beside keepalived",
@@ -116,6 +122,12 @@ pub(crate) const ALL: &[Scenario] = &[
         15,
         "keepalived and FRR as the other router, each as Active and as Backup",
         scenarios::interop::run,
+    ),
+    kernel(
+        "vrrp-load",
+        12,
+        "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",
+        scenarios::load::run,
     ),
     Scenario {
         ground: Ground::Twin,

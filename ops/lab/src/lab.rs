@@ -123,6 +123,13 @@ impl Lab {
         Ok(())
     }
 
+    /// Looks at the directors' tables, or not.
+    pub(crate) fn watch_tables(&self, looks: bool) {
+        if let Some(segment) = &self.segment {
+            segment.tables.pause(!looks);
+        }
+    }
+
     /// Both Tomcats, serving.
     fn raise_tomcats(&mut self) -> Result<()> {
         let segment = self.segment.as_mut().context("the network is up")?;

@@ -2,6 +2,7 @@
 //! It keeps its pace while requests hang, because no request waits for another.
 
 mod engine;
+pub(crate) mod kept;
 pub(crate) mod page;
 mod report;
 
@@ -131,6 +132,12 @@ impl Drop for Client {
             let _ = thread.join();
         }
     }
+}
+
+/// Which part of a whole lies before the piece `index` of `count` equal ones.
+#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
+fn share(index: usize, count: usize) -> f64 {
+    index as f64 / count.max(1) as f64
 }
 
 /// One request from the node, waited for.

@@ -20,6 +20,22 @@ pub(crate) fn request(host: &str, path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
+/// The same for a connection that stays open.
+pub(crate) fn kept_request(host: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// Whether an answer has come with all the bytes that it announces (RFC 9112 §6.2).
+pub(crate) fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| body.len() >= length)
+}
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -95,6 +111,16 @@ pub(crate) fn get(target: SocketAddrV4, path: &str, timeout: Duration) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_answer_has_the_length_that_it_announces() {
+        let answer = "HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\nhello";
+        assert!(is_whole(answer.as_bytes()));
+        for length in 0..answer.len() {
+            assert!(!is_whole(&answer.as_bytes()[..length]), "{length} bytes");
+        }
+        assert!(!is_whole(b"HTTP/1.1 200 \r\n\r\nhello"));
+    }
 
     #[test]
     fn an_answer_is_judged_as_it_comes() {

@@ -1,6 +1,7 @@
 //! The seed's cluster as a manifest, with the settings of a comparison.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::net::topology::{DIRECTORS, PORT, VIP, WEBS};
@@ -66,6 +67,12 @@ pub(crate) fn router(pairing: &Pairing, priorities: [u8; 2]) -> String {
         }
     }
     text
+}
+
+/// Two directors and one VRRP instance of version 3 that holds these addresses.
+pub(crate) fn instance_with(advert: Duration, vips: &[Ipv4Addr]) -> String {
+    let vips: Vec<String> = vips.iter().map(Ipv4Addr::to_string).collect();
+    instance(3, advert, &vips, [PRIORITY, PRIORITY_BACKUP])
 }
 
 /// The site, both directors, and an instance whose fields may go on at the end.

@@ -214,6 +214,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Runs an order of `lvsctl`, which must be carried out.
+    pub(crate) fn must(&self, arguments: &[&str]) -> Result<()> {
+        let output = self.lvsctl(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "lvsctl {} ({}): {}{}",
+                arguments.join(" "),
+                output.status,
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
     /// Runs `lvsctl` on the client's node, with every controller as endpoint.
     pub(crate) fn lvsctl(&self, arguments: &[&str]) -> Result<Output> {
         let endpoints: Vec<String> = CONTROLLERS.iter().map(|node| config::api(*node)).collect();

@@ -79,6 +79,7 @@ type History = Arc<Mutex<Vec<(Instant, Table)>>>;
 #[derive(Debug)]
 pub(crate) struct TableWatch {
     directors: BTreeMap<&'static str, History>,
+    paused: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -102,10 +103,12 @@ impl TableWatch {
             files.push((file, history));
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let paused = Arc::new(AtomicBool::new(false));
+        let (stopped, pauses) = (Arc::clone(&stop), Arc::clone(&paused));
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                for (file, history) in &files {
+                let looked_at = if pauses.load(Ordering::Relaxed) { &[] } else { files.as_slice() };
+                for (file, history) in looked_at {
                     // A sample that cannot be read is skipped; the next one comes in 5 ms.
                     let Ok(table) = read(file) else { continue };
                     let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +119,12 @@ impl TableWatch {
                 std::thread::sleep(SAMPLE_EVERY);
             }
         });
-        Ok(Self { directors: histories, stop, thread: Some(thread) })
+        Ok(Self { directors: histories, paused, stop, thread: Some(thread) })
+    }
+
+    /// Stops looking, or looks again: a large table takes all of one processor to read every few milliseconds.
+    pub(crate) fn pause(&self, pauses: bool) {
+        self.paused.store(pauses, Ordering::Relaxed);
     }
 
     /// The director's table now.

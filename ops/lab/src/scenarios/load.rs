@@ -1,0 +1,285 @@
+//! VRRP while its host is busy: adverts of 100 ms while a large table is programmed and many real servers are probed,
+//! adverts of 10 ms while programs want the processor and netlink is busy. No failover is due, so each is a false one.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::sys::signal::Signal;
+
+use crate::cluster::{Cluster, Member, manifest};
+use crate::contest::{count, millis};
+use crate::findings::Findings;
+use crate::lab::Lab;
+use crate::net::namespace;
+use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP, WEBS, ip_batch};
+use crate::pair::{Paths, launch_director, signal_all};
+use crate::process::{Launch, Process, run as run_program, wait_until};
+use crate::say;
+use crate::watch::claims::{ClaimWatch, Claims};
+
+/// Virtual servers, and the real servers of each: 100,000 rules on either director.
+const VIRTUAL_SERVERS: u8 = 100;
+const REAL_SERVERS: u16 = 1_000;
+/// The real servers' port; all of them are one host.
+const PORT: u16 = 8080;
+/// Where the real servers' addresses begin, and the network that holds them all.
+const FIRST_RIP: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
+const RIPS: &str = "10.66.0.0/22";
+/// Time between adverts under either load.
+const RELAXED: Duration = Duration::from_millis(100);
+const TIGHT: Duration = Duration::from_millis(10);
+/// How long programs may take to start and elect.
+const ELECT: Duration = Duration::from_secs(40);
+/// How long the table may take on either director, one processor for all.
+const PROGRAM: Duration = Duration::from_mins(5);
+/// Time between two looks at the table.
+const LOOK_AT_TABLE_EVERY: Duration = Duration::from_secs(3);
+/// How long probes are watched once the table stands: some rounds of them.
+const PROBED: Duration = Duration::from_secs(15);
+/// How long adverts of 10 ms are watched, and how many programs want the processor meanwhile.
+const BUSY: Duration = Duration::from_secs(10);
+const BUSY_PROGRAMS: usize = 4;
+/// Routes that are added and deleted again in one breath by the netlink load.
+const ROUTES: u8 = 100;
+
+/// Both directors at work, adverts heard.
+struct Ground<'a> {
+    cluster: &'a mut Cluster,
+    paths: Paths<'a>,
+    agents: Vec<Process>,
+}
+
+/// Both loads.
+pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
+    lab.raise_network()?;
+    lab.watch_tables(false);
+    let outcome = both(lab, findings);
+    lab.take_down();
+    for director in DIRECTORS {
+        signal_all(director, Signal::SIGKILL)?;
+        topology::forget_like_a_reboot(director)?;
+    }
+    lab.watch_tables(true);
+    outcome
+}
+
+fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
+    let (cluster, paths) = lab.controllers()?;
+    let servers = Servers::start()?;
+    let mut ground = Ground { cluster, paths, agents: Vec::new() };
+    // The large table comes last: no controller lives at its end.
+    let result = busy_host(&mut ground, findings).and_then(|()| large_table(&mut ground, findings));
+    servers.stop()?;
+    result
+}
+
+/// 100,000 rules, and 1,000 real servers probed once a second, by both directors.
+fn large_table(ground: &mut Ground<'_>, findings: &mut Findings) -> Result<()> {
+    ground.start(RELAXED)?;
+    let watch = ClaimWatch::start()?;
+    let begin = Instant::now();
+    let before: Vec<usize> = ground.agents.iter().map(plans_applied).collect();
+    ground.cluster.apply_text(&large(RELAXED))?;
+    for (agent, before) in ground.agents.iter().zip(before) {
+        wait_until(&format!("{} has programmed its table", agent.name), PROGRAM, || {
+            Ok((plans_applied(agent) > before).then_some(()))
+        })?;
+    }
+    // What two directors tell of 200,000 weights would be the controllers' load, on the same one processor.
+    for index in 0..CONTROLLERS.len() {
+        ground.cluster.stop(Member::Controller(index), Signal::SIGKILL)?;
+    }
+    let wanted = usize::from(VIRTUAL_SERVERS) * usize::from(REAL_SERVERS);
+    for director in DIRECTORS {
+        wait_until(&format!("{} has {wanted} rules", director.name), PROGRAM, || {
+            // Reading the table takes a second of the one processor itself.
+            std::thread::sleep(LOOK_AT_TABLE_EVERY);
+            Ok((rules(director.name)? >= wanted).then_some(()))
+        })?;
+    }
+    let programmed = begin.elapsed();
+    std::thread::sleep(PROBED);
+    let claims = watch.stop()?;
+    findings.figure("rules", count(wanted));
+    findings.figure("programmed_s", programmed.as_secs_f64());
+    findings.figure("real_servers", f64::from(REAL_SERVERS));
+    told(RELAXED, &claims, findings);
+    ground.stop()
+}
+
+/// How many plans an agent has applied by the word of its log, which it writes when the table is programmed.
+fn plans_applied(agent: &Process) -> usize {
+    agent.log_text().matches("plan applied").count()
+}
+
+/// Programs that want the processor, and requests that change routes, on both directors' hosts.
+fn busy_host(ground: &mut Ground<'_>, findings: &mut Findings) -> Result<()> {
+    ground.start(TIGHT)?;
+    let watch = ClaimWatch::start()?;
+    let busy: Result<Vec<Process>> =
+        (0..BUSY_PROGRAMS).map(|index| spin(ground.paths, index)).collect();
+    let busy = busy?;
+    let begin = Instant::now();
+    let mut edits = 0;
+    while begin.elapsed() < BUSY {
+        for director in DIRECTORS {
+            edits += change_routes(director.name)?;
+        }
+    }
+    let claims = watch.stop()?;
+    for process in busy {
+        process.kill()?;
+    }
+    findings.figure("netlink_edits", count(edits));
+    told(TIGHT, &claims, findings);
+    ground.stop()
+}
+
+fn told(interval: Duration, claims: &Claims, findings: &mut Findings) {
+    let adverts = format!("{}ms", interval.as_millis());
+    say!("  adverts of {adverts}: {:?}", claims.adverts);
+    findings.figure(format!("adverts_{adverts}"), count(claims.adverts[0]));
+    findings.figure(format!("false_failovers_{adverts}"), count(claims.failovers));
+    findings.figure(format!("longest_advert_gap_ms_{adverts}"), millis(claims.longest_gap()));
+    let late = millis(claims.late_p999(interval));
+    findings.figure(format!("advert_late_ms_p999_{adverts}"), late);
+    let false_ones = count(claims.failovers);
+    findings.at_most(&format!("false failovers, {adverts}"), false_ones, 0.0);
+    findings.require(claims.adverts[0] > 0, format!("the Active sent adverts, {adverts}"));
+}
+
+impl Ground<'_> {
+    /// Both directors with an instance of that interval and nothing else, the first one Active.
+    fn start(&mut self, advert: Duration) -> Result<()> {
+        self.cluster.apply_text(&manifest::instance_with(advert, &[VIP]))?;
+        for director in DIRECTORS {
+            let launch = launch_director(director, self.paths, &[])?;
+            self.agents.push(Process::start(self.paths.logs, launch)?);
+        }
+        let begin = Instant::now();
+        // Whoever starts first may lead for a moment.
+        loop {
+            let watch = ClaimWatch::start()?;
+            std::thread::sleep(advert * 20);
+            let claims = watch.stop()?;
+            if claims.adverts[0] > 10 && claims.adverts[1] == 0 {
+                return Ok(());
+            }
+            if begin.elapsed() > ELECT {
+                bail!("{} is not alone Active: {claims:?}", DIRECTORS[0].name);
+            }
+        }
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        for agent in self.agents.drain(..) {
+            agent.kill()?;
+        }
+        for director in DIRECTORS {
+            signal_all(director, Signal::SIGKILL)?;
+            topology::forget_like_a_reboot(director)?;
+        }
+        Ok(())
+    }
+}
+
+/// The manifest with all virtual and real servers.
+fn large(advert: Duration) -> String {
+    let vips: Vec<Ipv4Addr> =
+        (1..=VIRTUAL_SERVERS).map(|last| Ipv4Addr::new(192, 168, 2, last)).collect();
+    let mut text = manifest::instance_with(advert, &vips);
+    // Writing to a String cannot fail.
+    for number in 0..REAL_SERVERS {
+        let rip = Ipv4Addr::from(u32::from(FIRST_RIP) + u32::from(number));
+        let _ = write!(
+            text,
+            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {rip}, port: {PORT}}}\n"
+        );
+    }
+    let members: Vec<String> =
+        (0..REAL_SERVERS).map(|number| format!("{{real_server: r{number}}}")).collect();
+    let _ = write!(
+        text,
+        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: 5s}}\n  \
+         members: [{}]\n",
+        members.join(", ")
+    );
+    for (number, vip) in vips.iter().enumerate() {
+        let _ = write!(
+            text,
+            "---\nkind: VirtualServer\nname: v{number}\nspec: {{vrrp_instance: vi-1, vip: {vip}, \
+             port: {PORT}, protocol: tcp, scheduler: rr, forwarding: dr, pool: all}}\n"
+        );
+    }
+    text
+}
+
+/// Destinations in a director's table.
+fn rules(director: &str) -> Result<usize> {
+    let table = run_program("ip", &["netns", "exec", director, "cat", "/proc/net/ip_vs"])?;
+    let entry =
+        |line: &&str| line.trim_start().starts_with("-> ") && !line.contains("RemoteAddress");
+    Ok(table.lines().filter(entry).count())
+}
+
+fn spin(paths: Paths<'_>, index: usize) -> Result<Process> {
+    let launch = Launch {
+        node: Some(DIRECTORS[index % DIRECTORS.len()].name),
+        label: "busy".to_owned(),
+        program: "sh".into(),
+        args: vec!["-c".to_owned(), "while :; do :; done".to_owned()],
+        env: Vec::new(),
+    };
+    Process::start(paths.logs, launch)
+}
+
+/// Adds and deletes routes; answers with the number of requests.
+fn change_routes(director: &str) -> Result<usize> {
+    let change = |verb| (1..=ROUTES).map(move |n| format!("route {verb} 10.99.{n}.0/24 dev lo"));
+    let lines: Vec<String> = change("add").chain(change("del")).collect();
+    ip_batch(Some(director), &lines)?;
+    Ok(lines.len())
+}
+
+/// All real servers: one host that accepts connections to any of their addresses.
+struct Servers {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Servers {
+    fn start() -> Result<Self> {
+        let host = WEBS[0];
+        ip_batch(Some(host.name), &[format!("route replace local {RIPS} dev lo")])?;
+        for director in DIRECTORS {
+            let route = format!("route replace {RIPS} via {}", host.address);
+            ip_batch(Some(director.name), &[route])?;
+        }
+        let listener = namespace::inside(host.name, || {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("cannot listen")
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                listener.accept()?;
+            }
+            Ok(())
+        });
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        // A last connection wakes it.
+        namespace::inside(WEBS[0].name, || {
+            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("cannot wake it")
+        })?;
+        self.thread.join().map_err(|_| anyhow!("the real servers panicked"))?
+    }
+}
