@@ -1,5 +1,6 @@
 //! What the director tells of itself, as the wire has it.
 
+use fulcrum_ipvs::sync::Hold;
 use fulcrum_model::Name;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_proto::convert::verdict_to_wire;
@@ -10,6 +11,7 @@ use prost::Message;
 
 use crate::clock::Clock;
 use crate::decide::weights::{Decided, Decider};
+use crate::sync::{SyncRole, SyncSnapshot};
 use crate::vrrp::{InstanceStatus, VrrpSnapshot};
 
 /// Every weight with its reasons, ordered by virtual server and real server.
@@ -68,6 +70,33 @@ fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
         faults: status.faults.clone(),
         tracks: status.tracks.iter().map(track).collect(),
         ..v1::VrrpObserved::default()
+    }
+}
+
+/// Adds what is seen of the instances' connections.
+pub fn connections(instances: &mut [v1::VrrpObserved], seen: &SyncSnapshot) {
+    for observed in instances {
+        let status = seen.instances.iter().find(|(name, _)| name.as_str() == observed.instance);
+        let Some((_, status)) = status else { continue };
+        if status.hold == Some(Hold::Held) {
+            observed.waits_for = match status.missing {
+                Some((missing, _)) => format!("{missing} connections that are unknown here"),
+                None => "the connections to be compared".to_owned(),
+            };
+        }
+        observed.connection_sync = Some(v1::ConnectionSyncObserved {
+            role: match status.role {
+                SyncRole::Idle => v1::SyncRole::Unspecified,
+                SyncRole::Master => v1::SyncRole::Sender,
+                SyncRole::Backup => v1::SyncRole::Receiver,
+            }
+            .into(),
+            missing: status.missing.map_or(0, |(missing, _)| missing.into()),
+            compared: status.missing.is_some(),
+            resynced: status.connections_sent,
+            last_resync: status.last_sent.map(Into::into),
+            detail: seen.problems.join("; "),
+        });
     }
 }
 

@@ -74,6 +74,8 @@ pub struct SyncStatus {
     /// Active: connections sent to Backups that lacked them, since the start; what the kernel sends by
     /// itself is not among them.
     pub connections_sent: u64,
+    /// When some were sent last.
+    pub last_sent: Option<SystemTime>,
     /// Backup: the same, sent to this director.
     pub connections_received: u64,
 }

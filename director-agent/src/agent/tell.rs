@@ -59,8 +59,10 @@ impl Agent {
     /// Without table and weights, which may be large.
     fn observed(&self, ipvs: &IpvsSnapshot) -> v1::DirectorObserved {
         let vrrp = self.vrrp_seen.borrow();
+        let mut vrrp_instances = report::vrrp(&vrrp);
+        report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
         v1::DirectorObserved {
-            vrrp_instances: report::vrrp(&vrrp),
+            vrrp_instances,
             problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),

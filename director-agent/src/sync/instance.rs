@@ -47,7 +47,8 @@ pub(super) struct Instance {
     pub(super) census: Option<Census>,
     pub(super) read_took: Duration,
     pub(super) comparisons: u64,
-    pub(super) sent: u64,
+    sent: u64,
+    sent_at: Option<Duration>,
     received: u64,
 }
 
@@ -73,6 +74,7 @@ impl Instance {
             read_took: Duration::ZERO,
             comparisons: 0,
             sent: 0,
+            sent_at: None,
             received: 0,
         })
     }
@@ -186,6 +188,14 @@ impl Instance {
         self.ask_at = self.next(now);
     }
 
+    /// A Backup was sent so many.
+    pub(super) fn told(&mut self, now: Duration, sent: u32) {
+        if sent > 0 {
+            self.sent += u64::from(sent);
+            self.sent_at = Some(now);
+        }
+    }
+
     fn next(&self, now: Duration) -> Duration {
         let pause = if self.gate.hold() == Hold::Held { HASTE } else { LEISURE };
         now + pause.max(self.read_took * READING_SHARE)
@@ -204,6 +214,7 @@ impl Instance {
             missing: measured.map(|measured| (measured.missing, clock.wall(measured.at))),
             comparisons: self.comparisons,
             connections_sent: self.sent,
+            last_sent: self.sent_at.map(|at| clock.wall(at)),
             connections_received: self.received,
         }
     }

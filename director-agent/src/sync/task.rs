@@ -285,7 +285,7 @@ impl Task {
 
     /// Sends what a Backup lacks, and reports it afterwards.
     fn find(&mut self, interface: &str, key: RoundKey, asked: &Buckets, theirs: &BTreeSet<u64>) {
-        let table = self.ipvs.borrow().table.clone();
+        let (now, table) = (self.clock.now(), self.ipvs.borrow().table.clone());
         let Some(instance) = self.of(key) else { return };
         let Some(census) = &instance.census else { return };
         let lack = census.lack(asked, theirs);
@@ -295,7 +295,7 @@ impl Task {
         let sent = u32::try_from(records.len()).unwrap_or(u32::MAX);
         let compared = u32::try_from(census.len()).unwrap_or(u32::MAX);
         instance.comparisons += 1;
-        instance.sent += u64::from(sent);
+        instance.told(now, sent);
         if sent > 0 {
             tracing::info!(sent, missing = lack.counted, compared, "connections sent to a Backup");
         }
