@@ -1,17 +1,18 @@
-//! What the kernel has: interfaces and their IPv4 addresses, kept by dumps and notifications.
+//! What the kernel has: interfaces and their addresses, kept by dumps and notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::RouteSocket;
 
-/// Notifications of links and of IPv4 addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`).
-pub(super) const GROUPS: u32 = 0x1 | 0x10;
+/// Notifications of links and of addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`,
+/// `RTMGRP_IPV6_IFADDR`).
+pub(super) const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub struct Interface {
     pub has_carrier: bool,
     /// Ethernet address; none for other kinds.
     pub mac: Option<[u8; 6]>,
-    /// IPv4 addresses with prefix length.
+    /// Addresses with prefix length. An IPv6 address that duplicate address detection has not
+    /// passed yet, or has failed, is none: the kernel does not use it either (RFC 4862 §5.4).
     pub addresses: BTreeSet<(IpAddr, u8)>,
 }
 
@@ -70,8 +72,8 @@ impl Kernel {
     pub(super) fn read_with_renewals(socket: &mut RouteSocket) -> io::Result<(Self, Renewals)> {
         let mut kernel = Self::default();
         let links = socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        let mut wanted = AddressMessage::default();
-        wanted.header.family = AddressFamily::Inet;
+        // Of both families.
+        let wanted = AddressMessage::default();
         let addresses = socket.dump(RouteNetlinkMessage::GetAddress(wanted))?;
         for message in links.iter().chain(&addresses) {
             kernel.note(message);
@@ -100,8 +102,13 @@ impl Kernel {
                 self.links.remove(&link.header.index);
                 self.addresses.retain(|(index, _, _)| *index != link.header.index);
             }
-            RouteNetlinkMessage::NewAddress(address) => {
-                self.addresses.extend(read_address(address));
+            RouteNetlinkMessage::NewAddress(message) => {
+                let Some(address) = read_address(message) else { return };
+                if is_usable(message) {
+                    self.addresses.insert(address);
+                } else {
+                    self.addresses.remove(&address);
+                }
             }
             RouteNetlinkMessage::DelAddress(address) => {
                 if let Some(address) = read_address(address) {
@@ -163,13 +170,26 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
     Some(Link { name, is_up, has_carrier, mac })
 }
 
-/// Index, address and prefix length of an IPv4 address message.
+/// Index, address and prefix length of an address message. Over IPv6 only a point-to-point address
+/// has `IFA_LOCAL` beside `IFA_ADDRESS`.
 fn read_address(message: &AddressMessage) -> Option<(u32, IpAddr, u8)> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
+    let find =
+        |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
+    let local = find(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
+    });
+    let own = local.or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
     })?;
-    Some((message.header.index, local, message.header.prefix_len))
+    Some((message.header.index, own, message.header.prefix_len))
+}
+
+fn is_usable(message: &AddressMessage) -> bool {
+    !message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
 }
 
 /// When an address with a lifetime was renewed.

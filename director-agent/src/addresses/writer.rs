@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use fulcrum_vrrp::Place;
 use fulcrum_vrrp::placement::{self, Edit, Observed, Vip};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope, CacheInfo};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
@@ -457,6 +459,11 @@ fn message(index: u32, address: IpAddr, prefix: u8, lifetime: Duration) -> Addre
     message.header.prefix_len = prefix;
     message.header.index = index;
     message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    if address.is_ipv6() {
+        // A VIP moves while the other director may still have it: duplicate address detection would
+        // keep it unusable for a second, or for good.
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
     if !lifetime.is_zero() {
         let mut cache = CacheInfo::default();
         // Whole seconds, rounded up.

@@ -14,7 +14,7 @@ use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::track::Tracked;
-use fulcrum_vrrp::{Config, ConfigError, Datagram, Discard, Place};
+use fulcrum_vrrp::{Config, ConfigError, Discard, Place};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
@@ -166,7 +166,8 @@ impl Engine {
         let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now)).min(IDLE);
         let sockets = self.links.values().filter_map(Link::socket);
         let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
-        fds.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        let sockets = sockets.flat_map(AdvertSocket::fds);
+        fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN)));
         // An interrupted or failed wait is a turn with nothing to do.
         let _ = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
     }
@@ -177,8 +178,8 @@ impl Engine {
             let Ok(socket) = &link.socket else { continue };
             for _ in 0..PACKETS_PER_TURN {
                 // An error of the socket (the interface went down) is told by netlink as well.
-                let Ok(Some(packet)) = socket.receive(&mut buffer) else { break };
-                let datagram = match Datagram::parse(packet) {
+                let Ok(Some(received)) = socket.receive(&mut buffer) else { break };
+                let datagram = match received {
                     Ok(datagram) => datagram,
                     Err(reason) => {
                         *link.discarded.entry(reason.label()).or_default() += 1;
@@ -188,7 +189,11 @@ impl Engine {
                 let now = now();
                 let mut is_known = false;
                 for router in self.routers.values_mut().chain(&mut self.leaving) {
-                    if router.interface() == interface && Some(router.vrid()) == datagram.vrid() {
+                    // Each family has its own VRIDs (RFC 9568 §5.2.3).
+                    if router.interface() == interface
+                        && Some(router.vrid()) == datagram.vrid()
+                        && router.family() == datagram.family()
+                    {
                         router.receive(now, &datagram, Some(socket));
                         is_known = true;
                     }

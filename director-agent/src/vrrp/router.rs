@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
+use fulcrum_vrrp::family::is_link_local;
 use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
-    Change, Config, Datagram, Discard, Hold, HoldInput, HoldTimes, Input, Instance, Output, Place,
-    Relay, RelayInput, Role, WallClock,
+    Change, Config, Datagram, Discard, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output,
+    Place, Relay, RelayInput, Role, WallClock,
 };
 
 use super::InstanceStatus;
@@ -99,6 +100,10 @@ impl Router {
         &self.plan.interface
     }
 
+    pub(super) fn family(&self) -> Family {
+        self.instance.config().family()
+    }
+
     pub(super) fn vrid(&self) -> u8 {
         self.plan.vrid.get()
     }
@@ -129,12 +134,18 @@ impl Router {
         timers.into_iter().flatten().min()
     }
 
-    /// The VIPs that are ours to place: an address that is the host's own stays where it is.
+    /// The VIPs that are ours to place, advertised or not: an address that is the host's own stays
+    /// where it is.
     fn vips(&self) -> impl Iterator<Item = Vip> {
         let source = self.plan.source;
-        let addresses = self.plan.vips.iter().filter(move |vip| vip.address() != source);
-        addresses.map(|vip| Vip {
-            interface: self.plan.interface.clone(),
+        let unadvertised = &self.plan.options.unadvertised_vips;
+        let advertised = self.plan.vips.iter().map(|vip| (vip, &self.plan.interface));
+        let unadvertised = unadvertised
+            .iter()
+            .map(|held| (&held.address, held.interface.as_ref().unwrap_or(&self.plan.interface)));
+        let all = advertised.chain(unadvertised);
+        all.filter(move |(vip, _)| vip.address() != source).map(|(vip, interface)| Vip {
+            interface: interface.clone(),
             address: vip.address(),
             prefix_length: vip.prefix_length(),
         })
@@ -176,6 +187,9 @@ impl Router {
             self.blocked_until = None;
         }
         let interface = view.interfaces.get(&self.plan.interface);
+        if let Some(own) = interface.and_then(|interface| self.link_local(interface)) {
+            self.instance.set_source(own);
+        }
         let obstacle = self.find_obstacle(interface, socket.and_then(Result::err));
         if self.obstacle != obstacle {
             self.obstacle = obstacle;
@@ -207,6 +221,13 @@ impl Router {
         }
     }
 
+    /// The interface's own link-local address, which is none of the VIPs.
+    fn link_local(&self, interface: &Interface) -> Option<IpAddr> {
+        let is_vip = |address: &IpAddr| self.vips().any(|vip| vip.address == *address);
+        let addresses = interface.addresses.iter().map(|(address, _)| *address);
+        addresses.filter(|address| is_link_local(*address)).find(|address| !is_vip(address))
+    }
+
     /// Whether nothing forbids to be Active.
     fn is_ready(&self) -> bool {
         self.obstacle.is_none()
@@ -216,8 +237,9 @@ impl Router {
     }
 
     fn begin(&mut self, now: Duration, view: &View, socket: Option<&AdvertSocket>) {
-        let interface = view.interfaces.get(&self.plan.interface);
-        let is_found = |vip: Vip| interface.is_some_and(|found| found.has(vip.address));
+        let is_found = |vip: Vip| {
+            view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
+        };
         if self.vips().any(is_found) {
             self.hold_step(now, HoldInput::Found);
         }
@@ -266,6 +288,12 @@ impl Router {
     ) -> Option<String> {
         let name = &self.plan.interface;
         let source = self.instance.source();
+        if source.is_unspecified() && interface.is_some_and(|interface| interface.is_up) {
+            return Some(format!(
+                "interface {name} has no link-local IPv6 address, or not yet: see `ip -6 address \
+                 show dev {name}` and net.ipv6.conf.{name}.disable_ipv6"
+            ));
+        }
         let Some(interface) = interface else {
             return Some(format!(
                 "this host has no interface {name}: create it, or name another one in the member \
@@ -494,8 +522,9 @@ impl Router {
         let Some(socket) = socket else { return };
         let mut failure = None;
         let mut sent = 0;
+        let source = self.instance.source();
         self.instance.advertise(now, wall(), priority, |destination, packet| {
-            match socket.send(packet, destination) {
+            match socket.send(packet, source, destination) {
                 Ok(()) => sent += 1,
                 Err(error) => failure = Some((destination, error)),
             }
@@ -538,8 +567,11 @@ impl Router {
     /// What it tells of itself.
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
-        let interface = view.interfaces.get(&self.plan.interface);
-        let is_bound = |vip: &&Cidr| interface.is_some_and(|found| found.has(vip.address()));
+        let is_bound = |vip: &Vip| {
+            view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
+        };
+        let bound = self.vips().filter(is_bound);
+        let bound = bound.filter_map(|vip| Cidr::new(vip.address, vip.prefix_length).ok());
         let shown = self.shown.values().map(|(_, text)| text);
         let costs = self.standing.iter().flat_map(|standing| &standing.costs);
         let faults = self.obstacle.iter().chain(self.fault()).chain(self.wait());
@@ -552,7 +584,7 @@ impl Router {
             adverts_sent: self.adverts_sent,
             adverts_received: self.adverts_received,
             discarded: self.discarded.clone(),
-            vips_bound: self.plan.vips.iter().filter(is_bound).copied().collect(),
+            vips_bound: bound.collect(),
             priority: self.instance.priority().get(),
             faults: faults.clone().cloned().collect(),
             tracks: targets.cloned().collect(),

@@ -1,13 +1,17 @@
-//! The raw sockets of VRRP and gratuitous ARP: the one file that opens them.
+//! The raw sockets of VRRP, gratuitous ARP and tracking: the one file that opens them.
 
-use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use fulcrum_vrrp::arp;
-use fulcrum_vrrp::datagram::{GROUP, PROTOCOL};
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType};
+use fulcrum_vrrp::datagram::{GROUP, GROUP_V6, PROTOCOL, TTL};
+use fulcrum_vrrp::{Datagram, Discard, arp, ndp};
+use nix::libc::{in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType,
+    SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 /// Room for the adverts of a long pause: some hundred packets, then the kernel drops new ones.
@@ -15,15 +19,17 @@ const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 /// Largest packet that is read whole: 255 addresses make 1,056 bytes; longer ones are malformed.
 const PACKET_BYTES: usize = 2048;
 
-/// Sends and receives the adverts of one interface.
+/// Sends and receives the adverts of one interface, of both families.
 #[derive(Debug)]
 pub(crate) struct AdvertSocket {
     socket: Socket,
+    /// None where the interface has no IPv6.
+    socket_v6: Option<Socket>,
     interface_index: u32,
 }
 
 impl AdvertSocket {
-    /// A socket of IP protocol 112, bound to the interface and in the group there.
+    /// Sockets of IP protocol 112, bound to the interface and in the groups there.
     ///
     /// # Errors
     /// What the kernel says: `PermissionDenied` without `CAP_NET_RAW`, `ENODEV` without the
@@ -39,7 +45,10 @@ impl AdvertSocket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let index = NonZeroU32::new(interface_index).map_or(0, NonZeroU32::get);
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
-        Ok(Self { socket, interface_index })
+        let socket_v6 = open_v6(interface, interface_index)
+            .inspect_err(|error| tracing::debug!(interface, %error, "no VRRP over IPv6"))
+            .ok();
+        Ok(Self { socket, socket_v6, interface_index })
     }
 
     /// The interface that it was bound to; another one may have taken the name since.
@@ -47,41 +56,133 @@ impl AdvertSocket {
         self.interface_index
     }
 
-    /// Sends a whole IPv4 packet.
-    pub(crate) fn send(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
-        let IpAddr::V4(destination) = destination else {
+    /// Sends a packet as fulcrum-vrrp builds it: over IPv4 a whole one, over IPv6 the message, to
+    /// which the kernel adds the header with `source`.
+    ///
+    /// # Errors
+    /// What the kernel says; `Unsupported` where the interface has no IPv6.
+    pub(crate) fn send(
+        &self,
+        packet: &[u8],
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> io::Result<()> {
+        let (destination, source) = match (destination, source) {
+            (IpAddr::V4(destination), _) => {
+                let address = SockAddr::from(SocketAddrV4::new(destination, 0));
+                return self.socket.send_to(packet, &address).map(|_| ());
+            }
+            (IpAddr::V6(destination), IpAddr::V6(source)) => (destination, source),
+            (IpAddr::V6(_), IpAddr::V4(_)) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let Some(socket) = &self.socket_v6 else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let address = SockAddr::from(SocketAddrV4::new(destination, 0));
-        self.socket.send_to(packet, &address).map(|_| ())
+        let scope = if destination.is_unicast_link_local() || destination.is_multicast() {
+            self.interface_index
+        } else {
+            0
+        };
+        let to = SockaddrIn6::from(SocketAddrV6::new(destination, 0, 0, scope));
+        // The kernel would choose among the interface's addresses, a VIP of ours among them.
+        let from = in6_pktinfo {
+            ipi6_addr: in6_addr { s6_addr: source.octets() },
+            ipi6_ifindex: self.interface_index,
+        };
+        let control = [ControlMessage::Ipv6PacketInfo(&from)];
+        let parts = [IoSlice::new(packet)];
+        sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
+        Ok(())
     }
 
-    /// The next packet that waits, with its IPv4 header; none when none waits.
-    pub(crate) fn receive<'a>(&self, buffer: &'a mut AdvertBuffer) -> io::Result<Option<&'a [u8]>> {
-        match (&self.socket).read(&mut buffer.0) {
-            Ok(length) => Ok(Some(&buffer.0[..length])),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
+    /// The next packet that waits, or why it is none; none when none waits.
+    ///
+    /// # Errors
+    /// What the kernel says: the interface went down.
+    pub(crate) fn receive<'a>(
+        &self,
+        buffer: &'a mut AdvertBuffer,
+    ) -> io::Result<Option<Result<Datagram<'a>, Discard>>> {
+        match (&self.socket).read(&mut buffer.packet) {
+            Ok(length) => return Ok(Some(Datagram::parse(&buffer.packet[..length]))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        match &self.socket_v6 {
+            Some(socket) => receive_v6(socket, buffer),
+            None => Ok(None),
         }
     }
-}
 
-impl AsFd for AdvertSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// What to wait for.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [Some(&self.socket), self.socket_v6.as_ref()].into_iter().flatten().map(AsFd::as_fd)
     }
 }
 
-/// Room for one packet.
-pub(crate) struct AdvertBuffer([u8; PACKET_BYTES]);
+/// RFC 9568 §5.1.2: protocol 112, hop limit 255, group ff02::12. The kernel gives no header, so what
+/// it says beside the message is asked for (RFC 3542 §6).
+fn open_v6(interface: &str, interface_index: u32) -> io::Result<Socket> {
+    let protocol = Protocol::from(i32::from(PROTOCOL));
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.set_nonblocking(true)?;
+    socket.set_unicast_hops_v6(u32::from(TTL))?;
+    socket.set_multicast_hops_v6(u32::from(TTL))?;
+    socket.set_multicast_if_v6(interface_index)?;
+    socket.set_multicast_loop_v6(false)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
+    socket.join_multicast_v6(&GROUP_V6, interface_index)?;
+    Ok(socket)
+}
+
+fn receive_v6<'a>(
+    socket: &Socket,
+    buffer: &'a mut AdvertBuffer,
+) -> io::Result<Option<Result<Datagram<'a>, Discard>>> {
+    let mut parts = [IoSliceMut::new(&mut buffer.packet)];
+    let control = Some(buffer.control.as_mut_slice());
+    let received =
+        recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, control, MsgFlags::MSG_DONTWAIT);
+    let received = match received {
+        Ok(received) => received,
+        Err(nix::errno::Errno::EAGAIN) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let (mut destination, mut hop_limit) = (None, None);
+    for message in received.cmsgs()? {
+        match message {
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
+            }
+            ControlMessageOwned::Ipv6HopLimit(limit) => hop_limit = u8::try_from(limit).ok(),
+            _ => {}
+        }
+    }
+    let (source, length) = (received.address.map(|address| address.ip()), received.bytes);
+    Ok(Some(match (source, destination, hop_limit) {
+        (Some(source), Some(destination), Some(hop_limit)) => {
+            Ok(Datagram::of_ipv6(source, destination, hop_limit, &buffer.packet[..length]))
+        }
+        _ => Err(Discard::IpHeader),
+    }))
+}
+
+/// Room for one packet and what the kernel says beside it.
+pub(crate) struct AdvertBuffer {
+    packet: [u8; PACKET_BYTES],
+    control: Vec<u8>,
+}
 
 impl AdvertBuffer {
     pub(crate) fn new() -> Self {
-        Self([0; PACKET_BYTES])
+        Self { packet: [0; PACKET_BYTES], control: nix::cmsg_space!(in6_pktinfo, i32) }
     }
 }
 
-/// Sends gratuitous ARP on one interface.
+/// Sends gratuitous ARP and unsolicited neighbour advertisements on one interface.
 #[derive(Debug)]
 pub(crate) struct AnnounceSocket(OwnedFd);
 
@@ -104,9 +205,17 @@ impl AnnounceSocket {
 
     /// Announces that `vip` is at `mac`.
     pub(crate) fn announce(&self, mac: [u8; 6], vip: IpAddr) -> io::Result<()> {
-        let IpAddr::V4(vip) = vip else { return Err(io::ErrorKind::Unsupported.into()) };
-        let frame = arp::announcement(mac, vip);
-        nix::sys::socket::send(self.0.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT)?;
+        let fd = self.0.as_raw_fd();
+        match vip {
+            IpAddr::V4(vip) => {
+                let frame = arp::announcement(mac, vip);
+                nix::sys::socket::send(fd, &frame, MsgFlags::MSG_DONTWAIT)?;
+            }
+            IpAddr::V6(vip) => {
+                let frame = ndp::announcement(mac, vip);
+                nix::sys::socket::send(fd, &frame, MsgFlags::MSG_DONTWAIT)?;
+            }
+        }
         Ok(())
     }
 }
