@@ -19,6 +19,7 @@ pub struct Metrics {
     vrrp_transitions: Counter<u64>,
     connections_missing: Gauge<u64>,
     connections_synchronised: Counter<u64>,
+    vrrp_lateness: Gauge<f64>,
 }
 
 impl Metrics {
@@ -70,6 +71,11 @@ impl Metrics {
                 .u64_counter("lvs.sync.connections")
                 .with_unit("{connection}")
                 .with_description("Connections sent to a Backup that lacked them, or received so")
+                .build(),
+            vrrp_lateness: meter
+                .f64_gauge("lvs.vrrp.wakeup_lateness")
+                .with_unit("s")
+                .with_description("How late the VRRP thread woke, since start")
                 .build(),
         }
     }
@@ -123,6 +129,14 @@ impl Metrics {
             let instance = KeyValue::new("vrrp_instance", instance.to_owned());
             let labels = [instance, KeyValue::new("direction", direction)];
             self.connections_synchronised.add(more, &labels);
+        }
+    }
+
+    /// How late the VRRP thread woke: the 99.9th percentile and the latest.
+    pub fn vrrp_late(&self, lateness: &v1::VrrpLateness) {
+        for (quantile, micros) in [("0.999", lateness.p999_us), ("1", lateness.max_us)] {
+            let time = Duration::from_micros(micros).as_secs_f64();
+            self.vrrp_lateness.record(time, &[KeyValue::new("quantile", quantile)]);
         }
     }
 

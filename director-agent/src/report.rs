@@ -1,12 +1,14 @@
 //! What the director tells of itself, as the wire has it.
 
+use std::time::Duration;
+
 use fulcrum_ipvs::sync::Hold;
 use fulcrum_model::Name;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_proto::convert::verdict_to_wire;
 use fulcrum_proto::v1;
-use fulcrum_vrrp::Role;
 use fulcrum_vrrp::track::{Health, Weighed};
+use fulcrum_vrrp::{LatenessSummary, Role};
 use prost::Message;
 
 use crate::clock::Clock;
@@ -46,6 +48,13 @@ fn probe(probe: &OwnProbe) -> v1::ProbeResult {
         OwnProbe::Passing => v1::ProbeResult::Passing,
         OwnProbe::Failing(_) => v1::ProbeResult::Failing,
     }
+}
+
+/// How late the VRRP thread woke; none before it has.
+pub fn lateness(seen: &VrrpSnapshot) -> Option<v1::VrrpLateness> {
+    let LatenessSummary { wakes, p999, max } = seen.lateness;
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    (wakes > 0).then(|| v1::VrrpLateness { wakes, p999_us: micros(p999), max_us: micros(max) })
 }
 
 /// Each VRRP instance, ordered by name.

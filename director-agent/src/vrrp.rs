@@ -8,6 +8,7 @@
 
 mod engine;
 mod groups;
+mod realtime;
 mod router;
 pub(crate) mod sockets;
 mod tracking;
@@ -21,8 +22,8 @@ use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{Cidr, Name};
-use fulcrum_vrrp::Role;
 use fulcrum_vrrp::track::{Tracked, Weighed};
+use fulcrum_vrrp::{LatenessSummary, Role};
 use tokio::sync::{oneshot, watch};
 
 use crate::capabilities;
@@ -41,6 +42,8 @@ pub struct VrrpHandle {
 pub struct VrrpSnapshot {
     /// By name.
     pub instances: BTreeMap<Name, InstanceStatus>,
+    /// How late the thread woke after the times that it asked for.
+    pub lateness: LatenessSummary,
     /// Packets that belong to no instance, by interface and reason.
     pub discarded: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// Hand-overs in which connections in flight are to be relayed, ordered.

@@ -63,6 +63,7 @@ impl Agent {
         report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
         v1::DirectorObserved {
             vrrp_instances,
+            vrrp_lateness: report::lateness(&vrrp),
             problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
@@ -102,6 +103,9 @@ impl Agent {
             ("drift_repaired", edits.drift_repaired, before.drift_repaired),
         ] {
             self.metrics.ipvs_edited(action, now.saturating_sub(before));
+        }
+        if let Some(lateness) = observed.vrrp_lateness {
+            self.metrics.vrrp_late(&lateness);
         }
         let mut states = BTreeMap::new();
         for instance in &observed.vrrp_instances {

@@ -14,7 +14,7 @@ use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::track::Tracked;
-use fulcrum_vrrp::{Config, ConfigError, Discard, Place};
+use fulcrum_vrrp::{Config, ConfigError, Discard, Lateness, Place};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
@@ -25,7 +25,7 @@ use super::router::Router;
 use super::sockets::{AdvertBuffer, AdvertSocket};
 use super::tracking::Tracking;
 use super::wake::{Inbox, Outbox, mailbox};
-use super::{InstanceStatus, RelayRequest, VrrpSnapshot};
+use super::{InstanceStatus, RelayRequest, VrrpSnapshot, realtime};
 use crate::addresses::{self, Order, RELAY_MARK, Target, View};
 
 /// Packets read from one interface in a turn: a flood must not hold back our own adverts. More than
@@ -37,9 +37,6 @@ const COUNTERS_EVERY: Duration = Duration::from_secs(1);
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// A thread with nothing to do looks around this often.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// The thread's niceness, of -20 to 19: before usual work, after the kernel's own threads.
-const NICE: i32 = -15;
 
 /// What the thread is told.
 pub(super) enum Input {
@@ -71,6 +68,7 @@ pub(super) struct Engine {
     refused: BTreeMap<Name, (ConfigError, SystemTime)>,
     /// By interface name.
     links: BTreeMap<String, Link>,
+    lateness: Lateness,
     serial: u64,
     /// When the agent started.
     started: Duration,
@@ -109,6 +107,7 @@ impl Engine {
             leaving: Vec::new(),
             refused: BTreeMap::new(),
             links: BTreeMap::new(),
+            lateness: Lateness::default(),
             serial: 0,
             started: now(),
             refreshed_at: Duration::ZERO,
@@ -116,7 +115,7 @@ impl Engine {
             stop: None,
         };
         std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
-            raise_priority();
+            realtime::raise();
             engine.order(&BTreeSet::new(), false);
             while engine.turn() {}
         })?;
@@ -158,7 +157,7 @@ impl Engine {
     }
 
     /// Until a packet, an order or a deadline is there.
-    fn wait(&self) {
+    fn wait(&mut self) {
         let routers = self.routers.values().chain(&self.leaving);
         let now = now();
         let deadline = routers.filter_map(|router| router.deadline(now)).chain([self.publish_at]);
@@ -169,7 +168,10 @@ impl Engine {
         let sockets = sockets.flat_map(AdvertSocket::fds);
         fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN)));
         // An interrupted or failed wait is a turn with nothing to do.
-        let _ = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
+        let woken = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
+        if woken == Ok(0) {
+            self.lateness.add(self::now().saturating_sub(now + rest));
+        }
     }
 
     fn receive(&mut self) {
@@ -440,7 +442,9 @@ impl Engine {
         let links = self.links.iter().filter(|(_, link)| !link.discarded.is_empty());
         let discarded = links.map(|(name, link)| (name.clone(), link.discarded.clone()));
         let relays = self.relays().collect();
-        let snapshot = VrrpSnapshot { instances, discarded: discarded.collect(), relays };
+        let lateness = self.lateness.summary();
+        let discarded = discarded.collect();
+        let snapshot = VrrpSnapshot { instances, lateness, discarded, relays };
         self.snapshots.send_if_modified(|last| {
             let is_new = *last != snapshot;
             *last = snapshot;
@@ -480,14 +484,6 @@ fn rank(place: Place) -> u8 {
         Place::Nowhere => 0,
         Place::Loopback => 1,
         Place::Interface => 2,
-    }
-}
-
-/// Lets this thread run before others when the host is busy: an advert that waits for the processor
-/// looks like a dead director to its peers.
-fn raise_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "VRRP runs at normal priority: CAP_SYS_NICE would raise it");
     }
 }
 

@@ -120,7 +120,7 @@ impl AdvertSocket {
     }
 }
 
-/// RFC 9568 §5.1.2: protocol 112, hop limit 255, group ff02::12. The kernel gives no header, so what
+/// RFC 9568 §5.1.2: protocol 112, hop limit 255, group `ff02::12`. The kernel gives no header, so what
 /// it says beside the message is asked for (RFC 3542 §6).
 fn open_v6(interface: &str, interface_index: u32) -> io::Result<Socket> {
     let protocol = Protocol::from(i32::from(PROTOCOL));
