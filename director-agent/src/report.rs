@@ -14,7 +14,7 @@ use prost::Message;
 use crate::clock::Clock;
 use crate::decide::weights::{Decided, Decider};
 use crate::sync::{SyncRole, SyncSnapshot};
-use crate::vrrp::{InstanceStatus, VrrpSnapshot};
+use crate::vrrp::{InstanceStatus, Rival, VrrpSnapshot, mac_text};
 
 /// Every weight with its reasons, ordered by virtual server and real server.
 pub fn weights(decider: &Decider, clock: Clock) -> Vec<v1::WeightDecision> {
@@ -78,6 +78,7 @@ fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
         priority: if status.faults.is_empty() { status.priority.into() } else { 0 },
         faults: status.faults.clone(),
         tracks: status.tracks.iter().map(track).collect(),
+        duplicate_owners: status.rivals.iter().map(duplicate_owner).collect(),
         ..v1::VrrpObserved::default()
     }
 }
@@ -106,6 +107,17 @@ pub fn connections(instances: &mut [v1::VrrpObserved], seen: &SyncSnapshot) {
             last_resync: status.last_sent.map(Into::into),
             detail: seen.problems.join("; "),
         });
+    }
+}
+
+fn duplicate_owner(rival: &Rival) -> v1::DuplicateOwner {
+    v1::DuplicateOwner {
+        address: rival.address.to_string(),
+        mac: mac_text(rival.mac),
+        interface: rival.interface.clone(),
+        seen_by: "ARP".to_owned(),
+        count: rival.count,
+        last_seen: Some(rival.last_seen.into()),
     }
 }
 

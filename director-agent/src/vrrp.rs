@@ -9,6 +9,7 @@
 mod engine;
 mod groups;
 mod realtime;
+mod rivals;
 mod router;
 pub(crate) mod sockets;
 mod tracking;
@@ -28,6 +29,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::capabilities;
 use engine::{Engine, Input};
+pub use rivals::Rival;
+pub(crate) use rivals::text as mac_text;
 use wake::Outbox;
 
 /// Talks to the VRRP thread. Cheap to clone. The thread runs until [`VrrpHandle::stop`]; when the
@@ -75,6 +78,8 @@ pub struct InstanceStatus {
     pub faults: Vec<String>,
     /// What is tracked.
     pub tracks: Vec<Weighed>,
+    /// Others that hold its VIPs while it is Active, the latest seen first.
+    pub rivals: Vec<Rival>,
     /// What does not fit, each with its remedy.
     pub problems: Vec<String>,
 }
@@ -130,6 +135,7 @@ impl InstanceStatus {
             priority: 0,
             faults: vec![problem.clone()],
             tracks: Vec::new(),
+            rivals: Vec::new(),
             problems: vec![problem],
         }
     }

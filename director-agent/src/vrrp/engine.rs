@@ -21,6 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{oneshot, watch};
 
 use super::groups;
+use super::rivals::ArpEar;
 use super::router::Router;
 use super::sockets::{AdvertBuffer, AdvertSocket};
 use super::tracking::Tracking;
@@ -80,6 +81,7 @@ pub(super) struct Engine {
 /// An interface with VRRP on it.
 struct Link {
     socket: io::Result<AdvertSocket>,
+    arp: Option<ArpEar>,
     discarded: BTreeMap<&'static str, u64>,
 }
 
@@ -151,6 +153,7 @@ impl Engine {
         for router in self.routers.values_mut().chain(&mut self.leaving) {
             router.tick(now, self.links.get(router.interface()).and_then(Link::socket));
         }
+        self.find_rivals(now);
         self.hand_over();
         self.publish(now);
         !self.is_stopped(now)
@@ -335,12 +338,30 @@ impl Engine {
                 let discarded = self.links.remove(name).map(|link| link.discarded);
                 let socket = AdvertSocket::open(name, interface.index);
                 let discarded = discarded.unwrap_or_default();
-                self.links.insert(name.to_owned(), Link { socket, discarded });
+                let arp = ArpEar::open(name);
+                self.links.insert(name.to_owned(), Link { socket, arp, discarded });
             }
         }
         for router in self.routers.values_mut().chain(&mut self.leaving) {
             let link = self.links.get(router.interface());
             router.look(now, &self.view, link.map(|link| link.socket.as_ref()));
+        }
+    }
+
+    /// Lets every router know who else claims its VIPs.
+    fn find_rivals(&mut self, now: Duration) {
+        for (interface, link) in &self.links {
+            let Some(ear) = &link.arp else { continue };
+            ear.claims(|mac, address| {
+                for router in self.routers.values_mut() {
+                    router.note_claim(now, interface, address, mac);
+                }
+            });
+        }
+        for router in self.routers.values_mut() {
+            if let Some(ear) = self.links.get(router.interface()).and_then(|l| l.arp.as_ref()) {
+                router.probe(now, ear);
+            }
         }
     }
 

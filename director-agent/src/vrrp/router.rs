@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
@@ -16,6 +16,7 @@ use fulcrum_vrrp::{
 };
 
 use super::InstanceStatus;
+use super::rivals::{ArpEar, Rivals};
 use super::sockets::AdvertSocket;
 use super::tracking::Standing;
 use crate::addresses::{Interface, Target, View};
@@ -51,6 +52,9 @@ pub(super) struct Router {
     /// What packets show, until when it stays in the status, by kind.
     shown: BTreeMap<&'static str, (Duration, String)>,
     log_from: Duration,
+    rivals: Rivals,
+    /// Others' claims count from then on: until then the one that was relieved may still speak.
+    rivals_from: Duration,
     became_active: u64,
     adverts_sent: u64,
     adverts_received: u64,
@@ -79,6 +83,8 @@ impl Router {
             witness: Witness::default(),
             shown: BTreeMap::new(),
             log_from: Duration::ZERO,
+            rivals: Rivals::default(),
+            rivals_from: Duration::ZERO,
             became_active: 0,
             adverts_sent: 0,
             adverts_received: 0,
@@ -386,6 +392,45 @@ impl Router {
         self.witness.note_advert(now, &self.instance, source, priority);
     }
 
+    /// Whether it holds its VIPs alone by rights: Active, and whom it relieved has let go.
+    fn expects_no_rival(&self, now: Duration) -> bool {
+        self.instance.role() == Role::Active && self.hold == Hold::Held && now >= self.rivals_from
+    }
+
+    /// Takes another host's claim to an address.
+    pub(super) fn note_claim(
+        &mut self,
+        now: Duration,
+        interface: &str,
+        address: Ipv4Addr,
+        mac: [u8; 6],
+    ) {
+        let address = IpAddr::V4(address);
+        let is_ours = |vip: Vip| vip.address == address && vip.interface == interface;
+        if !self.expects_no_rival(now) || !self.vips().any(is_ours) {
+            return;
+        }
+        if let Some(text) = self.rivals.note(now, interface, address, mac) {
+            self.show(now, "duplicate_owner", text);
+        }
+    }
+
+    /// Asks whether somebody else has one of its VIPs, each in turn.
+    pub(super) fn probe(&mut self, now: Duration, ear: &ArpEar) {
+        if !self.expects_no_rival(now) {
+            return;
+        }
+        let vips: Vec<Ipv4Addr> = self
+            .vips()
+            .filter(|vip| vip.interface == self.plan.interface)
+            .filter_map(|vip| match vip.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        self.rivals.probe(now, ear, &vips);
+    }
+
     /// Takes its turn after the packets.
     pub(super) fn tick(&mut self, now: Duration, socket: Option<&AdvertSocket>) {
         self.step(now, Input::Tick, socket);
@@ -472,6 +517,7 @@ impl Router {
                         "VRRP role"
                     );
                     self.since = SystemTime::now();
+                    self.rivals_from = now + self.times.linger;
                     self.witness.note_change(now, change);
                     self.became_active += u64::from(change.role() == Role::Active);
                     self.has_changed = true;
@@ -567,6 +613,7 @@ impl Router {
     /// What it tells of itself.
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
+        let rivals = self.rivals.list(now);
         let is_bound = |vip: &Vip| {
             view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
         };
@@ -588,6 +635,7 @@ impl Router {
             priority: self.instance.priority().get(),
             faults: faults.clone().cloned().collect(),
             tracks: targets.cloned().collect(),
+            rivals,
             problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
     }

@@ -26,9 +26,41 @@ pub fn announcement(mac: [u8; 6], vip: Ipv4Addr) -> [u8; FRAME_BYTES] {
     frame
 }
 
+/// Who says in this Ethernet frame, by request or reply, that it has which address: MAC and
+/// address of the sender (RFC 826). None for other frames, and for a probe, which claims nothing
+/// (RFC 5227 §2.1.1).
+pub fn claim(frame: &[u8]) -> Option<([u8; 6], Ipv4Addr)> {
+    let frame = frame.first_chunk::<FRAME_BYTES>()?;
+    let is_arp = frame[12..14] == ETHERTYPE_ARP && frame[14..20] == ETHERNET_IPV4_REQUEST[..6];
+    let is_request_or_reply = frame[20] == 0 && (frame[21] == 1 || frame[21] == 2);
+    let mac = *frame[22..28].first_chunk()?;
+    let address = Ipv4Addr::from(*frame[28..32].first_chunk::<4>()?);
+    let is_claim = is_arp && is_request_or_reply && !address.is_unspecified();
+    is_claim.then_some((mac, address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_are_read_from_requests_and_replies() {
+        let (mac, vip) = ([2, 0, 0, 0, 0, 7], Ipv4Addr::new(10, 7, 0, 150));
+        let request = announcement(mac, vip);
+        assert_eq!(claim(&request), Some((mac, vip)));
+        let mut reply = request;
+        reply[21] = 2;
+        assert_eq!(claim(&reply), Some((mac, vip)));
+        for (position, value) in [(13, 0), (14, 1), (17, 1), (19, 6), (20, 1), (21, 3)] {
+            let mut other = request;
+            other[position] = value;
+            assert_eq!(claim(&other), None, "byte {position}");
+        }
+        assert_eq!(claim(&announcement(mac, Ipv4Addr::UNSPECIFIED)), None);
+        for length in 0..FRAME_BYTES {
+            assert_eq!(claim(&request[..length]), None, "{length} bytes");
+        }
+    }
 
     #[test]
     fn equals_the_frame_that_keepalived_sends() {
