@@ -336,7 +336,14 @@ impl Instance {
             (State::Active(active), Input::Advert { source, advert }) => {
                 match active.hear(now, terms, source, advert) {
                     Verdict::Stay(outputs) => outputs,
-                    Verdict::Yield => self.become_backup(now, Some((source, advert.interval()))),
+                    Verdict::Yield { is_outranked } => {
+                        // A last losing advert: the other answers it and announces itself again
+                        // (RFC 9568 §6.4.3), so that neighbours find it.
+                        let priority = terms.priority.get();
+                        let last_word = is_outranked.then_some(Output::Advertise { priority });
+                        let heard = Some((source, advert.interval()));
+                        last_word.into_iter().chain(self.become_backup(now, heard)).collect()
+                    }
                 }
             }
             (State::Active(active), Input::Tick) => active.tick(now, terms),

@@ -36,7 +36,12 @@ pub(super) struct Active {
 /// What an Active does about an advert.
 pub(super) enum Verdict {
     Stay(Vec<Output>),
-    Yield,
+    /// Another router is Active by rights.
+    Yield {
+        /// It outranks us, and may not know of us: after a healed partition it has been Active all
+        /// along, and neighbours have last heard us.
+        is_outranked: bool,
+    },
 }
 
 impl Active {
@@ -74,7 +79,7 @@ impl Active {
         }
         let ours = (terms.priority.get(), terms.source);
         if is_silent || (advert.priority, source) > ours {
-            return Verdict::Yield;
+            return Verdict::Yield { is_outranked: !is_silent && (advert.priority, source) > ours };
         }
         if now < self.assert_from {
             return Verdict::Stay(Vec::new());

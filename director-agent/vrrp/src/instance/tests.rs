@@ -208,6 +208,11 @@ fn every_state_takes_every_input() {
 
     let tick = || Some(ms(800));
     let assert = |router| vec![Advertise { priority: 100 }, Relieve { router }, Announce];
+    // A last losing advert, which the other one answers.
+    let give_way = |router| {
+        let change = Change::Backup { successor: Some(router) };
+        vec![Advertise { priority: 100 }, role(change)]
+    };
     let rows = vec![
         (Up, vec![], act, tick()),
         (Resume, vec![], act, tick()),
@@ -218,8 +223,8 @@ fn every_state_takes_every_input() {
         (Heard(0, GREATER), vec![Advertise { priority: 100 }], act, Some(ms(1000))),
         (Heard(99, GREATER), assert(GREATER), act, tick()),
         (Heard(100, LOWER), assert(LOWER), act, tick()),
-        (Heard(100, GREATER), to_backup(Some(GREATER)), back, down()),
-        (Heard(101, LOWER), to_backup(Some(LOWER)), back, down()),
+        (Heard(100, GREATER), give_way(GREATER), back, down()),
+        (Heard(101, LOWER), give_way(LOWER), back, down()),
         (TakeOver, vec![], act, tick()),
         (Event::Priority(50), vec![Advertise { priority: 50 }], act, Some(ms(1000))),
         (Event::Priority(100), vec![], act, tick()),
