@@ -59,12 +59,8 @@ pub(crate) fn router(pairing: &Pairing, priorities: [u8; 2]) -> String {
     if let Some(password) = pairing.password {
         let _ = writeln!(text, "  auth_pass: \"{password}\"");
     }
-    for (holds, field) in
-        [(pairing.is_unicast, "unicast"), (pairing.has_virtual_mac, "virtual_mac")]
-    {
-        if holds {
-            let _ = writeln!(text, "  {field}: true");
-        }
+    if pairing.is_unicast {
+        text.push_str("  unicast: true\n");
     }
     text
 }

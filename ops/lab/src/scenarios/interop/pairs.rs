@@ -27,8 +27,6 @@ pub(crate) struct Pairing {
     pub(crate) password: Option<&'static str>,
     /// Adverts go to the other router's address.
     pub(crate) is_unicast: bool,
-    /// Fulcrum's VIPs live on a macvlan with the virtual router's MAC.
-    pub(crate) has_virtual_mac: bool,
     pub(super) peer_has_virtual_mac: bool,
 }
 
@@ -41,7 +39,6 @@ const V3: Pairing = Pairing {
     advert: Duration::from_millis(100),
     password: None,
     is_unicast: false,
-    has_virtual_mac: false,
     peer_has_virtual_mac: false,
 };
 /// Version 2 knows whole seconds.
@@ -59,15 +56,7 @@ pub(super) const PAIRS: &[Pairing] = &[
     Pairing { name: "keepalived_v3_ipv6", is_ipv6: true, ..V3 },
     Pairing { name: "keepalived_v3_unicast", is_unicast: true, ..V3 },
     Pairing { name: "keepalived_vmac_theirs", peer_has_virtual_mac: true, ..V3 },
-    Pairing { name: "keepalived_vmac_ours", has_virtual_mac: true, ..V3 },
-    Pairing {
-        name: "keepalived_vmac_both",
-        has_virtual_mac: true,
-        peer_has_virtual_mac: true,
-        ..V3
-    },
     FRR,
     Pairing { name: "frr_v3_ipv6", is_ipv6: true, ..FRR },
     Pairing { name: "frr_v2", version: 2, advert: Duration::from_secs(1), ..FRR },
-    Pairing { name: "frr_vmac_both", has_virtual_mac: true, ..FRR },
 ];
