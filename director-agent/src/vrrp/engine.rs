@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -342,9 +343,11 @@ impl Engine {
                 self.links.insert(name.to_owned(), Link { socket, arp, discarded });
             }
         }
+        let routers = self.routers.values().chain(&self.leaving);
+        let vips: BTreeSet<IpAddr> = routers.flat_map(Router::addresses).collect();
         for router in self.routers.values_mut().chain(&mut self.leaving) {
             let link = self.links.get(router.interface());
-            router.look(now, &self.view, link.map(|link| link.socket.as_ref()));
+            router.look(now, &self.view, &vips, link.map(|link| link.socket.as_ref()));
         }
     }
 

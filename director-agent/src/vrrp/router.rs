@@ -1,6 +1,6 @@
 //! One VRRP instance of this host: carries out what the state machine says, and keeps count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
@@ -171,7 +171,9 @@ impl Router {
 
     /// The router to which connections in flight are relayed, and their VIPs.
     pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
-        self.relay.map(|relay| (relay.predecessor, self.vips()))
+        // Packets of IPv6 are not relayed: their connections begin anew.
+        let vips = self.vips().filter(|vip| vip.address.is_ipv4());
+        self.relay.map(|relay| (relay.predecessor, vips))
     }
 
     /// The VIPs to announce, once.
@@ -187,13 +189,14 @@ impl Router {
         &mut self,
         now: Duration,
         view: &View,
+        vips: &BTreeSet<IpAddr>,
         socket: Option<Result<&AdvertSocket, &io::Error>>,
     ) {
         if self.blocked_until.is_some_and(|until| now >= until) {
             self.blocked_until = None;
         }
         let interface = view.interfaces.get(&self.plan.interface);
-        if let Some(own) = interface.and_then(|interface| self.link_local(interface)) {
+        if let Some(own) = interface.and_then(|interface| self.link_local(interface, vips)) {
             self.instance.set_source(own);
         }
         let obstacle = self.find_obstacle(interface, socket.and_then(Result::err));
@@ -227,11 +230,18 @@ impl Router {
         }
     }
 
-    /// The interface's own link-local address, which is none of the VIPs.
-    fn link_local(&self, interface: &Interface) -> Option<IpAddr> {
-        let is_vip = |address: &IpAddr| self.vips().any(|vip| vip.address == *address);
-        let addresses = interface.addresses.iter().map(|(address, _)| *address);
-        addresses.filter(|address| is_link_local(*address)).find(|address| !is_vip(address))
+    /// The interface's own link-local address, which is none of the VIPs; the one that is in use for
+    /// as long as it is there.
+    fn link_local(&self, interface: &Interface, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let own = interface.addresses.iter().map(|(address, _)| *address);
+        let own = own.filter(|address| is_link_local(*address) && !vips.contains(address));
+        let source = self.instance.source();
+        own.clone().find(|address| *address == source).or_else(|| own.clone().next())
+    }
+
+    /// The addresses of its VIPs.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.vips().map(|vip| vip.address)
     }
 
     /// Whether nothing forbids to be Active.

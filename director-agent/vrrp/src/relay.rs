@@ -12,7 +12,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What it takes to put a relay in place. A successor answers ARP only after that, and the
+/// What it takes to put a relay in place, and for the predecessor to fall silent in ARP once it has
+/// heard its successor. A successor answers ARP only after that, so that never both do; the
 /// predecessor forwards meanwhile.
 const LEAD: Duration = Duration::from_millis(50);
 
@@ -50,7 +51,12 @@ impl Relay {
     pub fn step(relay: Option<Self>, now: Duration, input: RelayInput) -> Option<Self> {
         let to = |predecessor: IpAddr, until: Option<Duration>| {
             let known = relay.filter(|relay| relay.predecessor == predecessor);
-            let ready_at = known.map_or(now + LEAD, |relay| relay.ready_at);
+            let ready_at = match known {
+                // Foreseen before, and ours from now on.
+                Some(relay) if relay.until.is_none() && until.is_some() => now + LEAD,
+                Some(relay) => relay.ready_at,
+                None => now + LEAD,
+            };
             Self { predecessor, ready_at, until }
         };
         match input {
@@ -106,9 +112,10 @@ mod tests {
             (foreseen, RelayInput::Foreseen(Some(A)), foreseen),
             (foreseen, RelayInput::Foreseen(Some(B)), Some(relay(B, LATER, None))),
             (foreseen, RelayInput::Foreseen(None), None),
-            (foreseen, active(Some(A)), Some(relay(A, NOW, Some(103)))),
+            (foreseen, active(Some(A)), Some(relay(A, LATER, Some(103)))),
             (foreseen, active(None), None),
             (foreseen, RelayInput::Down, None),
+            (serving, active(Some(A)), Some(relay(A, NOW, Some(103)))),
             (serving, RelayInput::Tick, serving),
             (Some(relay(A, NOW, Some(101))), RelayInput::Tick, None),
             (serving, RelayInput::Foreseen(None), None),

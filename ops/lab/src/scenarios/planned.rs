@@ -30,6 +30,10 @@ const ANSWER: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(30);
 
+/// Two of the witness's questions. One question reaches both hosts, the lab's one processor lets them read it one after the
+/// other, and between them the VIP may move: each answers rightly.
+const SAME_QUESTION_S: f64 = 0.06;
+
 /// A way to go by plan.
 struct Move {
     /// For figures.
@@ -117,7 +121,8 @@ fn measure(
         alive == ESTABLISHED,
         format!("{name}: {alive} of {ESTABLISHED} established connections are alive"),
     );
-    findings.at_most(&format!("two_owners_s_{name}"), owners.two_owners().as_secs_f64(), 0.0);
+    let two_owners = owners.two_owners().as_secs_f64();
+    findings.at_most(&format!("two_owners_s_{name}"), two_owners, SAME_QUESTION_S);
     Ok(())
 }
 

@@ -172,7 +172,7 @@ const FAULTS: &[Fault] = &[
             "spoof_hmac",
             "the same in v3, and the directors sign their adverts",
             does::spoof_v3,
-            judge::unmoved,
+            judge::untouched,
         )
     },
     Fault {
