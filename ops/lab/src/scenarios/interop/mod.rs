@@ -33,8 +33,8 @@ const THEIRS: usize = 1;
 const ELECT: Duration = Duration::from_secs(40);
 /// Adverts in a row of one router alone that make it the elected one.
 const IN_A_ROW: usize = 3;
-/// What a failover may take longer than the standard's time: the lab's one processor.
-const LATE: Duration = Duration::from_millis(100);
+/// What a failover may take longer than the standard's time: the peer's own delays on the lab's one processor.
+const LATE: Duration = Duration::from_millis(500);
 
 /// The other program.
 enum Peer {
