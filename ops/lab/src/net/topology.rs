@@ -102,6 +102,8 @@ pub(crate) fn enable_ipv6(nodes: &[Node]) -> Result<()> {
     for node in nodes {
         for device in ["default", "eth0"] {
             set_sysctl(node.name, &format!("net/ipv6/conf/{device}/accept_dad"), "0")?;
+            // Off and on: what forgets a director's addresses forgets the link-local one as well.
+            set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")?;
             set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "0")?;
         }
     }

@@ -55,10 +55,10 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         Wire { ears: RouterEars::at(&DIRECTORS)?, cables: [Cable::of("d1")?, Cable::of("d2")?] };
     let mut failed = 0_u8;
     for pairing in PAIRS {
-        if pairing.is_ipv6 {
-            topology::enable_ipv6(&DIRECTORS)?;
-        }
         for higher in [OURS, THEIRS] {
+            if pairing.is_ipv6 {
+                topology::enable_ipv6(&DIRECTORS)?;
+            }
             let who = if higher == OURS { "fulcrum" } else { "peer" };
             say!("{}, {who} has the higher priority", pairing.name);
             match trial(cluster, paths, &wire, pairing, higher) {
