@@ -123,12 +123,6 @@ pub(crate) const ALL: &[Scenario] = &[
         "keepalived and FRR as the other router, each as Active and as Backup",
         scenarios::interop::run,
     ),
-    kernel(
-        "vrrp-load",
-        12,
-        "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",
-        scenarios::load::run,
-    ),
     Scenario {
         ground: Ground::Twin,
         ..kernel(
@@ -157,6 +151,14 @@ pub(crate) const DEMO: Scenario = kernel(
     scenarios::demo::run,
 );
 
+/// Takes its time, and measures the host as much as the program; no part of `all`.
+pub(crate) const LOAD: Scenario = kernel(
+    "vrrp-load",
+    12,
+    "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",
+    scenarios::load::run,
+);
+
 /// The scenarios of those names; `all` stands for all.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
@@ -168,9 +170,10 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
             chosen.extend(ALL);
             continue;
         }
-        let mut known = ALL.iter().chain([&DEMO]);
+        let mut known = ALL.iter().chain([&DEMO, &LOAD]);
         let Some(scenario) = known.find(|scenario| scenario.name == name) else {
-            let known: Vec<&str> = ALL.iter().chain([&DEMO]).map(|known| known.name).collect();
+            let known: Vec<&str> =
+                ALL.iter().chain([&DEMO, &LOAD]).map(|known| known.name).collect();
             bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
         };
         chosen.push(scenario);
@@ -181,7 +184,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
 /// Prints their list.
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 pub(crate) fn print() {
-    for scenario in ALL.iter().chain([&DEMO]) {
+    for scenario in ALL.iter().chain([&DEMO, &LOAD]) {
         println!("{:<22} {}", scenario.name, scenario.summary);
     }
 }
