@@ -66,8 +66,8 @@ pub(super) fn config(node_id: u64, data_dir: &Path, members: &BTreeMap<u64, Memb
         // Patient enough for a loaded machine, where three nodes share a core with other tests.
         timing: RaftTiming {
             heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            election_min: Duration::from_millis(800),
+            election_max: Duration::from_millis(1200),
         },
     }
 }
