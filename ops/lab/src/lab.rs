@@ -13,9 +13,10 @@ use crate::net::topology::{self, CLIENT, DIRECTORS, PORT, VIP, WEBS};
 use crate::pair::{Pair, Paths, Side};
 use crate::peers::tomcat::Tomcat;
 use crate::say;
+use crate::settings::RELAY_MARK;
 use crate::settings::Settings;
 use crate::watch::edits::EditEar;
-use crate::watch::table::{Table, TableWatch};
+use crate::watch::table::{Table, TableWatch, key_of_mark};
 
 /// How long the whole may take to serve once its programs run.
 const SERVE: Duration = Duration::from_secs(90);
@@ -206,13 +207,15 @@ impl Segment {
     }
 
     /// How often an entry that the directors' tables held at `since` was deleted after it: as the kernel was asked, or as
-    /// seen gone, whichever is more. Entries made since then, such as a hand-over's relay, may come and go.
+    /// seen gone, whichever is more. Entries made since then may come and go, and a hand-over's relay always: it ends by
+    /// itself some seconds after a hand-over, be it one of the scenario before.
     pub(crate) fn deleted_since(&self, since: Instant) -> usize {
         DIRECTORS
             .iter()
             .enumerate()
             .map(|(index, director)| {
-                let table = self.tables.at(director.name, since);
+                let mut table = self.tables.at(director.name, since);
+                table.virtual_servers.remove(&key_of_mark(RELAY_MARK));
                 let asked = self.edits.get(index).map_or(0, |ear| ear.deleted_of(&table, since));
                 asked.max(self.tables.vanished_of(&table, director.name, since))
             })

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Firewall mark of a hand-over's relay: "LVS" and the number of the only one.
+pub(crate) const RELAY_MARK: u32 = 0x4c56_5301;
+
 /// VRRP and check parameters of one comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
