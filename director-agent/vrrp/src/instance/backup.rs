@@ -23,6 +23,8 @@ pub(super) struct Backup {
     predecessor: Option<(IpAddr, Duration)>,
     /// When we take over from a living router that we outrank, and have waited to relieve.
     preempt_at: Option<Duration>,
+    /// The strongest router heard, by priority and address, and until when it counts as Active.
+    strongest: Option<((u8, IpAddr), Duration)>,
 }
 
 impl Backup {
@@ -38,6 +40,7 @@ impl Backup {
             lives_until: heard.map_or(Duration::ZERO, |(_, interval)| now + 2 * interval),
             predecessor: None,
             preempt_at: None,
+            strongest: None,
         }
     }
 
@@ -46,6 +49,7 @@ impl Backup {
         self.active_interval = interval;
         self.predecessor = None;
         self.preempt_at = None;
+        self.strongest = None;
     }
 
     pub(super) fn active_interval(&self) -> Duration {
@@ -69,7 +73,7 @@ impl Backup {
         let config = &terms.config;
         let is_outranked = advert.priority < terms.priority.get();
         if !is_outranked || !(config.preempt || config.take_over) {
-            self.follow(now, terms, advert);
+            self.follow(now, terms, source, advert);
             self.predecessor = None;
             self.preempt_at = None;
             return false;
@@ -83,12 +87,13 @@ impl Backup {
             // Nothing is gained by waiting less than for a silent Active.
             let at = (now + config.preempt_delay).max(self.down_at);
             self.preempt_at.get_or_insert(at);
-            self.follow(now, terms, advert);
+            self.follow(now, terms, source, advert);
         }
         false
     }
 
     fn hear_farewell(&mut self, now: Duration, terms: &Terms, source: IpAddr) {
+        self.strongest = self.strongest.filter(|((_, strongest), _)| *strongest != source);
         // The word of a router that another one has relieved already arrives late: it decides
         // nothing.
         if self.active_router.is_some_and(|active| active != source) {
@@ -104,14 +109,26 @@ impl Backup {
     }
 
     /// Learns the interval and waits for the next advert.
-    fn follow(&mut self, now: Duration, terms: &Terms, advert: &Advert) {
+    ///
+    /// When two became Active at once, the weaker one's adverts may arrive after the stronger one's.
+    /// If its interval is the shorter, waiting for its next one would take over from the stronger
+    /// one: so what a weaker router says never shortens the wait for a stronger one.
+    fn follow(&mut self, now: Duration, terms: &Terms, source: IpAddr, advert: &Advert) {
         // Version 2 has let through only our own interval.
         self.active_interval = match advert.body {
             Body::V2 { .. } => terms.config.interval(),
             Body::V3 { interval } => interval.duration(),
         };
         let down = terms.down_interval(self.active_interval);
-        self.down_at = (now + down).max(terms.listens_until);
+        let rank = (advert.priority, source);
+        let stronger = self.strongest.filter(|(strongest, until)| {
+            strongest.1 != source && now < *until && *strongest > rank
+        });
+        if stronger.is_none() {
+            self.strongest = Some((rank, now + down));
+        }
+        let until = stronger.map_or(Duration::ZERO, |(_, until)| until);
+        self.down_at = (now + down).max(until).max(terms.listens_until);
     }
 
     /// The timer goes by another skew.
