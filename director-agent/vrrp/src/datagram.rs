@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{Discard, Family};
+use crate::{Discard, Family, checksum};
 
 /// IP protocol number of VRRP (RFC 9568 §5.1.1.4).
 pub const PROTOCOL: u8 = 112;
@@ -85,8 +85,8 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Appends the IPv4 header before a message of `message_bytes`. Identification is 0 and the header
-/// checksum is left to the kernel, which fills in both for a socket with `IP_HDRINCL`.
+/// Appends the IPv4 header before a message of `message_bytes`. Identification is 0: the kernel fills
+/// it in for a socket with `IP_HDRINCL`.
 pub(crate) fn append_header(
     bytes: &mut Vec<u8>,
     source: Ipv4Addr,
@@ -94,9 +94,13 @@ pub(crate) fn append_header(
     message_bytes: usize,
 ) {
     let total = u16::try_from(HEADER_BYTES + message_bytes).unwrap_or(u16::MAX);
-    bytes.extend_from_slice(&[0x45, TYPE_OF_SERVICE]);
-    bytes.extend_from_slice(&total.to_be_bytes());
-    bytes.extend_from_slice(&[0, 0, 0, 0, TTL, PROTOCOL, 0, 0]);
-    bytes.extend_from_slice(&source.octets());
-    bytes.extend_from_slice(&destination.octets());
+    let mut header = [0; HEADER_BYTES];
+    header[..2].copy_from_slice(&[0x45, TYPE_OF_SERVICE]);
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header[8..10].copy_from_slice(&[TTL, PROTOCOL]);
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..].copy_from_slice(&destination.octets());
+    let sum = checksum::plain(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    bytes.extend_from_slice(&header);
 }
