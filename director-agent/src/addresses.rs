@@ -7,6 +7,7 @@
 //! refreshes: when this program dies or hangs, the kernel withdraws its VIPs.
 
 mod arp_quiet;
+mod device;
 mod journal;
 mod kernel;
 pub(crate) mod netlink;
@@ -36,6 +37,19 @@ pub(crate) struct Target {
     pub(crate) lifetime: Duration,
 }
 
+/// A device that carries the virtual MAC of a virtual router (RFC 9568 §7.3; keepalived:
+/// `use_vmac`), above an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// The interface.
+    pub(crate) interface: String,
+    /// The virtual MAC.
+    pub(crate) mac: [u8; 6],
+    /// It takes packets: from before it has VIPs until they have left. A Backup must not take what
+    /// is sent to the virtual MAC (RFC 9568 §6.4.2).
+    pub(crate) is_up: bool,
+}
+
 /// All that is wanted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Order {
@@ -43,6 +57,8 @@ pub(crate) struct Order {
     pub(crate) serial: u64,
     /// Every VIP that is ours to place.
     pub(crate) vips: BTreeMap<Vip, Target>,
+    /// Devices that VIPs are on, by name.
+    pub(crate) devices: BTreeMap<String, Device>,
     /// Those to announce once they are set.
     pub(crate) announce: BTreeSet<Vip>,
     /// Interfaces on which packets may be marked for relay.

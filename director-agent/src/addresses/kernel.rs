@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::RouteSocket;
@@ -54,6 +54,8 @@ struct Link {
     is_up: bool,
     has_carrier: bool,
     mac: Option<[u8; 6]>,
+    /// The link that a macvlan stands on.
+    macvlan_on: Option<u32>,
 }
 
 impl Kernel {
@@ -133,6 +135,26 @@ impl Kernel {
         self.addresses.contains(&(index, address, prefix))
     }
 
+    /// Takes our own change of a link before its notification comes.
+    pub(super) fn set_up(&mut self, index: u32, is_up: bool) {
+        if let Some(link) = self.links.get_mut(&index) {
+            link.is_up = is_up;
+        }
+    }
+
+    /// Whether a link is administratively up.
+    pub(super) fn is_up(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(|link| link.is_up)
+    }
+
+    /// Whether a link is a macvlan with this MAC above an interface. The kernel puts one that is
+    /// made above another macvlan beside that.
+    pub(super) fn is_macvlan(&self, index: u32, mac: [u8; 6], above: u32) -> bool {
+        let below = self.links.get(&above).and_then(|link| link.macvlan_on).unwrap_or(above);
+        let link = self.links.get(&index);
+        link.is_some_and(|link| link.mac == Some(mac) && link.macvlan_on == Some(below))
+    }
+
     /// The number of an interface.
     pub(super) fn index(&self, name: &str) -> Option<u32> {
         self.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
@@ -165,9 +187,18 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
         _ => None,
     });
+    let is_macvlan = message.attributes.iter().any(|attribute| {
+        matches!(attribute, LinkAttribute::LinkInfo(about) if about.iter().any(|about| {
+            matches!(about, LinkInfo::Kind(InfoKind::MacVlan))
+        }))
+    });
+    let macvlan_on = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) if is_macvlan => Some(*index),
+        _ => None,
+    });
     let flags = message.header.flags;
     let (is_up, has_carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
-    Some(Link { name, is_up, has_carrier, mac })
+    Some(Link { name, is_up, has_carrier, mac, macvlan_on })
 }
 
 /// Index, address and prefix length of an address message. Over IPv6 only a point-to-point address

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fulcrum_vrrp::Place;
+use fulcrum_vrrp::family::is_link_local;
 use fulcrum_vrrp::placement::{self, Edit, Observed, Vip};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,9 +21,12 @@ use nix::time::{ClockId, clock_gettime};
 use super::journal::{Entries, Journal};
 use super::kernel::{self, Kernel};
 use super::netlink::{Heard, RouteSocket};
-use super::{Order, Target, View, arp_quiet, relay_filter};
+use super::{Order, Target, View, arp_quiet};
 use crate::vrrp::sockets::AnnounceSocket;
 use crate::vrrp::wake::Inbox;
+
+mod devices;
+mod relays;
 
 /// Everything is read again this often, should a notification have been missed.
 const RESYNC: Duration = Duration::from_mins(1);
@@ -138,7 +142,12 @@ impl Writer {
         }
         self.keep_hooks();
         self.relay();
+        self.keep_devices();
         announce.extend(self.place());
+        if self.rest_devices() {
+            // ARP of the interfaces below is restored.
+            announce.extend(self.place());
+        }
         for vip in announce {
             self.announce(&vip);
         }
@@ -193,6 +202,7 @@ impl Writer {
                         added.push(vip);
                     }
                 }
+                Edit::Restore(interface) if self.is_below_device(&interface) => {}
                 Edit::Restore(interface) => {
                     if let Err(error) = arp_quiet::restore(&mut self.journal, sysctls, &interface) {
                         tracing::warn!(interface, %error, "cannot restore the ARP settings");
@@ -244,7 +254,13 @@ impl Writer {
             // The instance waits for its interface, and says so.
             return false;
         };
-        let message = message(index, vip.address, vip.prefix_length, lifetime);
+        let mut message = message(index, vip.address, vip.prefix_length, lifetime);
+        if self.order.devices.contains_key(&vip.interface) && !is_link_local(vip.address) {
+            // What the host sends leaves by the interface below, whose route stays the only one.
+            let flags = u32::from(message.header.flags.bits());
+            let flags = AddressFlags::from_bits_retain(flags) | AddressFlags::Noprefixroute;
+            message.attributes.push(AddressAttribute::Flags(flags));
+        }
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
         match self.requests.change(RouteNetlinkMessage::NewAddress(message), flags) {
             Ok(()) => {
@@ -350,76 +366,6 @@ impl Writer {
         self.note(|entries| entries.loopback.retain(|vip| !gone.contains(vip)));
         let kernel = &self.kernel;
         self.announcers.retain(|(name, index), _| kernel.index(name) == Some(*index));
-    }
-
-    /// Adds and removes the filters that mark packets for relay.
-    fn relay(&mut self) {
-        let wanted = self.order.relays.clone();
-        let made = self.journal.entries().filters.clone();
-        for (interface, vip) in wanted.difference(&made) {
-            let Some(index) = self.kernel.index(interface) else { continue };
-            if let Err(error) = self.add_filter(interface, index, *vip) {
-                self.warn_of_relay(interface, &error);
-            }
-        }
-        for (interface, vip) in made.difference(&wanted) {
-            if let Some(index) = self.kernel.index(interface)
-                && let Err(error) = relay_filter::remove(&mut self.requests, index, *vip)
-            {
-                tracing::warn!(interface, %vip, %error, "cannot remove the relay filter");
-            }
-            self.note(|entries| {
-                entries.filters.remove(&(interface.clone(), *vip));
-            });
-        }
-    }
-
-    fn add_filter(&mut self, interface: &str, index: u32, vip: IpAddr) -> io::Result<()> {
-        relay_filter::add(&mut self.requests, index, vip)?;
-        self.note(|entries| {
-            entries.filters.insert((interface.to_owned(), vip));
-        });
-        Ok(())
-    }
-
-    /// Keeps the hooks for relay filters on the interfaces of VRRP. The kernel drops what is being
-    /// sent on an interface while a hook is made or removed: so that is not done at a hand-over,
-    /// but when an instance begins to use the interface, and after the last one has left it.
-    fn keep_hooks(&mut self) {
-        let index = |name: &String| Some((name.clone(), self.kernel.index(name)?));
-        let wanted: BTreeSet<(String, u32)> = self.order.hooks.iter().filter_map(index).collect();
-        for (interface, index) in wanted.difference(&self.hooks.clone()) {
-            match relay_filter::add_hook(&mut self.requests, *index) {
-                Ok(true) => self.note(|entries| {
-                    entries.qdiscs.insert(interface.clone());
-                }),
-                Ok(false) => {}
-                Err(error) => self.warn_of_relay(interface, &error),
-            }
-        }
-        for (interface, index) in std::mem::take(&mut self.hooks).difference(&wanted) {
-            if !self.journal.entries().qdiscs.contains(interface) {
-                continue;
-            }
-            if let Err(error) = relay_filter::remove_hook(&mut self.requests, *index) {
-                tracing::warn!(interface, %error, "cannot remove the clsact queueing discipline");
-            }
-            self.note(|entries| {
-                entries.qdiscs.remove(interface);
-            });
-        }
-        self.hooks = wanted;
-    }
-
-    fn warn_of_relay(&mut self, interface: &str, error: &io::Error) {
-        if !std::mem::replace(&mut self.relay_fails, true) {
-            tracing::warn!(
-                interface,
-                %error,
-                "connections in flight may be reset at a hand-over, because their packets cannot \
-                 be marked: load the kernel modules sch_ingress, cls_flower and act_skbedit"
-            );
-        }
     }
 
     fn note(&mut self, edit: impl FnOnce(&mut Entries)) {

@@ -28,7 +28,7 @@ use super::sockets::{AdvertBuffer, AdvertSocket};
 use super::tracking::Tracking;
 use super::wake::{Inbox, Outbox, mailbox};
 use super::{InstanceStatus, RelayRequest, VrrpSnapshot, realtime};
-use crate::addresses::{self, Order, RELAY_MARK, Target, View};
+use crate::addresses::{self, Device, Order, RELAY_MARK, Target, View};
 
 /// Packets read from one interface in a turn: a flood must not hold back our own adverts. More than
 /// the receive buffer holds, so that a pause is read to its end.
@@ -420,9 +420,15 @@ impl Engine {
         let interfaces = self.routers.values().chain(&self.leaving).map(Router::interface);
         let hooks: BTreeSet<String> = interfaces.map(str::to_owned).collect();
         let relays = self.relays().map(|request| (request.interface, request.vip)).collect();
+        let mut devices: BTreeMap<String, Device> = BTreeMap::new();
+        let routers = self.routers.values().chain(&self.leaving);
+        for (name, device) in routers.filter_map(Router::device) {
+            let is_up = device.is_up;
+            devices.entry(name).or_insert(device).is_up |= is_up;
+        }
         self.serial += 1;
         let (serial, announce) = (self.serial, announce.clone());
-        let order = Order { serial, vips, announce, hooks, relays, refresh };
+        let order = Order { serial, vips, devices, announce, hooks, relays, refresh };
         if self.addresses.send(order).is_err() {
             tracing::error!("the writer of addresses has ended or hangs: restart the agent");
         }

@@ -1,5 +1,6 @@
 //! One VRRP instance of this host: carries out what the state machine says, and keeps count.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,14 +13,14 @@ use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
     Change, Config, Datagram, Discard, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output,
-    Place, Relay, RelayInput, Role, WallClock,
+    Place, Relay, RelayInput, Role, WallClock, virtual_mac,
 };
 
 use super::InstanceStatus;
 use super::rivals::{ArpEar, Rivals};
 use super::sockets::AdvertSocket;
 use super::tracking::Standing;
-use crate::addresses::{Interface, Target, View};
+use crate::addresses::{Device, Interface, Target, View};
 
 /// After its VIPs could not be set, an instance leaves the field to others for this long.
 const BLOCKED: Duration = Duration::from_secs(10);
@@ -140,18 +141,41 @@ impl Router {
         timers.into_iter().flatten().min()
     }
 
+    /// The virtual MAC, where it has one.
+    fn mac(&self) -> Option<[u8; 6]> {
+        let family = self.instance.config().family();
+        self.plan.options.virtual_mac.then(|| virtual_mac::virtual_mac(self.plan.vrid, family))
+    }
+
+    /// Name of the link that its VIPs are on: the device with the virtual MAC, or the interface.
+    fn home(&self) -> Cow<'_, str> {
+        let (interface, vrid) = (&self.plan.interface, self.plan.vrid);
+        if self.plan.options.virtual_mac {
+            virtual_mac::device_name(interface, vrid, self.family()).into()
+        } else {
+            interface.into()
+        }
+    }
+
+    /// The device that it needs, with its name.
+    pub(super) fn device(&self) -> Option<(String, Device)> {
+        let mac = self.mac()?;
+        let is_up = self.waits_at.unwrap_or(self.hold.place()) != Place::Nowhere;
+        let interface = self.plan.interface.clone();
+        Some((self.home().into_owned(), Device { interface, mac, is_up }))
+    }
+
     /// The VIPs that are ours to place, advertised or not: an address that is the host's own stays
     /// where it is.
     fn vips(&self) -> impl Iterator<Item = Vip> {
         let source = self.plan.source;
+        let home = self.home();
         let unadvertised = &self.plan.options.unadvertised_vips;
-        let advertised = self.plan.vips.iter().map(|vip| (vip, &self.plan.interface));
-        let unadvertised = unadvertised
-            .iter()
-            .map(|held| (&held.address, held.interface.as_ref().unwrap_or(&self.plan.interface)));
+        let advertised = self.plan.vips.iter().map(|vip| (vip, None));
+        let unadvertised = unadvertised.iter().map(|held| (&held.address, held.interface.as_ref()));
         let all = advertised.chain(unadvertised);
-        all.filter(move |(vip, _)| vip.address() != source).map(|(vip, interface)| Vip {
-            interface: interface.clone(),
+        all.filter(move |(vip, _)| vip.address() != source).map(move |(vip, interface)| Vip {
+            interface: interface.map_or_else(|| home.clone().into_owned(), String::clone),
             address: vip.address(),
             prefix_length: vip.prefix_length(),
         })
@@ -172,7 +196,13 @@ impl Router {
     /// The router to which connections in flight are relayed, and their VIPs.
     pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
         // Packets of IPv6 are not relayed: their connections begin anew.
-        let vips = self.vips().filter(|vip| vip.address.is_ipv4());
+        let home = self.home();
+        let vips = self.vips().filter(|vip| vip.address.is_ipv4()).map(move |vip| {
+            // Packets are marked before the device sees them.
+            let is_home = vip.interface == home;
+            let interface = if is_home { self.plan.interface.clone() } else { vip.interface };
+            Vip { interface, ..vip }
+        });
         self.relay.map(|relay| (relay.predecessor, vips))
     }
 
@@ -415,8 +445,17 @@ impl Router {
         address: Ipv4Addr,
         mac: [u8; 6],
     ) {
+        if self.mac() == Some(mac) {
+            // Whoever holds it by rights says so with the virtual MAC, too.
+            return;
+        }
         let address = IpAddr::V4(address);
-        let is_ours = |vip: Vip| vip.address == address && vip.interface == interface;
+        let home = self.home();
+        let is_home = interface == self.plan.interface;
+        let is_ours = |vip: Vip| {
+            let is_here = vip.interface == interface || is_home && vip.interface == home;
+            vip.address == address && is_here
+        };
         if !self.expects_no_rival(now) || !self.vips().any(is_ours) {
             return;
         }
@@ -432,7 +471,7 @@ impl Router {
         }
         let vips: Vec<Ipv4Addr> = self
             .vips()
-            .filter(|vip| vip.interface == self.plan.interface)
+            .filter(|vip| vip.interface == self.home())
             .filter_map(|vip| match vip.address {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,
@@ -487,7 +526,7 @@ impl Router {
     /// Takes the VIPs over from a router that it replaces: they stay where they are until it is
     /// known who is Active.
     pub(super) fn adopt(&mut self, now: Duration, other: &Self) {
-        let is_same_interface = self.plan.interface == other.plan.interface;
+        let is_same_interface = self.home() == other.home();
         if is_same_interface && other.hold.place() == Place::Interface {
             self.hold_step(now, HoldInput::Found);
         }
@@ -579,8 +618,14 @@ impl Router {
         let mut failure = None;
         let mut sent = 0;
         let source = self.instance.source();
+        // A unicast peer's MAC is known to the kernel alone, which sends with the interface's own.
+        let mac = self.mac().filter(|_| self.plan.unicast_peers.is_empty());
         self.instance.advertise(now, wall(), priority, |destination, packet| {
-            match socket.send(packet, source, destination) {
+            let sent_one = match mac {
+                Some(mac) => socket.send_from(mac, packet, source, destination),
+                None => socket.send(packet, source, destination),
+            };
+            match sent_one {
                 Ok(()) => sent += 1,
                 Err(error) => failure = Some((destination, error)),
             }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fulcrum_vrrp::datagram::{GROUP, GROUP_V6, PROTOCOL, TTL};
-use fulcrum_vrrp::{Datagram, Discard, arp, ndp};
+use fulcrum_vrrp::{Datagram, Discard, arp, ndp, virtual_mac};
 use nix::libc::{in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType,
@@ -25,6 +25,8 @@ pub(crate) struct AdvertSocket {
     socket: Socket,
     /// None where the interface has no IPv6.
     socket_v6: Option<Socket>,
+    /// Sends from a virtual MAC; none where the interface is no Ethernet.
+    frames: Option<AnnounceSocket>,
     interface_index: u32,
 }
 
@@ -48,7 +50,8 @@ impl AdvertSocket {
         let socket_v6 = open_v6(interface, interface_index)
             .inspect_err(|error| tracing::debug!(interface, %error, "no VRRP over IPv6"))
             .ok();
-        Ok(Self { socket, socket_v6, interface_index })
+        let frames = AnnounceSocket::open(interface).ok();
+        Ok(Self { socket, socket_v6, frames, interface_index })
     }
 
     /// The interface that it was bound to; another one may have taken the name since.
@@ -93,6 +96,32 @@ impl AdvertSocket {
         let parts = [IoSlice::new(packet)];
         sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
         Ok(())
+    }
+
+    /// Sends a packet from a MAC that is not the interface's. It does not matter whether a device
+    /// carries that MAC already: the first advert of an Active must not wait for one.
+    ///
+    /// # Errors
+    /// What the kernel says; `Unsupported` for a destination that is no group.
+    pub(crate) fn send_from(
+        &self,
+        mac: [u8; 6],
+        packet: &[u8],
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> io::Result<()> {
+        let (Some(frames), Some(ethernet)) =
+            (&self.frames, virtual_mac::ethernet_header(mac, destination))
+        else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        match (source, destination) {
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let header = virtual_mac::ipv6_header(source, destination, packet.len());
+                frames.send(&[IoSlice::new(&ethernet), IoSlice::new(&header), IoSlice::new(packet)])
+            }
+            _ => frames.send(&[IoSlice::new(&ethernet), IoSlice::new(packet)]),
+        }
     }
 
     /// The next packet that waits, or why it is none; none when none waits.
@@ -182,7 +211,8 @@ impl AdvertBuffer {
     }
 }
 
-/// Sends gratuitous ARP and unsolicited neighbour advertisements on one interface.
+/// Sends frames on one interface: gratuitous ARP, unsolicited neighbour advertisements, adverts from
+/// a virtual MAC.
 #[derive(Debug)]
 pub(crate) struct AnnounceSocket(OwnedFd);
 
@@ -201,6 +231,12 @@ impl AnnounceSocket {
         let socket = new_packet_socket()?;
         nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
         Ok(Self(socket))
+    }
+
+    /// Sends a frame of these parts.
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        sendmsg::<LinkAddr>(self.0.as_raw_fd(), parts, &[], MsgFlags::MSG_DONTWAIT, None)?;
+        Ok(())
     }
 
     /// Announces that `vip` is at `mac`.

@@ -112,6 +112,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::planned::run,
     ),
     kernel(
+        "vrrp-virtual-mac",
+        5,
+        "the VIP moves with its MAC: by plan, and by power loss",
+        scenarios::virtual_mac::run,
+    ),
+    kernel(
         "vrrp-faults",
         20,
         "who answers for the VIP when programs, hosts and neighbours misbehave, beside keepalived",

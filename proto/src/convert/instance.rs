@@ -58,11 +58,6 @@ pub(super) fn vrrp_instance(
 
 /// What no director of this release can do: refused by name, rather than passed over.
 fn refuse_what_comes_later(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) {
-    if wire.virtual_mac {
-        let remedy =
-            "not in this release: leave it out; neighbours are told the interface's own MAC";
-        fields.refuse("virtual_mac", true, remedy);
-    }
     if wire.no_accept {
         let remedy = "not in this release: leave it out, or drop packets to the VIPs by a firewall";
         fields.refuse("no_accept", true, remedy);

@@ -158,7 +158,7 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
                 options.unicast_min_ttl = u8::MAX;
             }
             // Refused by name in this release.
-            (options.accept, options.virtual_mac) = (true, false);
+            options.accept = true;
             options.announce.gap = Duration::ZERO;
             if auth_pass.is_some() {
                 options.auth_hmac = None;

@@ -62,6 +62,9 @@ pub(crate) fn router(pairing: &Pairing, priorities: [u8; 2]) -> String {
     if pairing.is_unicast {
         text.push_str("  unicast: true\n");
     }
+    if pairing.ours_has_virtual_mac {
+        text.push_str("  virtual_mac: true\n");
+    }
     text
 }
 

@@ -131,6 +131,17 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
             "neigh flush dev eth0".to_owned(),
         ],
     )?;
+    // The names of devices with virtual MACs, whoever made them: `4: vrrp4-51-3c1e@eth0: <...`.
+    let show = ["-netns", director.name, "-o", "link", "show", "type", "macvlan"];
+    let devices = crate::process::run("ip", &show)?;
+    let names = devices.lines().filter_map(|line| line.split([' ', '@']).nth(1));
+    let lines: Vec<String> = names.map(|name| format!("link del {name}")).collect();
+    if !lines.is_empty() {
+        ip_batch(Some(director.name), &lines)?;
+    }
+    for name in ["arp_ignore", "arp_announce"] {
+        set_sysctl(director.name, &format!("net/ipv4/conf/eth0/{name}"), "0")?;
+    }
     // There may be no classifier on the interface, which is no failure.
     let _ =
         crate::process::run("tc", &["-n", director.name, "qdisc", "del", "dev", "eth0", "clsact"]);

@@ -197,7 +197,11 @@ impl Pairing {
     fn require_form(&self, heard: &Heard) -> Result<()> {
         let advert = &heard.advert;
         let virtual_mac = Mac([0, 0, 0x5e, 0, if self.is_ipv6 { 2 } else { 1 }, VRID]);
-        let has_virtual_mac = heard.router != OURS && self.peer_has_virtual_mac;
+        let has_virtual_mac = if heard.router == OURS {
+            self.ours_has_virtual_mac
+        } else {
+            self.peer_has_virtual_mac
+        };
         if advert.version != self.version || advert.source.is_ipv6() != self.is_ipv6 {
             bail!("{} sends version {} from {}", heard.router, advert.version, advert.source);
         }

@@ -28,6 +28,7 @@ pub(crate) struct Pairing {
     /// Adverts go to the other router's address.
     pub(crate) is_unicast: bool,
     pub(super) peer_has_virtual_mac: bool,
+    pub(crate) ours_has_virtual_mac: bool,
 }
 
 /// Version 3 over IPv4, multicast, with adverts of 100 ms.
@@ -40,6 +41,7 @@ const V3: Pairing = Pairing {
     password: None,
     is_unicast: false,
     peer_has_virtual_mac: false,
+    ours_has_virtual_mac: false,
 };
 /// Version 2 knows whole seconds.
 const V2: Pairing =
@@ -47,6 +49,14 @@ const V2: Pairing =
 /// FRR always has a virtual MAC.
 const FRR: Pairing =
     Pairing { name: "frr_v3", program: Program::Frr, peer_has_virtual_mac: true, ..V3 };
+
+/// Both routers speak from the same MAC.
+const VMAC_BOTH: Pairing = Pairing {
+    name: "keepalived_vmac_both",
+    peer_has_virtual_mac: true,
+    ours_has_virtual_mac: true,
+    ..V3
+};
 
 /// All of them.
 pub(super) const PAIRS: &[Pairing] = &[
@@ -56,7 +66,11 @@ pub(super) const PAIRS: &[Pairing] = &[
     Pairing { name: "keepalived_v3_ipv6", is_ipv6: true, ..V3 },
     Pairing { name: "keepalived_v3_unicast", is_unicast: true, ..V3 },
     Pairing { name: "keepalived_vmac_theirs", peer_has_virtual_mac: true, ..V3 },
+    Pairing { name: "keepalived_vmac_ours", ours_has_virtual_mac: true, ..V3 },
+    VMAC_BOTH,
+    Pairing { name: "keepalived_vmac_both_ipv6", is_ipv6: true, ..VMAC_BOTH },
     FRR,
+    Pairing { name: "frr_vmac_both", ours_has_virtual_mac: true, ..FRR },
     Pairing { name: "frr_v3_ipv6", is_ipv6: true, ..FRR },
     Pairing { name: "frr_v2", version: 2, advert: Duration::from_secs(1), ..FRR },
 ];
