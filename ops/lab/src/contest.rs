@@ -14,10 +14,10 @@ use crate::say;
 use crate::settings::{QUICK, SEED, Settings};
 use crate::watch::table::TableWatch;
 
-/// Trials of a power loss, each side: the fewest that a median is told of.
-const POWER_LOSSES: usize = 10;
-/// Trials of a planned stop, each side, with settings of which planned stops are told.
-const HANDOVERS: usize = 5;
+/// Trials of a power loss, each side, when nobody says how many: the fewest that a median is told of.
+pub(crate) const TRIALS: u8 = 10;
+/// Trials of a planned stop, each side, at most, with settings of which planned stops are told.
+const HANDOVERS: u8 = 5;
 /// How long requests are counted after a planned stop: 600 of them, as keepalived's were counted.
 const HANDOVER_WINDOW: Duration = Duration::from_secs(6);
 /// How long the page may stay away after a power loss.
@@ -28,8 +28,10 @@ const BEFORE_CRASH: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(300);
 
 /// All that was measured so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contest {
+    /// Trials of a power loss, each side; of a planned stop as many, up to [`HANDOVERS`].
+    pub(crate) trials: u8,
     failovers: Vec<(Settings, BTreeMap<Side, Failovers>)>,
     crashes: Vec<(Side, Settings, Crash)>,
 }
@@ -58,6 +60,13 @@ pub(crate) struct Crash {
     pub(crate) failed: usize,
 }
 
+impl Contest {
+    /// Nothing was measured yet.
+    pub(crate) fn new(trials: u8) -> Self {
+        Self { trials, failovers: Vec::new(), crashes: Vec::new() }
+    }
+}
+
 impl Failovers {
     /// The median outage of power losses, milliseconds.
     pub(crate) fn outage(&self) -> Result<f64> {
@@ -81,7 +90,8 @@ pub(crate) fn failovers(lab: &mut Lab, settings: &Settings) -> Result<BTreeMap<S
         (Side::Fulcrum, Failovers::default()),
         (Side::Keepalived, Failovers::default()),
     ]);
-    for trial in 0..POWER_LOSSES {
+    let trials = lab.contest.trials;
+    for trial in 0..trials {
         // Whoever is first in one trial is second in the next.
         let mut sides = [Side::Fulcrum, Side::Keepalived];
         if trial % 2 == 1 {
@@ -90,7 +100,7 @@ pub(crate) fn failovers(lab: &mut Lab, settings: &Settings) -> Result<BTreeMap<S
         for side in sides {
             let handovers = if *settings == QUICK { 0 } else { HANDOVERS };
             let result = results.entry(side).or_default();
-            say!("trial {} of {POWER_LOSSES}: {}, {}", trial + 1, side.as_str(), settings.name);
+            say!("trial {} of {trials}: {}, {}", trial + 1, side.as_str(), settings.name);
             if trial < handovers {
                 let (requests, failed) = handover(lab, side, settings)?;
                 result.handover_requests.push(count(requests));

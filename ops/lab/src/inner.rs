@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context as _, Result};
 
 use crate::catalog::Scenario;
+use crate::contest::Contest;
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::process::tail_of;
@@ -21,11 +22,16 @@ pub(crate) const FINISHED: &str = "finished";
 const LOG_LINES: usize = 12;
 
 /// Runs the scenarios and writes each one's result line as soon as there is one.
-pub(crate) fn run(scenarios: &[&'static Scenario], out: &Path, bin_dir: &Path) -> Result<()> {
+pub(crate) fn run(
+    scenarios: &[&'static Scenario],
+    out: &Path,
+    bin_dir: &Path,
+    trials: u8,
+) -> Result<()> {
     let logs = out.join("logs");
     fs::create_dir_all(&logs)?;
     let scratch = tempfile::Builder::new().prefix("fulcrum-lab-").tempdir()?;
-    let mut lab = Lab::new(scratch.path(), &logs, bin_dir);
+    let mut lab = Lab::new(scratch.path(), &logs, bin_dir, Contest::new(trials));
     for scenario in scenarios {
         say!("=== {}: {}", scenario.name, scenario.summary);
         let (began, began_wall) = (Instant::now(), SystemTime::now());

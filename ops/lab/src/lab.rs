@@ -66,12 +66,12 @@ pub(crate) struct Stage<'a> {
 
 impl Lab {
     /// Nothing runs yet.
-    pub(crate) fn new(dir: &Path, logs: &Path, bin_dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path, logs: &Path, bin_dir: &Path, contest: Contest) -> Self {
         Self {
             dir: dir.to_owned(),
             logs: logs.to_owned(),
             bin_dir: bin_dir.to_owned(),
-            contest: Contest::default(),
+            contest,
             env: Vec::new(),
             segment: None,
             cluster: None,

@@ -52,6 +52,9 @@ enum Command {
         /// Where scenarios that need IPVS run; chosen by whether the running kernel has it.
         #[arg(long)]
         kernel: Option<outer::Kernel>,
+        /// Power losses each side in measured comparisons with keepalived, the sides in turn.
+        #[arg(long, default_value_t = contest::TRIALS, value_parser = trials())]
+        trials: u8,
         /// Keep the logs even when all passed.
         #[arg(long)]
         keep: bool,
@@ -68,9 +71,17 @@ enum Command {
         /// Power the machine off at the end.
         #[arg(long)]
         power_off: bool,
+        /// As `run` was told.
+        #[arg(long, value_parser = trials())]
+        trials: u8,
         /// Names of scenarios.
         scenarios: Vec<String>,
     },
+}
+
+/// From one, without which there is no median, to a hundred, which take hours.
+fn trials() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=100)
 }
 
 fn main() -> ExitCode {
@@ -91,14 +102,14 @@ fn run(command: Command) -> Result<bool> {
             catalog::print();
             Ok(true)
         }
-        Command::Run { scenarios, json, kernel, keep, list: false } => {
+        Command::Run { scenarios, json, kernel, trials, keep, list: false } => {
             let scenarios = catalog::chosen(&scenarios)?;
             let bin_dir = outer::bin_dir()?;
-            outer::run(&outer::Request { scenarios, json, bin_dir, kernel, keep })
+            outer::run(&outer::Request { scenarios, json, bin_dir, kernel, trials, keep })
         }
-        Command::Inner { out, bin_dir, power_off, scenarios } => {
+        Command::Inner { out, bin_dir, power_off, trials, scenarios } => {
             let done = catalog::chosen(&scenarios)
-                .and_then(|scenarios| inner::run(&scenarios, &out, &bin_dir));
+                .and_then(|scenarios| inner::run(&scenarios, &out, &bin_dir, trials));
             if let Err(error) = &done {
                 eprintln!("fulcrum-lab: {error:#}");
             }
@@ -107,6 +118,36 @@ fn run(command: Command) -> Result<bool> {
                 nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_POWER_OFF)?;
             }
             done.map(|()| true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_are_one_to_a_hundred() {
+        let parsed = |arguments: &[&str]| {
+            let line = ["fulcrum-lab", "run", "all"].iter().chain(arguments);
+            match Cli::try_parse_from(line) {
+                Ok(Cli { command: Command::Run { trials, .. } }) => Ok(trials),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(parsed(&[]), Ok(10));
+        assert_eq!(parsed(&["--trials", "1"]), Ok(1));
+        assert_eq!(parsed(&["--trials", "100"]), Ok(100));
+        for (value, why) in [
+            ("0", "0 is not in 1..=100"),
+            ("101", "101 is not in 1..=100"),
+            ("1000", "1000 is not in 1..=100"),
+            ("few", "invalid digit found in string"),
+        ] {
+            let error = parsed(&["--trials", value]).unwrap_err();
+            let expected = format!("invalid value '{value}' for '--trials <TRIALS>': {why}");
+            assert!(error.contains(&expected), "{error}");
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::catalog::{Ground, Scenario};
+use crate::contest;
 use crate::findings::Findings;
 use crate::inner;
 use crate::peers::collector;
@@ -31,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) bin_dir: PathBuf,
     /// Where the kernel scenarios run; chosen by the running kernel when none.
     pub(crate) kernel: Option<Kernel>,
+    /// Power losses each side in measured comparisons.
+    pub(crate) trials: u8,
     /// Keep the logs even when all passed.
     pub(crate) keep: bool,
 }
@@ -108,7 +111,7 @@ fn run_batch(
             }
         });
         let outcome = match ground {
-            Ground::Host => inner::run(batch, out, &request.bin_dir),
+            Ground::Host => inner::run(batch, out, &request.bin_dir, request.trials),
             Ground::Kernel => on_kernel(request.kernel, request, batch, out),
             Ground::Twin => on_kernel(Some(Kernel::Uml), request, batch, out),
         };
@@ -134,8 +137,10 @@ fn on_kernel(
     host::require_programs(kernel)?;
     let needs_collector = batch.iter().any(|scenario| scenario.needs_collector);
     let collector = if needs_collector { Some(collector::install()?) } else { None };
-    let timeout = BRING_UP + batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
-    let script = script::write(kernel, batch, out, &request.bin_dir, collector.as_deref())?;
+    // Budgets are of the usual number of trials.
+    let budget = batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
+    let timeout = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
+    let script = script::write(kernel, batch, out, request, collector.as_deref())?;
     match kernel {
         Kernel::Uml if batch.iter().any(|scenario| scenario.ground == Ground::Twin) => {
             let (first, second) = twin::wire()?;

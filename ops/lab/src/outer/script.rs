@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Kernel;
+use super::{Kernel, Request};
 use crate::catalog::Scenario;
 use crate::peers::collector;
 
@@ -20,7 +20,7 @@ pub(crate) fn write(
     kernel: Kernel,
     batch: &[&'static Scenario],
     out: &Path,
-    bin_dir: &Path,
+    request: &Request,
     collector: Option<&Path>,
 ) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
@@ -61,9 +61,10 @@ pub(crate) fn write(
          ip link set lo up\n\
          mkdir -p /run/tmp; export TMPDIR=/run/tmp\n\
          {collector}\
-         {} inner{power_off} --out /run/out --bin-dir {} {}\n",
+         {} inner{power_off} --trials {} --out /run/out --bin-dir {} {}\n",
         quoted(&own),
-        quoted(bin_dir),
+        request.trials,
+        quoted(&request.bin_dir),
         names.join(" ")
     );
     let script = out.join("init");
