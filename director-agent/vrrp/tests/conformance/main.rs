@@ -4,8 +4,11 @@
 //! `UPDATE=1` to record them anew, and review the difference.
 //!
 //! Inputs: `new` with what the plan says; `at` a time in milliseconds; `due`, which goes to the
-//! deadline and ticks; `hear`, a packet of another router; and the names of [`Input`]'s others.
+//! deadline and ticks; `hear`, a packet of another router; `find`, addresses that an earlier life has
+//! left; `place`, which brings the addresses to where they belong; and the names of [`Input`]'s
+//! others.
 
+mod host;
 mod scenario;
 
 use std::fs;

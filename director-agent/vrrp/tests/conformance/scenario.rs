@@ -10,12 +10,15 @@ use fulcrum_model::resource::{AuthPass, VrrpChecksum, VrrpVersion};
 use fulcrum_model::{Cidr, Priority, Vrid, VrrpOptions};
 use fulcrum_vrrp::{
     AddressList, Advert, Authentication, Body, Centiseconds, Change, Config, Datagram, Family,
-    Input, Instance, Output, Seconds, WallClock, checksum,
+    HoldInput, Input, Instance, Output, Seconds, WallClock, checksum,
 };
+
+use crate::host::Host;
 
 #[derive(Default)]
 pub(crate) struct Scenario {
     instance: Option<Instance>,
+    host: Option<Host>,
     now: Duration,
 }
 
@@ -63,6 +66,12 @@ impl Scenario {
                 return self.step(Input::Tick);
             }
             "hear" => return self.hear(&words),
+            "place" => return self.host().place(),
+            "find" => {
+                let now = self.now;
+                self.host().find(now);
+                return Vec::new();
+            }
             _ => {}
         }
         let input = match command {
@@ -121,6 +130,7 @@ impl Scenario {
                 self.describe(outputs)
             }
             (Ok(config), _) => {
+                self.host = Some(Host::new(&plan, &config.wire));
                 self.instance = Some(Instance::new(config).started(self.now));
                 Vec::new()
             }
@@ -130,8 +140,21 @@ impl Scenario {
 
     fn step(&mut self, input: Input<'_>) -> Vec<String> {
         let instance = self.instance.as_mut().expect("an instance");
-        let outputs = instance.step(self.now, input);
+        let (now, is_planned) = (self.now, matches!(input, Input::Shutdown));
+        let outputs = instance.step(now, input);
+        for output in &outputs {
+            if let Output::Role(change) = output
+                && let Some(input) = HoldInput::of(*change, is_planned)
+            {
+                self.host().step(now, input);
+            }
+        }
+        self.host().step(now, HoldInput::Tick);
         self.describe(outputs)
+    }
+
+    fn host(&mut self) -> &mut Host {
+        self.host.as_mut().expect("an instance")
     }
 
     fn describe(&mut self, outputs: Vec<Output>) -> Vec<String> {
@@ -184,6 +207,10 @@ impl Scenario {
                     lines.push("notes that it lists other addresses".to_owned());
                 }
                 let advert = &received.advert;
+                if advert.priority > 0 {
+                    let now = self.now;
+                    self.host().step(now, HoldInput::Heard);
+                }
                 lines.extend(self.step(Input::Advert { source: received.source, advert }));
                 lines
             }
