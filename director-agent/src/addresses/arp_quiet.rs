@@ -20,7 +20,8 @@ struct Setting {
     least: u32,
 }
 
-/// Makes an interface quiet; first writes down how it was. `sysctls` is [`SYSCTLS`].
+/// Makes an interface quiet; first writes down how it was. One that was made quiet before is made so
+/// again, should another program have changed it. `sysctls` is [`SYSCTLS`].
 ///
 /// # Errors
 /// When the journal or a sysctl cannot be written: then nothing has changed for good.
@@ -28,7 +29,7 @@ pub(super) fn quiet(journal: &mut Journal, sysctls: &Path, interface: &str) -> i
     let ignore = read(sysctls, interface, &ARP_IGNORE)?;
     let announce = read(sysctls, interface, &ARP_ANNOUNCE)?;
     journal.edit(|entries| {
-        entries.quiet.insert(interface.to_owned(), (ignore, announce));
+        entries.quiet.entry(interface.to_owned()).or_insert((ignore, announce));
     })?;
     let raised = raise(sysctls, interface, &ARP_IGNORE, ignore)
         .and_then(|()| raise(sysctls, interface, &ARP_ANNOUNCE, announce));
@@ -103,6 +104,9 @@ mod tests {
             let mut journal = Journal::open(directory.path(), "boot");
             quiet(&mut journal, &sysctls, "eth0").expect("it can be written");
             assert_eq!(settings(&sysctls), (quiet_as.0.to_owned(), quiet_as.1.to_owned()));
+            fs::write(sysctls.join("eth0/arp_ignore"), "0").expect("another program may do so");
+            quiet(&mut journal, &sysctls, "eth0").expect("it can be written");
+            assert_ne!(settings(&sysctls).0, "0");
             let mut journal = Journal::open(directory.path(), "boot");
             restore(&mut journal, &sysctls, "eth0").expect("it can be written");
             assert_eq!(settings(&sysctls), (before.0.to_owned(), before.1.to_owned()));

@@ -27,7 +27,8 @@ impl Writer {
     }
 
     fn keep_device(&mut self, name: &str, below: u32, wanted: &Device) -> io::Result<()> {
-        self.silence(&wanted.interface)?;
+        // The interface below must not answer ARP for VIPs on the device, or clients get its own MAC.
+        arp_quiet::quiet(&mut self.journal, Path::new(arp_quiet::SYSCTLS), &wanted.interface)?;
         let mut found = self.kernel.index(name);
         if let Some(index) =
             found.filter(|index| !self.kernel.is_macvlan(*index, wanted.mac, below))
@@ -61,14 +62,6 @@ impl Writer {
         device::configure(Path::new(device::SYSCTLS), name, is_ipv6)?;
         tracing::info!(device = name, interface = wanted.interface, "virtual MAC");
         Ok(index)
-    }
-
-    /// The interface below must not answer ARP for VIPs on the device, or clients get its own MAC.
-    fn silence(&mut self, interface: &str) -> io::Result<()> {
-        if self.journal.entries().quiet.contains_key(interface) {
-            return Ok(());
-        }
-        arp_quiet::quiet(&mut self.journal, Path::new(arp_quiet::SYSCTLS), interface)
     }
 
     /// Whether the interface stands below a device that is wanted, so that its ARP stays quiet.
