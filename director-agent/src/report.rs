@@ -77,6 +77,7 @@ fn instance(name: &Name, status: &InstanceStatus) -> v1::VrrpObserved {
         // Where it must not be Active, no priority is in force.
         priority: if status.faults.is_empty() { status.priority.into() } else { 0 },
         faults: status.faults.clone(),
+        waits_for: status.waits_for.clone(),
         tracks: status.tracks.iter().map(track).collect(),
         duplicate_owners: status.rivals.iter().map(duplicate_owner).collect(),
         ..v1::VrrpObserved::default()

@@ -76,6 +76,8 @@ pub struct InstanceStatus {
     pub priority: u8,
     /// Why it must not be Active, or not yet.
     pub faults: Vec<String>,
+    /// Why it has not relieved the Active that it outranks; empty when it does not wait.
+    pub waits_for: String,
     /// What is tracked.
     pub tracks: Vec<Weighed>,
     /// Others that hold its VIPs while it is Active, the latest seen first.
@@ -134,6 +136,7 @@ impl InstanceStatus {
             vips_bound: Vec::new(),
             priority: 0,
             faults: vec![problem.clone()],
+            waits_for: String::new(),
             tracks: Vec::new(),
             rivals: Vec::new(),
             problems: vec![problem],

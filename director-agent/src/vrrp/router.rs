@@ -13,7 +13,7 @@ use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
     Change, Config, Datagram, Discard, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output,
-    Place, Relay, RelayInput, Role, WallClock, virtual_mac,
+    Place, Relay, RelayInput, Role, Waiting, WallClock, virtual_mac,
 };
 
 use super::InstanceStatus;
@@ -689,10 +689,20 @@ impl Router {
             vips_bound: bound.collect(),
             priority: self.instance.priority().get(),
             faults: faults.clone().cloned().collect(),
+            waits_for: self.instance.waiting(now).map(waits_for).unwrap_or_default(),
             tracks: targets.cloned().collect(),
             rivals,
             problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
+    }
+}
+
+/// In words for people.
+fn waits_for(waiting: Waiting) -> String {
+    match waiting {
+        Waiting::StartUp { left } => format!("its start-up delay, {} s more", left.as_secs()),
+        Waiting::Delay { left } => format!("its preempt delay, {} s more", left.as_secs()),
+        Waiting::Held => "its preemption, which is held".to_owned(),
     }
 }
 

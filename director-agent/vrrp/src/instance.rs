@@ -118,6 +118,23 @@ pub enum Output {
     Discard(Discard),
 }
 
+/// Why a take-over by choice waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// For the end of [`Config::startup_delay`].
+    StartUp {
+        /// Time left.
+        left: Duration,
+    },
+    /// For the end of [`Config::preempt_delay`].
+    Delay {
+        /// Time left.
+        left: Duration,
+    },
+    /// By order ([`Input::HoldPreemption`]).
+    Held,
+}
+
 /// A change of role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -271,6 +288,20 @@ impl Instance {
             State::Backup(backup) => backup.living_active(now),
             State::Initialize | State::Active(_) => None,
         }
+    }
+
+    /// Why a Backup that outranks the living Active has not relieved it yet.
+    pub fn waiting(&self, now: Duration) -> Option<Waiting> {
+        let State::Backup(backup) = &self.state else { return None };
+        backup.living_predecessor(now)?;
+        let left = |until: Duration| Some(until.saturating_sub(now)).filter(|left| !left.is_zero());
+        if let Some(left) = left(self.terms.listens_until) {
+            return Some(Waiting::StartUp { left });
+        }
+        if self.terms.is_held {
+            return Some(Waiting::Held);
+        }
+        backup.preempt_at().and_then(left).map(|left| Waiting::Delay { left })
     }
 
     /// Time between adverts of the router that is Active: learned from it while Backup, otherwise

@@ -159,6 +159,10 @@ impl Backup {
         self.predecessor.filter(|(_, until)| now <= *until).map(|(address, _)| address)
     }
 
+    pub(super) fn preempt_at(&self) -> Option<Duration> {
+        self.preempt_at
+    }
+
     pub(super) fn living_active(&self, now: Duration) -> Option<IpAddr> {
         self.active_router.filter(|_| now < self.lives_until)
     }

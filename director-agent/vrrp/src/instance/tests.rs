@@ -369,6 +369,41 @@ fn a_late_farewell_of_a_relieved_router_decides_nothing() {
 }
 
 #[test]
+fn what_a_take_over_by_choice_waits_for_is_told() {
+    let waiting = |startup: u64, preempt: u64, is_held: bool, heard: u8| {
+        let mut config = config(100, true);
+        config.startup_delay = ms(startup);
+        config.preempt_delay = ms(preempt);
+        let mut instance = Instance::new(config).started(START);
+        instance.step(START, Input::Up);
+        instance.step(START, Input::HoldPreemption(is_held));
+        let weaker = advert(heard, 100);
+        instance.step(START + ms(500), Input::Advert { source: LOWER, advert: &weaker });
+        instance.waiting(START + ms(500))
+    };
+    assert_eq!(waiting(0, 60_000, false, 90), Some(Waiting::Delay { left: ms(60_000) }));
+    assert_eq!(waiting(30_000, 60_000, false, 90), Some(Waiting::StartUp { left: ms(29_500) }));
+    assert_eq!(waiting(0, 60_000, true, 90), Some(Waiting::Held));
+    assert_eq!(waiting(0, 0, false, 90), None, "the timer runs out soon");
+    assert_eq!(waiting(30_000, 60_000, true, 110), None, "there is nothing to take over");
+}
+
+#[test]
+fn a_weaker_routers_interval_does_not_shorten_the_wait_for_a_stronger_one() {
+    let mut instance = backup(config(10, true));
+    let mut hear = |at: u64, source, priority, centiseconds| {
+        let advert = advert(priority, centiseconds);
+        instance.step(START + ms(at), Input::Advert { source, advert: &advert });
+        instance.deadline().expect("a timer runs") - START
+    };
+    let strong = hear(0, GREATER, 90, 100);
+    assert_eq!(hear(1, LOWER, 90, 10), strong, "two became Active at once");
+    assert_eq!(hear(2, LOWER, 90, 10), strong);
+    assert!(hear(1000, GREATER, 90, 10) < ms(1500), "its own word counts");
+    assert!(hear(2000, LOWER, 80, 100) > ms(5000), "it has fallen silent");
+}
+
+#[test]
 fn configuration_is_edited_in_place() {
     let (mut instance, since) = active(config(100, true));
     let now = since + ms(200);

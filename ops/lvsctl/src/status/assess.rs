@@ -46,7 +46,6 @@ pub(crate) fn director_problems(found: &v1::GetDirectorStatusResponse) -> Vec<St
         let told = vrrp::problems(seen).into_iter();
         problems.extend(told.map(|problem| format!("{}: {problem}", seen.instance)));
     }
-    problems.extend(vrrp::director_problems(&observed));
     for decision in observed.weights.iter().filter(|decision| is_out(decision)) {
         problems.push(format!(
             "{} is out of rotation of {}: {}",
@@ -202,8 +201,6 @@ fn agents(view: &View<'_>, now: SystemTime, problems: &mut Vec<String>) {
         } else if let Some(behind) = is_behind(agent, view.topology.revision) {
             problems.push(format!("{who} {behind}"));
         }
-        let of_vrrp = agent.director.iter().flat_map(vrrp::director_problems);
-        problems.extend(of_vrrp.map(|problem| format!("{who}: {problem}")));
         let director = agent.director.iter().flat_map(|observed| &observed.problems);
         let real_server = agent.real_server.iter().flat_map(|observed| &observed.problems);
         problems.extend(director.chain(real_server).map(|problem| format!("{who}: {problem}")));

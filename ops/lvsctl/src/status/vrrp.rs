@@ -24,12 +24,6 @@ pub(super) fn problems(vrrp: &v1::VrrpObserved) -> Vec<String> {
     problems
 }
 
-/// What is wrong with a director's VRRP as a whole.
-pub(super) fn director_problems(observed: &v1::DirectorObserved) -> Vec<String> {
-    let guard = observed.vip_guard.iter().filter(|guard| !guard.detail.is_empty());
-    guard.map(|guard| format!("the VIPs' guard: {}", guard.detail)).collect()
-}
-
 fn is_unwell(track: &v1::TrackObserved) -> bool {
     match track.state() {
         v1::TrackState::Unwell => true,
