@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use fulcrum_controller::config::Config;
 use fulcrum_controller::serve;
-use fulcrum_runtime::{shutdown, telemetry};
+use fulcrum_runtime::{manual, shutdown, telemetry};
 
 /// Once told to stop, the process ends within this time whatever hangs.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +32,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = manual::write_if_asked(Arguments::command(), manual::Section::Daemons) {
+        return code;
+    }
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,4 +78,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     telemetry.shutdown().await;
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_manual_explain_everything() {
+        assert_eq!(manual::unexplained(Arguments::command()), Vec::<String>::new());
+    }
 }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use fulcrum_director::{agent, capabilities, checks, config};
 use fulcrum_runtime::explain::explain;
-use fulcrum_runtime::{shutdown, telemetry, tls};
+use fulcrum_runtime::{manual, shutdown, telemetry, tls};
 
 /// Runs VRRP, programs IPVS and checks real servers, as the controllers' plan says.
 #[derive(Parser, Debug)]
@@ -26,6 +26,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = manual::write_if_asked(Arguments::command(), manual::Section::Daemons) {
+        return code;
+    }
     match start(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,4 +80,14 @@ async fn run(config: config::Config) -> anyhow::Result<()> {
     };
     telemetry.shutdown().await;
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_manual_explain_everything() {
+        assert_eq!(manual::unexplained(Arguments::command()), Vec::<String>::new());
+    }
 }

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use fulcrum_realserver::{agent, by_hand, config};
 use fulcrum_runtime::explain::explain;
-use fulcrum_runtime::{shutdown, telemetry};
+use fulcrum_runtime::{manual, shutdown, telemetry};
 
 /// Binds VIPs to loopback with ARP kept quiet, watches the servers of this host, and reports their health.
 #[derive(Parser)]
@@ -40,6 +40,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = manual::write_if_asked(Arguments::command(), manual::Section::Daemons) {
+        return code;
+    }
     let arguments = Arguments::parse();
     // Two workers: one may be shutting telemetry down while the other serves it.
     let runtime =
@@ -72,5 +75,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Start { vip } => by_hand::start(&state_dir, &vip).await,
         Command::Stop => by_hand::stop(&state_dir).await,
         Command::Status | Command::Run => by_hand::status(&state_dir).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_manual_explain_everything() {
+        assert_eq!(manual::unexplained(Arguments::command()), Vec::<String>::new());
     }
 }

@@ -19,13 +19,17 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use fulcrum_runtime::manual;
 use tracing::Instrument;
 
 use cli::{Cli, Verb};
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    if let Some(code) = manual::write_if_asked(Cli::command(), manual::Section::Commands) {
+        return code;
+    }
     let Cli { global, verb } = Cli::parse();
     // Two workers: telemetry is sent by one while the other is blocked at the end.
     let runtime =
@@ -64,4 +68,14 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
     };
     telemetry.shutdown().await;
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_manual_explain_everything() {
+        assert_eq!(manual::unexplained(Cli::command()), Vec::<String>::new());
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! What it does: reads configuration ([`config`]), TLS identity ([`tls`]) and the host's boot id ([`boot`]); opens
 //! channels to other programs ([`transport`]); shows the program to people and collectors ([`telemetry`], [`trace`]);
-//! keeps small state over power loss ([`durable`]); paces retries ([`backoff`]); hears SIGTERM ([`shutdown`]).
+//! keeps small state over power loss ([`durable`]); paces retries ([`backoff`]); hears SIGTERM ([`shutdown`]); writes manual pages ([`manual`]).
 //! What it never does: import another crate of ours, or know our API. Start reading at [`telemetry`].
 
 pub mod backoff;
@@ -10,6 +10,7 @@ pub mod boot;
 pub mod config;
 pub mod durable;
 pub mod explain;
+pub mod manual;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
