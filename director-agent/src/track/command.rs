@@ -30,6 +30,15 @@ const EXECUTE: u32 = 0o111;
 /// Runs it once, for at most its timeout; then it is killed with its process group. Well is exit
 /// status 0. The environment is empty, the input too, and the directory is the root.
 pub(super) async fn run(command: &TrackCommand, directory: Option<&Path>) -> Seen {
+    run_until(command, directory, async { tokio::time::sleep(command.pace.timeout).await }).await
+}
+
+/// The same, until `timeout` is over. It begins when the command runs.
+async fn run_until(
+    command: &TrackCommand,
+    directory: Option<&Path>,
+    timeout: impl Future<Output = ()>,
+) -> Seen {
     let program = &command.program;
     let path = find(program, directory).await?;
     let mut child = Command::new(&path)
@@ -44,14 +53,18 @@ pub(super) async fn run(command: &TrackCommand, directory: Option<&Path>) -> See
         .spawn()
         .map_err(|error| format!("command {program} cannot be started: {error}"))?;
     let group = Group::of(&child);
-    let ended = tokio::time::timeout(command.pace.timeout, follow(&mut child)).await;
+    let ended = tokio::select! {
+        biased;
+        ended = follow(&mut child) => Some(ended),
+        () = timeout => None,
+    };
     match ended {
-        Ok((Ok(status), output)) => {
+        Some((Ok(status), output)) => {
             group.has_ended();
             tell(program, status, &output)
         }
-        Ok((Err(error), _)) => Err(format!("command {program} cannot be waited for: {error}")),
-        Err(_) => {
+        Some((Err(error), _)) => Err(format!("command {program} cannot be waited for: {error}")),
+        None => {
             drop(group);
             // Killed, it ends at once; so that its number is free again.
             let _ = child.wait().await;
