@@ -11,6 +11,7 @@ pub mod codec;
 pub mod diff;
 pub mod key;
 pub mod operation;
+pub mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod removal;
@@ -20,6 +21,7 @@ pub mod table;
 pub use diff::{Ownership, diff};
 pub use key::{AddressFamily, DestinationKey, KeyError, Transport, VirtualServerKey};
 pub use operation::{ApplyError, Operation};
+pub use pace::Pace;
 pub use reconcile::{Drift, Entry, Reconciler, Refused};
 pub use removal::Removals;
 pub use table::{

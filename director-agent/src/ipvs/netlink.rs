@@ -3,7 +3,7 @@
 //! neli resolves the family and opens the sockets; the bytes are `fulcrum_ipvs::codec`'s, because hundreds of requests
 //! go out in one send. Three traps are kept shut: every wait has an end; dumps have a socket of their own and are
 //! drained at once, for an undrained one blocks its socket; and no more requests are in flight than the receive
-//! buffer holds acknowledgements.
+//! buffer holds acknowledgements. Between two sends whoever waits for the CPU has it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fulcrum_ipvs::codec::{self, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal};
 use fulcrum_ipvs::{
-    Destination, DestinationKey, Operation, VirtualServerKey, VirtualServerSettings,
+    Destination, DestinationKey, Operation, Pace, VirtualServerKey, VirtualServerSettings,
 };
 use neli::consts::socket::{Msg, NlFamily};
 use neli::err::RouterError;
@@ -43,6 +43,7 @@ pub(super) struct Kernel {
     writes: Socket,
     reads: Socket,
     window: usize,
+    pace: Pace,
     sequence: u32,
 }
 
@@ -71,10 +72,11 @@ impl Kernel {
             resolved => resolved,
         }?;
         let (writes, reads) = (Socket::open()?, Socket::open()?);
-        Ok(Self { family, writes, reads, window: WINDOW, sequence: 0 })
+        Ok(Self { family, writes, reads, window: WINDOW, pace: Pace::default(), sequence: 0 })
     }
 
-    /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers.
+    /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers,
+    /// and as do not hold the CPU for long.
     ///
     /// # Errors
     /// [`IpvsError`] when a request cannot be sent; how those before it went is then unknown.
@@ -83,23 +85,31 @@ impl Kernel {
         operations: &[Operation],
     ) -> Result<Vec<Outcome>, IpvsError> {
         let mut outcomes = Vec::with_capacity(operations.len());
-        for window in operations.chunks(self.window) {
-            outcomes.append(&mut self.write_window(window).await?);
+        let mut rest = operations;
+        while !rest.is_empty() {
+            let length = self.pace.operations().min(self.window).min(rest.len());
+            let (batch, after) = rest.split_at(length);
+            outcomes.append(&mut self.write_batch(batch).await?);
+            rest = after;
+            std::thread::yield_now();
         }
         Ok(outcomes)
     }
 
-    async fn write_window(&mut self, window: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
+    async fn write_batch(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
         let doing = "edit the IPVS table";
         let first = self.sequence.wrapping_add(1);
         let mut request = Vec::new();
-        for operation in window {
+        for operation in batch {
             self.sequence = self.sequence.wrapping_add(1);
             codec::request(&mut request, self.family, self.sequence, operation);
         }
+        // When others had the CPU meanwhile, that counts too: batches are then smaller than they need to be.
+        let began = Instant::now();
         self.writes.send(&request, doing)?;
-        let mut outcomes = vec![Outcome::Unknown; window.len()];
-        let mut unanswered = window.len();
+        self.pace = self.pace.after(batch.len(), began.elapsed());
+        let mut outcomes = vec![Outcome::Unknown; batch.len()];
+        let mut unanswered = batch.len();
         let mut patience = PATIENCE;
         while unanswered > 0 {
             let bytes = match self.writes.receive(doing, patience).await {
@@ -108,7 +118,7 @@ impl Kernel {
                 Err(IpvsError::Socket { source, .. })
                     if source.raw_os_error() == Some(Errno::ENOBUFS as i32) =>
                 {
-                    self.window = (self.window / 2).max(1);
+                    self.window = (batch.len() / 2).max(1);
                     patience = Duration::ZERO;
                     continue;
                 }
@@ -123,7 +133,7 @@ impl Kernel {
                 let message = message.map_err(|source| IpvsError::Malformed { doing, source })?;
                 let index = usize::try_from(message.sequence.wrapping_sub(first));
                 let slot = index.ok().and_then(|index| outcomes.get_mut(index));
-                // An answer to an earlier window has no slot: it was given up.
+                // An answer to an earlier batch has no slot: it was given up.
                 let Some(slot) = slot.filter(|slot| **slot == Outcome::Unknown) else { continue };
                 match message.payload {
                     Payload::Done => *slot = Outcome::Done,

@@ -14,7 +14,8 @@ use crate::ipvs::error::{IpvsError, IpvsRefused};
 use crate::ipvs::modules;
 use crate::ipvs::netlink::Outcome;
 
-/// Operations between two looks for newer wishes: a few milliseconds of the kernel's work.
+/// Operations between two looks for newer wishes: a few milliseconds of the kernel's work, in batches that hold the
+/// CPU for a shorter time each.
 const BURST: usize = 512;
 
 /// How far the operations came.
