@@ -415,7 +415,9 @@ fn message(index: u32, address: IpAddr, prefix: u8, lifetime: Duration) -> Addre
         // Whole seconds, rounded up.
         let seconds = u32::try_from(lifetime.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         cache.ifa_valid = seconds;
-        cache.ifa_preferred = seconds;
+        // The host's own connections come from another address of it: those from a VIP would break
+        // at a hand-over (RFC 6724 §5 rule 3).
+        cache.ifa_preferred = if address.is_ipv6() { 0 } else { seconds };
         message.attributes.push(AddressAttribute::CacheInfo(cache));
     }
     message
@@ -439,6 +441,19 @@ fn host_prefix(address: IpAddr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_connection_of_the_host_comes_from_an_ipv6_vip() {
+        for (vip, expected) in [("10.0.0.150", (3, 3)), ("fd00::64", (3, 0))] {
+            let vip = vip.parse().expect("an address");
+            let message = message(2, vip, host_prefix(vip), Duration::from_millis(2500));
+            let lifetimes = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::CacheInfo(cache) => Some((cache.ifa_valid, cache.ifa_preferred)),
+                _ => None,
+            });
+            assert_eq!(lifetimes, Some(expected), "{vip}");
+        }
+    }
 
     #[test]
     fn stamps_have_an_age() {
