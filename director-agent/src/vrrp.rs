@@ -8,10 +8,12 @@
 
 mod engine;
 mod groups;
+mod link;
 mod realtime;
 mod rivals;
 mod router;
 pub(crate) mod sockets;
+mod sources;
 mod tracking;
 pub(crate) mod wake;
 

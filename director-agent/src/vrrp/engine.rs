@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,15 +15,14 @@ use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::track::Tracked;
 use fulcrum_vrrp::{Config, ConfigError, Discard, Lateness, Place};
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{oneshot, watch};
 
-use super::groups;
-use super::rivals::ArpEar;
+use super::groups::Groups;
+use super::link::{self, Link};
 use super::router::Router;
-use super::sockets::{AdvertBuffer, AdvertSocket};
+use super::sockets::AdvertBuffer;
+use super::sources::Sources;
 use super::tracking::Tracking;
 use super::wake::{Inbox, Outbox, mailbox};
 use super::{InstanceStatus, RelayRequest, VrrpSnapshot, realtime};
@@ -54,13 +52,19 @@ pub(super) enum Input {
     View(View),
 }
 
-/// The thread's state.
+/// The thread's state. A turn that sends or takes in adverts while nothing else happens allocates
+/// nothing: neither memory that is scarce nor another thread delays an advert. Orders and snapshots
+/// do allocate; they are made on changes, and about once a second.
 pub(super) struct Engine {
     inbox: Inbox<Input>,
+    /// The inbox and the sockets.
+    sources: Sources,
+    buffer: AdvertBuffer,
     addresses: Outbox<Order>,
     snapshots: watch::Sender<VrrpSnapshot>,
     view: View,
     routers: BTreeMap<Name, Router>,
+    groups: Groups,
     tracking: Tracking,
     /// Instances whose preemption is held.
     held: BTreeSet<Name>,
@@ -70,6 +74,8 @@ pub(super) struct Engine {
     refused: BTreeMap<Name, (ConfigError, SystemTime)>,
     /// By interface name.
     links: BTreeMap<String, Link>,
+    /// Something has changed that [`Self::look`] goes by.
+    is_stale: bool,
     lateness: Lateness,
     serial: u64,
     /// When the agent started.
@@ -77,13 +83,6 @@ pub(super) struct Engine {
     refreshed_at: Duration,
     publish_at: Duration,
     stop: Option<(oneshot::Sender<()>, Duration)>,
-}
-
-/// An interface with VRRP on it.
-struct Link {
-    socket: io::Result<AdvertSocket>,
-    arp: Option<ArpEar>,
-    discarded: BTreeMap<&'static str, u64>,
 }
 
 impl Engine {
@@ -99,30 +98,44 @@ impl Engine {
             // An error means that the thread has ended: nobody needs to know any more.
             let _ = reports.send(Input::View(view));
         })?;
-        let mut engine = Self {
-            inbox,
-            addresses,
-            snapshots,
-            view: View::default(),
-            routers: BTreeMap::new(),
-            tracking: Tracking::default(),
-            held: BTreeSet::new(),
-            leaving: Vec::new(),
-            refused: BTreeMap::new(),
-            links: BTreeMap::new(),
-            lateness: Lateness::default(),
-            serial: 0,
-            started: now(),
-            refreshed_at: Duration::ZERO,
-            publish_at: Duration::ZERO,
-            stop: None,
-        };
+        let mut engine = Self::new(inbox, addresses, snapshots)?;
         std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
             realtime::raise();
             engine.order(&BTreeSet::new(), false);
             while engine.turn() {}
         })?;
         Ok(outbox)
+    }
+
+    fn new(
+        inbox: Inbox<Input>,
+        addresses: Outbox<Order>,
+        snapshots: watch::Sender<VrrpSnapshot>,
+    ) -> io::Result<Self> {
+        let sources = Sources::new()?;
+        sources.add(&inbox)?;
+        Ok(Self {
+            inbox,
+            sources,
+            buffer: AdvertBuffer::new(),
+            addresses,
+            snapshots,
+            view: View::default(),
+            routers: BTreeMap::new(),
+            groups: Groups::default(),
+            tracking: Tracking::default(),
+            held: BTreeSet::new(),
+            leaving: Vec::new(),
+            refused: BTreeMap::new(),
+            links: BTreeMap::new(),
+            is_stale: true,
+            lateness: Lateness::default(),
+            serial: 0,
+            started: now(),
+            refreshed_at: Duration::ZERO,
+            publish_at: Duration::ZERO,
+            stop: None,
+        })
     }
 
     /// One turn; false when it was the last.
@@ -142,6 +155,7 @@ impl Engine {
                         || self.view.failures != view.failures;
                     self.view = view;
                     if is_new {
+                        self.is_stale = true;
                         self.publish_at = Duration::ZERO;
                     }
                 }
@@ -165,26 +179,20 @@ impl Engine {
         let routers = self.routers.values().chain(&self.leaving);
         let now = now();
         let deadline = routers.filter_map(|router| router.deadline(now)).chain([self.publish_at]);
-        let deadline = deadline.chain(self.refresh_at()).min();
+        let retries = self.links.values().filter_map(Link::retry_at);
+        let deadline = deadline.chain(self.refresh_at()).chain(retries).min();
         let rest = deadline.map_or(IDLE, |at| at.saturating_sub(now)).min(IDLE);
-        let sockets = self.links.values().filter_map(Link::socket);
-        let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
-        let sockets = sockets.flat_map(AdvertSocket::fds);
-        fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN)));
-        // An interrupted or failed wait is a turn with nothing to do.
-        let woken = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
-        if woken == Ok(0) {
+        if self.sources.wait(rest) {
             self.lateness.add(self::now().saturating_sub(now + rest));
         }
     }
 
     fn receive(&mut self) {
-        let mut buffer = AdvertBuffer::new();
         for (interface, link) in &mut self.links {
             let Ok(socket) = &link.socket else { continue };
             for _ in 0..PACKETS_PER_TURN {
                 // An error of the socket (the interface went down) is told by netlink as well.
-                let Ok(Some(received)) = socket.receive(&mut buffer) else { break };
+                let Ok(Some(received)) = socket.receive(&mut self.buffer) else { break };
                 let datagram = match received {
                     Ok(datagram) => datagram,
                     Err(reason) => {
@@ -217,6 +225,7 @@ impl Engine {
         }
         let now = now();
         self.publish_at = now;
+        self.is_stale = true;
         self.refused.clear();
         let gone: Vec<Name> =
             self.routers.keys().filter(|name| !plans.contains_key(name)).cloned().collect();
@@ -237,6 +246,7 @@ impl Engine {
                 }
             }
         }
+        self.groups.apply(&self.routers);
         self.track();
     }
 
@@ -315,34 +325,28 @@ impl Engine {
             latest = latest.max(now + router.handover_time());
             self.leaving.push(router);
         }
+        self.groups.apply(&self.routers);
+        self.is_stale = true;
         self.refused.clear();
         self.stop = Some((done, latest + STOP_MARGIN));
     }
 
-    /// Opens sockets on interfaces that have come, and lets every router see its interface.
+    /// Opens sockets on interfaces that have come, and lets every router see its interface, when
+    /// that can come to something else than last time.
     fn look(&mut self) {
         let now = now();
+        let wants_look = |router: &Router| router.wants_look(now);
+        let is_due = |link: &Link| link.retry_at().is_some_and(|at| now >= at);
+        if !self.is_stale
+            && !self.routers.values().chain(&self.leaving).any(wants_look)
+            && !self.links.values().any(is_due)
+        {
+            return;
+        }
+        self.is_stale = false;
         let wanted: BTreeSet<&str> =
             self.routers.values().chain(&self.leaving).map(Router::interface).collect();
-        self.links.retain(|name, _| wanted.contains(name.as_str()));
-        for name in wanted {
-            let Some(interface) = self.view.interfaces.get(name) else {
-                self.links.remove(name);
-                continue;
-            };
-            let is_open = self
-                .links
-                .get(name)
-                .and_then(Link::socket)
-                .is_some_and(|socket| socket.interface_index() == interface.index);
-            if !is_open && interface.is_up {
-                let discarded = self.links.remove(name).map(|link| link.discarded);
-                let socket = AdvertSocket::open(name, interface.index);
-                let discarded = discarded.unwrap_or_default();
-                let arp = ArpEar::open(name);
-                self.links.insert(name.to_owned(), Link { socket, arp, discarded });
-            }
-        }
+        link::keep(now, &mut self.links, &wanted, &self.view, &self.sources);
         let routers = self.routers.values().chain(&self.leaving);
         let vips: BTreeSet<IpAddr> = routers.flat_map(Router::addresses).collect();
         for router in self.routers.values_mut().chain(&mut self.leaving) {
@@ -372,7 +376,7 @@ impl Engine {
     fn keep_groups(&mut self, now: Duration) {
         let links = &self.links;
         let socket = |name: &str| links.get(name).and_then(Link::socket);
-        groups::keep_together(now, &self.view, &mut self.routers, socket);
+        self.groups.keep_together(now, &self.view, &mut self.routers, socket);
     }
 
     /// Orders the VIPs where something has changed, and regularly so that they live on.
@@ -386,6 +390,7 @@ impl Engine {
         }
         let is_due = self.refresh_at().is_some_and(|at| now >= at);
         if has_changed {
+            self.is_stale = true;
             self.publish_at = now;
         }
         if has_changed || is_due {
@@ -394,6 +399,7 @@ impl Engine {
         let leaving = self.leaving.len();
         self.leaving.retain(|router| !router.is_released());
         if self.leaving.len() < leaving {
+            self.is_stale = true;
             self.order(&BTreeSet::new(), false);
         }
     }
@@ -502,12 +508,6 @@ impl Engine {
     }
 }
 
-impl Link {
-    fn socket(&self) -> Option<&AdvertSocket> {
-        self.socket.as_ref().ok()
-    }
-}
-
 /// Which place wins when two routers want one VIP.
 fn rank(place: Place) -> u8 {
     match place {
@@ -521,3 +521,6 @@ fn rank(place: Place) -> u8 {
 fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,35 +17,53 @@ const ROUNDS: usize = 4;
 /// Kind of the problem that a member shows while it waits for others.
 const SHOWN_AS: &str = "sync_group";
 
-/// Lets every group decide, and its members do so.
-pub(super) fn keep_together<'a>(
-    now: Duration,
-    view: &View,
-    routers: &mut BTreeMap<Name, Router>,
-    socket: impl Fn(&str) -> Option<&'a AdvertSocket>,
-) {
-    let mut groups: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
-    for (name, router) in routers.iter() {
-        if let Some(group) = router.group() {
-            groups.entry(group.clone()).or_default().push(name.clone());
+/// The sync groups of this host.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// Members by group.
+    names: BTreeMap<Name, Vec<Name>>,
+    /// Room for how the members of one group stand.
+    members: Vec<Member>,
+}
+
+impl Groups {
+    /// Takes new plans.
+    pub(super) fn apply(&mut self, routers: &BTreeMap<Name, Router>) {
+        self.names.clear();
+        for (name, router) in routers {
+            if let Some(group) = router.group() {
+                self.names.entry(group.clone()).or_default().push(name.clone());
+            }
         }
     }
-    for (group, names) in groups {
-        for _ in 0..ROUNDS {
-            let members: Vec<Member> =
-                names.iter().filter_map(|name| Some(routers.get(name)?.member(now))).collect();
-            let commands = group::decide(now, &members);
-            if commands.iter().all(|command| *command == Command::Stay) {
-                break;
-            }
-            for (name, command) in names.iter().zip(commands) {
-                if let Some(router) = routers.get_mut(name) {
-                    let socket = socket(router.interface());
-                    router.obey(now, command, view, socket);
+
+    /// Lets every group decide, and its members do so.
+    pub(super) fn keep_together<'a>(
+        &mut self,
+        now: Duration,
+        view: &View,
+        routers: &mut BTreeMap<Name, Router>,
+        socket: impl Fn(&str) -> Option<&'a AdvertSocket>,
+    ) {
+        let members = &mut self.members;
+        for (group, names) in &self.names {
+            for _ in 0..ROUNDS {
+                members.clear();
+                let standing = |name| routers.get(name).map(|router| router.member(now));
+                members.extend(names.iter().filter_map(standing));
+                let decision = group::decide(now, members);
+                if members.iter().all(|member| decision.command(*member) == Command::Stay) {
+                    break;
+                }
+                for (name, member) in names.iter().zip(&*members) {
+                    if let Some(router) = routers.get_mut(name) {
+                        let socket = socket(router.interface());
+                        router.obey(now, decision.command(*member), view, socket);
+                    }
                 }
             }
+            explain(now, group, names, routers);
         }
-        explain(now, &group, &names, routers);
     }
 }
 

@@ -117,12 +117,19 @@ impl Rivals {
     }
 
     /// Asks for the next VIP when it is time.
-    pub(super) fn probe(&mut self, now: Duration, ear: &ArpEar, vips: &[Ipv4Addr]) {
-        if now < self.probe_at || vips.is_empty() {
+    pub(super) fn probe(
+        &mut self,
+        now: Duration,
+        ear: &ArpEar,
+        vips: impl Iterator<Item = Ipv4Addr> + Clone,
+    ) {
+        if now < self.probe_at {
             return;
         }
+        let turn = self.probes.checked_rem(vips.clone().count());
+        let Some(vip) = turn.and_then(|turn| vips.clone().nth(turn)) else { return };
         self.probe_at = now + PROBE_EVERY;
-        ear.probe(vips[self.probes % vips.len()]);
+        ear.probe(vip);
         self.probes = self.probes.wrapping_add(1);
     }
 

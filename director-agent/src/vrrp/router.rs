@@ -13,7 +13,7 @@ use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
     Change, Config, Datagram, Discard, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output,
-    Place, Relay, RelayInput, Role, Waiting, WallClock, virtual_mac,
+    Outputs, Place, Relay, RelayInput, Role, Waiting, WallClock, virtual_mac,
 };
 
 use super::InstanceStatus;
@@ -33,6 +33,8 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 pub(super) struct Router {
     name: Name,
     plan: VrrpInstancePlan,
+    /// Its VIPs by the interface on which neighbours see them.
+    seen_vips: Vec<Vip>,
     instance: Instance,
     hold: Hold,
     /// Where the VIPs are while they wait for the relay to be in place.
@@ -67,11 +69,12 @@ pub(super) struct Router {
 impl Router {
     /// `started`: when the agent did.
     pub(super) fn new(plan: VrrpInstancePlan, config: Config, started: Duration) -> Self {
-        Self {
+        let mut router = Self {
             name: plan.name.clone(),
             times: HoldTimes::of(&config.wire),
             instance: Instance::new(config).started(started),
             plan,
+            seen_vips: Vec::new(),
             hold: Hold::Absent,
             waits_at: None,
             relay: None,
@@ -92,7 +95,9 @@ impl Router {
             discarded: BTreeMap::new(),
             announce: false,
             has_changed: true,
-        }
+        };
+        router.seen_vips = router.find_seen();
+        router
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -132,6 +137,12 @@ impl Router {
     /// Whether its status or the place of its VIPs has changed since the last call.
     pub(super) fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
+    }
+
+    /// Whether [`Self::look`] may come to something else than last time, the view and the plans
+    /// being the same.
+    pub(super) fn wants_look(&self, now: Duration) -> bool {
+        self.has_changed || self.blocked_until.is_some_and(|until| now >= until)
     }
 
     /// When it next wants a turn.
@@ -181,6 +192,17 @@ impl Router {
         })
     }
 
+    fn find_seen(&self) -> Vec<Vip> {
+        let home = self.home();
+        let seen = |vip: Vip| {
+            // Frames pass the interface before they come to the device with the virtual MAC.
+            let is_home = vip.interface == home;
+            let interface = if is_home { self.plan.interface.clone() } else { vip.interface };
+            Vip { interface, ..vip }
+        };
+        self.vips().map(seen).collect()
+    }
+
     /// Where its VIPs belong.
     pub(super) fn targets(&self) -> impl Iterator<Item = (Vip, Target)> {
         let place = self.waits_at.unwrap_or(self.hold.place());
@@ -196,13 +218,7 @@ impl Router {
     /// The router to which connections in flight are relayed, and their VIPs.
     pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
         // Packets of IPv6 are not relayed: their connections begin anew.
-        let home = self.home();
-        let vips = self.vips().filter(|vip| vip.address.is_ipv4()).map(move |vip| {
-            // Packets are marked before the device sees them.
-            let is_home = vip.interface == home;
-            let interface = if is_home { self.plan.interface.clone() } else { vip.interface };
-            Vip { interface, ..vip }
-        });
+        let vips = self.seen_vips.iter().filter(|vip| vip.address.is_ipv4()).cloned();
         self.relay.map(|relay| (relay.predecessor, vips))
     }
 
@@ -409,7 +425,7 @@ impl Router {
         let source = received.source;
         if received.lists_other_addresses {
             let vrid = self.plan.vrid;
-            let theirs = received.advert.addresses.as_slice();
+            let theirs = &received.advert.addresses;
             self.show(
                 now,
                 "address_list",
@@ -450,13 +466,8 @@ impl Router {
             return;
         }
         let address = IpAddr::V4(address);
-        let home = self.home();
-        let is_home = interface == self.plan.interface;
-        let is_ours = |vip: Vip| {
-            let is_here = vip.interface == interface || is_home && vip.interface == home;
-            vip.address == address && is_here
-        };
-        if !self.expects_no_rival(now) || !self.vips().any(is_ours) {
+        let is_ours = |vip: &Vip| vip.address == address && vip.interface == interface;
+        if !self.expects_no_rival(now) || !self.seen_vips.iter().any(is_ours) {
             return;
         }
         if let Some(text) = self.rivals.note(now, interface, address, mac) {
@@ -469,15 +480,12 @@ impl Router {
         if !self.expects_no_rival(now) {
             return;
         }
-        let vips: Vec<Ipv4Addr> = self
-            .vips()
-            .filter(|vip| vip.interface == self.home())
-            .filter_map(|vip| match vip.address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
-        self.rivals.probe(now, ear, &vips);
+        let vips = self.seen_vips.iter().filter(|vip| vip.interface == self.plan.interface);
+        let vips = vips.filter_map(|vip| match vip.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+        self.rivals.probe(now, ear, vips);
     }
 
     /// Takes its turn after the packets.
@@ -507,6 +515,7 @@ impl Router {
     ) {
         if let Ok(outputs) = self.instance.reconfigure(now, config) {
             self.plan = plan;
+            self.seen_vips = self.find_seen();
             self.times = HoldTimes::of(&self.instance.config().wire);
             self.has_changed = true;
             self.carry_out(now, outputs, false, socket);
@@ -552,7 +561,7 @@ impl Router {
     fn carry_out(
         &mut self,
         now: Duration,
-        outputs: Vec<Output>,
+        outputs: Outputs,
         is_planned: bool,
         socket: Option<&AdvertSocket>,
     ) {

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fulcrum_vrrp::datagram::{GROUP, GROUP_V6, PROTOCOL, TTL};
 use fulcrum_vrrp::{Datagram, Discard, arp, ndp, virtual_mac};
-use nix::libc::{in6_addr, in6_pktinfo};
+use nix::libc::{self, in6_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType,
-    SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn6,
+    recvmsg, sendmsg, setsockopt, sockopt,
 };
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, MsgHdr, Protocol, SockAddr, Socket, Type};
 
 /// Room for the adverts of a long pause: some hundred packets, then the kernel drops new ones.
 const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
@@ -54,11 +54,6 @@ impl AdvertSocket {
         Ok(Self { socket, socket_v6, frames, interface_index })
     }
 
-    /// The interface that it was bound to; another one may have taken the name since.
-    pub(crate) fn interface_index(&self) -> u32 {
-        self.interface_index
-    }
-
     /// Sends a packet as fulcrum-vrrp builds it: over IPv4 a whole one, over IPv6 the message, to
     /// which the kernel adds the header with `source`.
     ///
@@ -86,16 +81,12 @@ impl AdvertSocket {
         } else {
             0
         };
-        let to = SockaddrIn6::from(SocketAddrV6::new(destination, 0, 0, scope));
+        let to = SockAddr::from(SocketAddrV6::new(destination, 0, 0, scope));
         // The kernel would choose among the interface's addresses, a VIP of ours among them.
-        let from = in6_pktinfo {
-            ipi6_addr: in6_addr { s6_addr: source.octets() },
-            ipi6_ifindex: self.interface_index,
-        };
-        let control = [ControlMessage::Ipv6PacketInfo(&from)];
+        let control = packet_info(source, self.interface_index);
         let parts = [IoSlice::new(packet)];
-        sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
-        Ok(())
+        let message = MsgHdr::new().with_addr(&to).with_buffers(&parts).with_control(&control);
+        socket.sendmsg(&message, MsgFlags::MSG_DONTWAIT.bits()).map(|_| ())
     }
 
     /// Sends a packet from a MAC that is not the interface's. It does not matter whether a device
@@ -165,6 +156,25 @@ fn open_v6(interface: &str, interface_index: u32) -> io::Result<Socket> {
     setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
     socket.join_multicast_v6(&GROUP_V6, interface_index)?;
     Ok(socket)
+}
+
+/// Bytes of the control message below: a header of length, level and type, and `in6_pktinfo`.
+const PACKET_INFO_BYTES: usize = size_of::<usize>() + 8 + size_of::<in6_pktinfo>();
+
+/// The control message that says where a packet comes from (RFC 3542 §6.2), filled up to whole
+/// words. Built here because nix allocates it anew for each packet.
+fn packet_info(
+    source: Ipv6Addr,
+    interface_index: u32,
+) -> [u8; PACKET_INFO_BYTES.next_multiple_of(size_of::<usize>())] {
+    let mut bytes = [0; PACKET_INFO_BYTES.next_multiple_of(size_of::<usize>())];
+    let (length, rest) = bytes.split_at_mut(size_of::<usize>());
+    length.copy_from_slice(&PACKET_INFO_BYTES.to_ne_bytes());
+    rest[0..4].copy_from_slice(&libc::IPPROTO_IPV6.to_ne_bytes());
+    rest[4..8].copy_from_slice(&libc::IPV6_PKTINFO.to_ne_bytes());
+    rest[8..24].copy_from_slice(&source.octets());
+    rest[24..28].copy_from_slice(&interface_index.to_ne_bytes());
+    bytes
 }
 
 fn receive_v6<'a>(

@@ -7,7 +7,7 @@ use fulcrum_model::Vrid;
 use fulcrum_model::resource::VrrpChecksum;
 
 use crate::config::{Centiseconds, Seconds};
-use crate::{AddressList, Discard, Family, checksum, family};
+use crate::{AddressList, Discard, Family, checksum};
 
 /// Bytes before the addresses.
 const FIXED_BYTES: usize = 8;
@@ -20,13 +20,13 @@ const CHECKSUM: std::ops::Range<usize> = 6..8;
 
 /// A VRRP advert (RFC 9568 §5.2, RFC 3768 §5.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advert {
+pub struct Advert<'a> {
     /// Virtual router.
     pub vrid: Vrid,
     /// 1 to 255, or 0: the sender leaves.
     pub priority: u8,
     /// The virtual router's addresses.
-    pub addresses: AddressList,
+    pub addresses: AddressList<'a>,
     /// What differs between versions.
     pub body: Body,
 }
@@ -89,7 +89,7 @@ impl Authentication {
     }
 }
 
-impl Advert {
+impl<'a> Advert<'a> {
     /// Time between the sender's adverts.
     pub fn interval(&self) -> Duration {
         match self.body {
@@ -119,7 +119,7 @@ impl Advert {
     ///
     /// # Errors
     /// The first reason to discard it that does not depend on configuration.
-    pub fn decode(message: &[u8], source: IpAddr, destination: IpAddr) -> Result<Self, Discard> {
+    pub fn decode(message: &'a [u8], source: IpAddr, destination: IpAddr) -> Result<Self, Discard> {
         let family = Family::of(source);
         let first = *message.first().ok_or(Discard::Length)?;
         let version = first >> 4;
@@ -186,9 +186,8 @@ impl Body {
 }
 
 /// Bytes of a message of `addresses` and `body`.
-pub(crate) fn length(addresses: &AddressList, body: &Body) -> usize {
-    let address_bytes = addresses.as_slice().len() * addresses.family().address_bytes();
-    FIXED_BYTES + address_bytes + body.authentication_bytes()
+pub(crate) fn length(addresses: &AddressList<'_>, body: &Body) -> usize {
+    FIXED_BYTES + addresses.octets().len() + body.authentication_bytes()
 }
 
 /// Appends a message whose checksum is still zero.
@@ -196,7 +195,7 @@ pub(crate) fn append(
     bytes: &mut Vec<u8>,
     vrid: Vrid,
     priority: u8,
-    addresses: &AddressList,
+    addresses: &AddressList<'_>,
     body: &Body,
 ) {
     let version = body.version();
@@ -207,9 +206,7 @@ pub(crate) fn append(
     let count = addresses.count();
     let fixed = [version << 4 | TYPE_ADVERT, vrid.get(), priority, count, high, low, 0, 0];
     bytes.extend_from_slice(&fixed);
-    for address in addresses.as_slice() {
-        family::append(bytes, *address);
-    }
+    bytes.extend_from_slice(addresses.octets());
     if let Body::V2 { authentication, .. } = body {
         bytes.extend_from_slice(&authentication.data());
     }

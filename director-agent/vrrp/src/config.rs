@@ -107,7 +107,7 @@ pub struct Config {
     /// interface's link-local one ([`crate::Instance::set_source`]).
     pub source: IpAddr,
     /// The VIPs that are advertised.
-    pub addresses: AddressList,
+    pub addresses: AddressList<'static>,
     /// Unicast peers; multicast when empty.
     pub peers: Vec<IpAddr>,
     /// Least TTL or hop limit of a peer's adverts, above 0.
@@ -186,11 +186,11 @@ pub enum ConfigError {
 
 /// An advert that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct Received<'a> {
     /// Its sender.
     pub source: IpAddr,
     /// The advert.
-    pub advert: Advert,
+    pub advert: Advert<'a>,
     /// It lists other addresses than ours: a configuration that differs, or a VRID used twice. It
     /// counts all the same.
     pub lists_other_addresses: bool,
@@ -225,7 +225,7 @@ impl Config {
     /// What the types leave open.
     fn validated(self) -> Result<Self, ConfigError> {
         if !self.addresses.begins_as_it_must() {
-            let found = self.addresses.as_slice().first().copied().unwrap_or(self.source);
+            let found = self.addresses.iter().next().unwrap_or(self.source);
             return Err(ConfigError::FirstAddress { found, vrid: self.vrid.get() });
         }
         let is_multicast_v6 = self.family() == Family::V6 && self.peers.is_empty();
@@ -277,7 +277,11 @@ impl Config {
     ///
     /// # Errors
     /// The reason to discard it: RFC 9568 §7.1, RFC 3768 §7.1, and the peers.
-    pub fn receive(&self, datagram: &Datagram<'_>, ours: IpAddr) -> Result<Received, Discard> {
+    pub fn receive<'a>(
+        &self,
+        datagram: &Datagram<'a>,
+        ours: IpAddr,
+    ) -> Result<Received<'a>, Discard> {
         let source = datagram.source;
         if datagram.family() != self.family() {
             return Err(Discard::Family);

@@ -89,15 +89,36 @@ pub enum Command {
     },
 }
 
-/// What each member of a group does, in their order. Repeated after the commands are carried out it
-/// says [`Command::Stay`] of all, or [`Command::Wait`].
-pub fn decide(now: Duration, members: &[Member]) -> Vec<Command> {
+/// What a group does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Stay,
+    /// One is not able: nobody is Active.
+    Part,
+    /// All are able: those that wait begin.
+    Begin,
+    /// Another router relieved one: the others give way.
+    GiveWay,
+    /// The others take over.
+    TakeOver,
+    /// Those whose time has come wait for one that hears an Active.
+    Wait {
+        /// When it will have heard nothing for long enough.
+        until: Duration,
+    },
+}
+
+/// What a group of these members does, each of them by [`Decision::command`]. Repeated after the
+/// commands are carried out it says [`Decision::Stay`], or something that commands nobody, or
+/// [`Decision::Wait`].
+pub fn decide(now: Duration, members: &[Member]) -> Decision {
     let is_able = |member: &Member| !matches!(member, Member::Faulty { .. });
     if !members.iter().all(is_able) {
-        return members.iter().map(|member| part(*member)).collect();
+        return Decision::Part;
     }
     if members.iter().any(|member| matches!(member, Member::Idle)) {
-        return members.iter().map(|member| begin(*member)).collect();
+        return Decision::Begin;
     }
     let gained = members.iter().filter_map(|member| match member {
         Member::Active { since } => Some(*since),
@@ -106,50 +127,42 @@ pub fn decide(now: Duration, members: &[Member]) -> Vec<Command> {
     let lost = members.iter().filter_map(|member| backup(member)?.relieved_at);
     match (gained.max(), lost.max()) {
         // In doubt the group gives way: two that hold on would go on for ever.
-        (Some(gained), Some(lost)) if lost >= gained => {
-            members.iter().map(|member| give_way(*member)).collect()
-        }
-        (Some(_), _) => members.iter().map(|member| take_over(*member)).collect(),
+        (Some(gained), Some(lost)) if lost >= gained => Decision::GiveWay,
+        (Some(_), _) => Decision::TakeOver,
         (None, _) => take_over_together(now, members),
     }
 }
 
-/// One of the group is not able: nobody is Active.
-fn part(member: Member) -> Command {
-    match member {
-        Member::Faulty { has_left: true } | Member::Idle => Command::Stay,
-        Member::Faulty { has_left: false } | Member::Backup(_) | Member::Active { .. } => {
-            Command::Leave
+impl Decision {
+    /// What it means for a member.
+    pub fn command(self, member: Member) -> Command {
+        match (self, member) {
+            (
+                Self::Part,
+                Member::Faulty { has_left: false } | Member::Backup(_) | Member::Active { .. },
+            ) => Command::Leave,
+            (Self::Begin, Member::Idle) => Command::Begin,
+            (Self::GiveWay, Member::Active { .. }) => Command::Yield,
+            (Self::TakeOver, Member::Backup(_)) => Command::TakeOver,
+            (Self::Wait { until }, Member::Backup(backup)) if backup.is_due => {
+                Command::Wait { until }
+            }
+            (Self::Stay | Self::Wait { .. }, _)
+            | (Self::Part, Member::Faulty { has_left: true } | Member::Idle)
+            | (Self::Begin, Member::Faulty { .. } | Member::Backup(_) | Member::Active { .. })
+            | (Self::GiveWay, Member::Faulty { .. } | Member::Idle | Member::Backup(_))
+            | (Self::TakeOver, Member::Faulty { .. } | Member::Idle | Member::Active { .. }) => {
+                Command::Stay
+            }
         }
     }
 }
 
-fn begin(member: Member) -> Command {
-    match member {
-        Member::Idle => Command::Begin,
-        Member::Faulty { .. } | Member::Backup(_) | Member::Active { .. } => Command::Stay,
-    }
-}
-
-fn give_way(member: Member) -> Command {
-    match member {
-        Member::Active { .. } => Command::Yield,
-        Member::Faulty { .. } | Member::Idle | Member::Backup(_) => Command::Stay,
-    }
-}
-
-fn take_over(member: Member) -> Command {
-    match member {
-        Member::Backup(_) => Command::TakeOver,
-        Member::Faulty { .. } | Member::Idle | Member::Active { .. } => Command::Stay,
-    }
-}
-
 /// All are Backup: those whose time has come take the others with them, or wait for them.
-fn take_over_together(now: Duration, members: &[Member]) -> Vec<Command> {
+fn take_over_together(now: Duration, members: &[Member]) -> Decision {
     let backups = || members.iter().filter_map(backup);
     if !backups().any(|backup| backup.is_due) {
-        return vec![Command::Stay; members.len()];
+        return Decision::Stay;
     }
     // The latest word of a router that it leaves.
     let left_at = backups().filter(|backup| backup.is_due).filter_map(|backup| backup.left_at);
@@ -159,14 +172,7 @@ fn take_over_together(now: Duration, members: &[Member]) -> Vec<Command> {
         let quiet_at = backup.heard_at + QUIET_INTERVALS * backup.interval;
         (!follows && now < quiet_at).then_some(quiet_at)
     });
-    let Some(until) = obstacles.max() else {
-        return members.iter().map(|member| take_over(*member)).collect();
-    };
-    let wait = |member: &Member| match backup(member) {
-        Some(backup) if backup.is_due => Command::Wait { until },
-        Some(_) | None => Command::Stay,
-    };
-    members.iter().map(wait).collect()
+    obstacles.max().map_or(Decision::TakeOver, |until| Decision::Wait { until })
 }
 
 fn backup(member: &Member) -> Option<&Backup> {

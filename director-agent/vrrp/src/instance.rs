@@ -32,6 +32,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::Priority;
+use smallvec::{SmallVec, smallvec};
 
 use crate::hmac::Authenticator;
 use crate::timers::down_interval;
@@ -77,7 +78,7 @@ pub enum Input<'a> {
         /// Its sender.
         source: IpAddr,
         /// The advert.
-        advert: &'a Advert,
+        advert: &'a Advert<'a>,
     },
     /// Time has passed. Deliver the queued adverts first.
     Tick,
@@ -117,6 +118,9 @@ pub enum Output {
     /// Count the advert as discarded.
     Discard(Discard),
 }
+
+/// What is to be done about one input: three things at most, which need no allocation.
+pub type Outputs = SmallVec<[Output; 4]>;
 
 /// Why a take-over by choice waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,25 +324,25 @@ impl Instance {
     }
 
     /// Takes one input. `now` never goes back.
-    pub fn step(&mut self, now: Duration, input: Input<'_>) -> Vec<Output> {
+    pub fn step(&mut self, now: Duration, input: Input<'_>) -> Outputs {
         let terms = &self.terms;
         match (&mut self.state, input) {
             (State::Initialize, Input::Up) => self.start(now),
             (State::Initialize, Input::Resume) => self.become_active(now, None),
             (State::Initialize, Input::Advert { .. }) => {
-                vec![Output::Discard(Discard::NotStarted)]
+                smallvec![Output::Discard(Discard::NotStarted)]
             }
             (
                 State::Initialize,
                 Input::Down | Input::Tick | Input::Shutdown | Input::TakeOver | Input::Wait { .. },
             )
             | (State::Backup(_) | State::Active(_), Input::Up | Input::Resume)
-            | (State::Active(_), Input::TakeOver | Input::Wait { .. }) => Vec::new(),
+            | (State::Active(_), Input::TakeOver | Input::Wait { .. }) => Outputs::new(),
             (State::Backup(_), Input::Down | Input::Shutdown) | (State::Active(_), Input::Down) => {
                 self.initialize()
             }
             (State::Active(_), Input::Shutdown) => {
-                let mut outputs = vec![Output::Advertise { priority: 0 }];
+                let mut outputs = smallvec![Output::Advertise { priority: 0 }];
                 outputs.extend(self.initialize());
                 outputs
             }
@@ -346,23 +350,23 @@ impl Instance {
                 if backup.hear(now, terms, source, advert) {
                     return self.take_over(now);
                 }
-                Vec::new()
+                Outputs::new()
             }
             (State::Backup(backup), Input::Tick) => {
                 if backup.is_due(now, terms.is_held) {
                     let predecessor = backup.living_predecessor(now);
                     return self.become_active(now, predecessor);
                 }
-                Vec::new()
+                Outputs::new()
             }
             (State::Backup(_), Input::TakeOver) => self.take_over(now),
             (State::Backup(backup), Input::Wait { until }) => {
                 backup.wait(until);
-                Vec::new()
+                Outputs::new()
             }
             // RFC 9568 §7.1 with erratum 8298: an owner is right whatever others say.
             (State::Active(_), Input::Advert { .. }) if terms.is_owner() => {
-                vec![Output::Discard(Discard::Owner)]
+                smallvec![Output::Discard(Discard::Owner)]
             }
             (State::Active(active), Input::Advert { source, advert }) => {
                 match active.hear(now, terms, source, advert) {
@@ -394,16 +398,12 @@ impl Instance {
     ///
     /// # Errors
     /// Gives `config` back when it is another virtual router ([`Config::is_same_router`]).
-    pub fn reconfigure(
-        &mut self,
-        now: Duration,
-        config: Config,
-    ) -> Result<Vec<Output>, Box<Config>> {
+    pub fn reconfigure(&mut self, now: Duration, config: Config) -> Result<Outputs, Box<Config>> {
         if !self.terms.config.is_same_router(&config) {
             return Err(Box::new(config));
         }
         if self.terms.config == config {
-            return Ok(Vec::new());
+            return Ok(Outputs::new());
         }
         let is_ordered = config.take_over && !self.terms.config.take_over;
         self.apply(config);
@@ -412,12 +412,12 @@ impl Instance {
         let interval = self.terms.config.interval();
         let down_at = (now + terms.down_interval(interval)).max(terms.listens_until);
         Ok(match &mut self.state {
-            State::Initialize => Vec::new(),
+            State::Initialize => Outputs::new(),
             State::Backup(_) if is_owner && !is_listening => self.become_active(now, None),
             State::Backup(_) if is_ordered && !self.terms.is_held => self.take_over(now),
             State::Backup(backup) => {
                 backup.begin_anew(down_at, interval);
-                Vec::new()
+                Outputs::new()
             }
             State::Active(active) => {
                 let terms = &self.terms;
@@ -447,17 +447,17 @@ impl Instance {
         self.terms.config = config;
     }
 
-    fn set_priority(&mut self, now: Duration, priority: Priority) -> Vec<Output> {
+    fn set_priority(&mut self, now: Duration, priority: Priority) -> Outputs {
         let before = std::mem::replace(&mut self.terms.priority, priority);
         if before == priority {
-            return Vec::new();
+            return Outputs::new();
         }
         let wire = self.terms.config.wire.clone();
         match &mut self.state {
-            State::Initialize => Vec::new(),
+            State::Initialize => Outputs::new(),
             State::Backup(backup) => {
                 backup.change_priority(&wire, before, priority);
-                Vec::new()
+                Outputs::new()
             }
             State::Active(active) => {
                 // At once: a Backup may outrank us now, or not any more.
@@ -467,7 +467,7 @@ impl Instance {
         }
     }
 
-    fn hold(&mut self, now: Duration, is_held: bool) -> Vec<Output> {
+    fn hold(&mut self, now: Duration, is_held: bool) -> Outputs {
         let was_held = std::mem::replace(&mut self.terms.is_held, is_held);
         match &self.state {
             State::Backup(_) if was_held && !is_held && self.terms.config.take_over => {
@@ -477,17 +477,17 @@ impl Instance {
                 let predecessor = backup.living_predecessor(now);
                 self.become_active(now, predecessor)
             }
-            State::Initialize | State::Backup(_) | State::Active(_) => Vec::new(),
+            State::Initialize | State::Backup(_) | State::Active(_) => Outputs::new(),
         }
     }
 
-    fn take_over(&mut self, now: Duration) -> Vec<Output> {
+    fn take_over(&mut self, now: Duration) -> Outputs {
         let predecessor = self.predecessor(now).or_else(|| self.living_active(now));
         self.become_active(now, predecessor)
     }
 
     /// RFC 9568 §6.4.1.
-    fn start(&mut self, now: Duration) -> Vec<Output> {
+    fn start(&mut self, now: Duration) -> Outputs {
         if self.terms.priority == Priority::OWNER && now >= self.terms.listens_until {
             self.become_active(now, None)
         } else {
@@ -495,14 +495,14 @@ impl Instance {
         }
     }
 
-    fn initialize(&mut self) -> Vec<Output> {
+    fn initialize(&mut self) -> Outputs {
         self.state = State::Initialize;
-        vec![Output::Role(Change::Initialize)]
+        smallvec![Output::Role(Change::Initialize)]
     }
 
-    fn become_active(&mut self, now: Duration, predecessor: Option<IpAddr>) -> Vec<Output> {
+    fn become_active(&mut self, now: Duration, predecessor: Option<IpAddr>) -> Outputs {
         self.state = State::Active(Active::new(now, &self.terms.config));
-        vec![
+        smallvec![
             Output::Role(Change::Active { predecessor }),
             Output::Advertise { priority: self.terms.priority.get() },
             Output::Announce,
@@ -510,10 +510,10 @@ impl Instance {
     }
 
     /// `heard`: the Active router and its interval, when one relieved us.
-    fn become_backup(&mut self, now: Duration, heard: Option<(IpAddr, Duration)>) -> Vec<Output> {
+    fn become_backup(&mut self, now: Duration, heard: Option<(IpAddr, Duration)>) -> Outputs {
         let successor = heard.map(|(source, _)| source);
         self.state = State::Backup(Backup::new(now, &self.terms, heard));
-        vec![Output::Role(Change::Backup { successor })]
+        smallvec![Output::Role(Change::Backup { successor })]
     }
 }
 

@@ -39,6 +39,6 @@ pub use discard::Discard;
 pub use family::Family;
 pub use hmac::WallClock;
 pub use hold::{Hold, HoldInput, HoldTimes, Place};
-pub use instance::{Change, Input, Instance, Output, Role, Waiting};
+pub use instance::{Change, Input, Instance, Output, Outputs, Role, Waiting};
 pub use lateness::{Lateness, LatenessSummary};
 pub use relay::{Relay, RelayInput};

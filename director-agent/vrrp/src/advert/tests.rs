@@ -34,18 +34,18 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(pair).collect()
 }
 
-fn addresses(last: &[u8]) -> AddressList {
+fn addresses(last: &[u8]) -> AddressList<'static> {
     AddressList::new(last.iter().map(|last| IpAddr::from([10, 7, 0, *last])).collect())
         .expect("one to 255")
 }
 
-fn v2(vrid: u64, priority: u8, last: &[u8], authentication: Authentication) -> Advert {
+fn v2(vrid: u64, priority: u8, last: &[u8], authentication: Authentication) -> Advert<'static> {
     let interval = Seconds::new(1).expect("1 s");
     let body = Body::V2 { interval, authentication };
     Advert { vrid: Vrid::new(vrid).expect("a VRID"), priority, addresses: addresses(last), body }
 }
 
-fn v3(vrid: u64, priority: u8, last: &[u8], centiseconds: u16) -> Advert {
+fn v3(vrid: u64, priority: u8, last: &[u8], centiseconds: u16) -> Advert<'static> {
     let body = Body::V3 { interval: Centiseconds::new(centiseconds).expect("an interval") };
     Advert { vrid: Vrid::new(vrid).expect("a VRID"), priority, addresses: addresses(last), body }
 }
@@ -139,7 +139,7 @@ fn packets_that_are_no_datagram_have_a_reason() {
     }
 }
 
-fn any_advert() -> impl Strategy<Value = Advert> {
+fn any_advert() -> impl Strategy<Value = Advert<'static>> {
     let body = prop_oneof![
         (1..=255_u8, prop::option::of(any::<[u8; 8]>())).prop_map(|(seconds, pass)| Body::V2 {
             interval: Seconds::new(seconds).expect("above 0"),

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::vrrp::Announce;
+use smallvec::smallvec;
 
-use super::{Output, Terms};
+use super::{Output, Outputs, Terms};
 use crate::{Advert, Config};
 
 /// Least time between announcements: losing adverts must not make us flood the segment.
@@ -35,7 +36,7 @@ pub(super) struct Active {
 
 /// What an Active does about an advert.
 pub(super) enum Verdict {
-    Stay(Vec<Output>),
+    Stay(Outputs),
     /// Another router is Active by rights.
     Yield {
         /// It outranks us, and may not know of us: after a healed partition it has been Active all
@@ -69,12 +70,12 @@ impl Active {
         now: Duration,
         terms: &Terms,
         source: IpAddr,
-        advert: &Advert,
+        advert: &Advert<'_>,
     ) -> Verdict {
         let is_silent = self.is_silent(now, &terms.config);
         if advert.priority == 0 {
             // After our own silence others may follow in the queue: the tick decides.
-            let outputs = if is_silent { Vec::new() } else { self.advertise(now, terms) };
+            let outputs = if is_silent { Outputs::new() } else { self.advertise(now, terms) };
             return Verdict::Stay(outputs);
         }
         let ours = (terms.priority.get(), terms.source);
@@ -82,18 +83,19 @@ impl Active {
             return Verdict::Yield { is_outranked: !is_silent && (advert.priority, source) > ours };
         }
         if now < self.assert_from {
-            return Verdict::Stay(Vec::new());
+            return Verdict::Stay(Outputs::new());
         }
         self.assert_from = now + terms.config.interval() / ASSERTS_PER_INTERVAL;
         self.sent_at = now;
         let priority = terms.priority.get();
-        let mut outputs = vec![Output::Advertise { priority }, Output::Relieve { router: source }];
+        let mut outputs: Outputs =
+            smallvec![Output::Advertise { priority }, Output::Relieve { router: source }];
         outputs.extend(self.request_announcement(now, terms));
         Verdict::Stay(outputs)
     }
 
-    pub(super) fn tick(&mut self, now: Duration, terms: &Terms) -> Vec<Output> {
-        let mut outputs = Vec::new();
+    pub(super) fn tick(&mut self, now: Duration, terms: &Terms) -> Outputs {
+        let mut outputs = Outputs::new();
         if now >= self.advert_at {
             let was_silent = self.is_silent(now, &terms.config);
             outputs.extend(self.advertise(now, terms));
@@ -108,10 +110,10 @@ impl Active {
         outputs
     }
 
-    pub(super) fn advertise(&mut self, now: Duration, terms: &Terms) -> Vec<Output> {
+    pub(super) fn advertise(&mut self, now: Duration, terms: &Terms) -> Outputs {
         self.advert_at = now + terms.config.interval();
         self.sent_at = now;
-        vec![Output::Advertise { priority: terms.priority.get() }]
+        smallvec![Output::Advertise { priority: terms.priority.get() }]
     }
 
     /// Announces now, or as soon as the gap allows, and again as at the beginning.

@@ -62,7 +62,7 @@ impl Backup {
         now: Duration,
         terms: &Terms,
         source: IpAddr,
-        advert: &Advert,
+        advert: &Advert<'_>,
     ) -> bool {
         if advert.priority == 0 {
             self.hear_farewell(now, terms, source);
@@ -113,7 +113,7 @@ impl Backup {
     /// When two became Active at once, the weaker one's adverts may arrive after the stronger one's.
     /// If its interval is the shorter, waiting for its next one would take over from the stronger
     /// one: so what a weaker router says never shortens the wait for a stronger one.
-    fn follow(&mut self, now: Duration, terms: &Terms, source: IpAddr, advert: &Advert) {
+    fn follow(&mut self, now: Duration, terms: &Terms, source: IpAddr, advert: &Advert<'_>) {
         // Version 2 has let through only our own interval.
         self.active_interval = match advert.body {
             Body::V2 { .. } => terms.config.interval(),

@@ -37,12 +37,12 @@ impl Instance {
     ///
     /// # Errors
     /// The reason to discard it.
-    pub fn receive(
+    pub fn receive<'a>(
         &mut self,
         now: Duration,
         wall: WallClock,
-        datagram: &Datagram<'_>,
-    ) -> Result<Received, Discard> {
+        datagram: &Datagram<'a>,
+    ) -> Result<Received<'a>, Discard> {
         let received = self.terms.config.receive(datagram, self.terms.source)?;
         let (source, version) = (received.source, received.advert.body.version());
         if let Some(authenticator) = &mut self.authenticator {

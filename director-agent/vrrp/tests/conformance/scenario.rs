@@ -10,7 +10,7 @@ use fulcrum_model::resource::{AuthPass, VrrpChecksum, VrrpVersion};
 use fulcrum_model::{Cidr, Priority, Vrid, VrrpOptions};
 use fulcrum_vrrp::{
     AddressList, Advert, Authentication, Body, Centiseconds, Change, Config, Datagram, Family,
-    HoldInput, Input, Instance, Output, Seconds, WallClock, checksum,
+    HoldInput, Input, Instance, Output, Outputs, Seconds, WallClock, checksum,
 };
 
 use crate::host::Host;
@@ -157,7 +157,7 @@ impl Scenario {
         self.host.as_mut().expect("an instance")
     }
 
-    fn describe(&mut self, outputs: Vec<Output>) -> Vec<String> {
+    fn describe(&mut self, outputs: Outputs) -> Vec<String> {
         let (now, wall) = (self.now, WallClock(self.now));
         let instance = self.instance.as_mut().expect("an instance");
         let mut lines = Vec::new();

@@ -9,7 +9,7 @@ use fulcrum_model::vrrp::Announce;
 use fulcrum_model::{Priority, Vrid};
 use fulcrum_vrrp::config::{Centiseconds, Config, Wire};
 use fulcrum_vrrp::group::{self, Command, Member, Witness};
-use fulcrum_vrrp::{AddressList, Datagram, Input, Instance, Output, Role, WallClock};
+use fulcrum_vrrp::{AddressList, Datagram, Input, Instance, Output, Outputs, Role, WallClock};
 use proptest::prop_assert;
 use proptest::test_runner::TestCaseError;
 
@@ -180,12 +180,12 @@ impl World {
         let now = self.now;
         let member = |part: &Part| part.witness.member(now, &part.instance, part.down_until <= now);
         let members: Vec<Member> = self.nodes[node].iter().map(member).collect();
-        let commands = group::decide(now, &members);
-        for (member, command) in commands.iter().enumerate() {
-            match command {
+        let decision = group::decide(now, &members);
+        for (member, standing) in members.into_iter().enumerate() {
+            match decision.command(standing) {
                 Command::Stay => {}
                 Command::Wait { until } => {
-                    self.step(node, member, Input::Wait { until: *until });
+                    self.step(node, member, Input::Wait { until });
                 }
                 Command::Begin => self.step(node, member, Input::Up),
                 Command::Leave => self.step(node, member, Input::Shutdown),
@@ -220,7 +220,7 @@ impl World {
         self.carry_out(node, member, outputs);
     }
 
-    fn carry_out(&mut self, node: usize, member: usize, outputs: Vec<Output>) {
+    fn carry_out(&mut self, node: usize, member: usize, outputs: Outputs) {
         for output in outputs {
             match output {
                 Output::Role(change) => {
