@@ -14,7 +14,7 @@ use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::track::Tracked;
-use fulcrum_vrrp::{Config, ConfigError, Discard, Lateness, Place};
+use fulcrum_vrrp::{Config, ConfigError, Discard, Family, Lateness, Place};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{oneshot, watch};
 
@@ -344,8 +344,10 @@ impl Engine {
             return;
         }
         self.is_stale = false;
-        let wanted: BTreeSet<&str> =
-            self.routers.values().chain(&self.leaving).map(Router::interface).collect();
+        let mut wanted: BTreeMap<&str, bool> = BTreeMap::new();
+        for router in self.routers.values().chain(&self.leaving) {
+            *wanted.entry(router.interface()).or_default() |= router.family() == Family::V6;
+        }
         link::keep(now, &mut self.links, &wanted, &self.view, &self.sources);
         let routers = self.routers.values().chain(&self.leaving);
         let vips: BTreeSet<IpAddr> = routers.flat_map(Router::addresses).collect();

@@ -1,6 +1,6 @@
 //! Interfaces with VRRP on them: their sockets, and when what could not be opened is tried again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -23,24 +23,25 @@ pub(super) struct Link {
     retry_at: Option<Duration>,
 }
 
-/// Opens what is wanted on interfaces that have come, and closes the rest.
+/// Opens what is wanted on interfaces that have come, and closes the rest. `wanted`: each interface,
+/// and whether over IPv6.
 pub(super) fn keep(
     now: Duration,
     links: &mut BTreeMap<String, Link>,
-    wanted: &BTreeSet<&str>,
+    wanted: &BTreeMap<&str, bool>,
     view: &View,
     sources: &Sources,
 ) {
-    links.retain(|name, _| wanted.contains(name.as_str()));
-    for &name in wanted {
+    links.retain(|name, _| wanted.contains_key(name.as_str()));
+    for (&name, &wants_v6) in wanted {
         match (view.interfaces.get(name), links.get_mut(name)) {
             // Another interface may have taken the name since.
             (Some(interface), Some(link)) if link.tried.index == interface.index => {
-                link.keep(now, name, interface, sources);
+                link.keep(now, name, interface, wants_v6, sources);
             }
             (Some(interface), known) if interface.is_up => {
                 let discarded = known.map(|known| std::mem::take(&mut known.discarded));
-                let mut link = Link::open(now, name, interface, sources);
+                let mut link = Link::open(now, name, interface, wants_v6, sources);
                 link.discarded = discarded.unwrap_or_default();
                 links.insert(name.to_owned(), link);
             }
@@ -53,7 +54,13 @@ pub(super) fn keep(
 
 impl Link {
     /// Opens the sockets of an interface.
-    fn open(now: Duration, name: &str, interface: &Interface, sources: &Sources) -> Self {
+    fn open(
+        now: Duration,
+        name: &str,
+        interface: &Interface,
+        wants_v6: bool,
+        sources: &Sources,
+    ) -> Self {
         let mut link = Self {
             socket: open(name, interface, sources),
             arp: ArpEar::open(name),
@@ -61,7 +68,7 @@ impl Link {
             tried: interface.clone(),
             retry_at: None,
         };
-        link.note_try(now);
+        link.note_try(now, wants_v6);
         link
     }
 
@@ -76,8 +83,15 @@ impl Link {
     }
 
     /// Tries again what is wanted and could not be opened.
-    fn keep(&mut self, now: Duration, name: &str, interface: &Interface, sources: &Sources) {
-        if !interface.is_up || self.socket.is_ok() {
+    fn keep(
+        &mut self,
+        now: Duration,
+        name: &str,
+        interface: &Interface,
+        wants_v6: bool,
+        sources: &Sources,
+    ) {
+        if !interface.is_up || self.is_whole(wants_v6) {
             self.retry_at = None;
             return;
         }
@@ -85,13 +99,21 @@ impl Link {
             return;
         }
         self.tried = interface.clone();
-        self.socket = open(name, interface, sources);
-        self.arp = ArpEar::open(name);
-        self.note_try(now);
+        if let Ok(socket) = &mut self.socket {
+            socket.reopen_v6(name, |v6| sources.add(v6));
+        } else {
+            self.socket = open(name, interface, sources);
+            self.arp = ArpEar::open(name);
+        }
+        self.note_try(now, wants_v6);
     }
 
-    fn note_try(&mut self, now: Duration) {
-        self.retry_at = self.socket.is_err().then_some(now + TRY_EVERY);
+    fn note_try(&mut self, now: Duration, wants_v6: bool) {
+        self.retry_at = (!self.is_whole(wants_v6)).then_some(now + TRY_EVERY);
+    }
+
+    fn is_whole(&self, wants_v6: bool) -> bool {
+        self.socket().is_some_and(|socket| !wants_v6 || socket.error_v6().is_none())
     }
 }
 

@@ -245,7 +245,7 @@ impl Router {
         if let Some(own) = interface.and_then(|interface| self.link_local(interface, vips)) {
             self.instance.set_source(own);
         }
-        let obstacle = self.find_obstacle(interface, socket.and_then(Result::err));
+        let obstacle = self.find_obstacle(interface, socket);
         if self.obstacle != obstacle {
             self.obstacle = obstacle;
             self.has_changed = true;
@@ -346,7 +346,7 @@ impl Router {
     fn find_obstacle(
         &self,
         interface: Option<&Interface>,
-        error: Option<&io::Error>,
+        socket: Option<Result<&AdvertSocket, &io::Error>>,
     ) -> Option<String> {
         let name = &self.plan.interface;
         let source = self.instance.source();
@@ -376,9 +376,18 @@ impl Router {
                  director's dip"
             ));
         }
-        error.map(|error| {
-            format!("cannot open a VRRP socket on {name}: {error}; see `ip link show {name}`")
-        })
+        match (socket?, self.family()) {
+            (Ok(_), Family::V4) => None,
+            (Ok(socket), Family::V6) => socket.error_v6().map(|error| {
+                format!(
+                    "cannot open a VRRP socket for IPv6 on {name}: {error}; see `ip link show \
+                     {name}` for an MTU below 1280, and /proc/cmdline for ipv6.disable=1"
+                )
+            }),
+            (Err(error), Family::V4 | Family::V6) => Some(format!(
+                "cannot open a VRRP socket on {name}: {error}; see `ip link show {name}`"
+            )),
+        }
     }
 
     /// Takes what its tracked targets come to.

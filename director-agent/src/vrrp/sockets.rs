@@ -23,8 +23,8 @@ const PACKET_BYTES: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct AdvertSocket {
     socket: Socket,
-    /// None where the interface has no IPv6.
-    socket_v6: Option<Socket>,
+    /// An error where the interface has no IPv6.
+    socket_v6: io::Result<Socket>,
     /// Sends from a virtual MAC; none where the interface is no Ethernet.
     frames: Option<AnnounceSocket>,
     interface_index: u32,
@@ -47,11 +47,24 @@ impl AdvertSocket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let index = NonZeroU32::new(interface_index).map_or(0, NonZeroU32::get);
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
-        let socket_v6 = open_v6(interface, interface_index)
-            .inspect_err(|error| tracing::debug!(interface, %error, "no VRRP over IPv6"))
-            .ok();
+        let socket_v6 = open_v6(interface, interface_index);
         let frames = AnnounceSocket::open(interface).ok();
         Ok(Self { socket, socket_v6, frames, interface_index })
+    }
+
+    /// Why it cannot send and receive over IPv6.
+    pub(crate) fn error_v6(&self) -> Option<&io::Error> {
+        self.socket_v6.as_ref().err()
+    }
+
+    /// Tries IPv6 once more; `wait_for` is given what else is to be waited for.
+    pub(crate) fn reopen_v6(
+        &mut self,
+        interface: &str,
+        wait_for: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) {
+        let opened = open_v6(interface, self.interface_index);
+        self.socket_v6 = opened.and_then(|socket| wait_for(socket.as_fd()).map(|()| socket));
     }
 
     /// Sends a packet as fulcrum-vrrp builds it: over IPv4 a whole one, over IPv6 the message, to
@@ -73,7 +86,7 @@ impl AdvertSocket {
             (IpAddr::V6(destination), IpAddr::V6(source)) => (destination, source),
             (IpAddr::V6(_), IpAddr::V4(_)) => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        let Some(socket) = &self.socket_v6 else {
+        let Ok(socket) = &self.socket_v6 else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let scope = if destination.is_unicast_link_local() || destination.is_multicast() {
@@ -129,14 +142,14 @@ impl AdvertSocket {
             Err(error) => return Err(error),
         }
         match &self.socket_v6 {
-            Some(socket) => receive_v6(socket, buffer),
-            None => Ok(None),
+            Ok(socket) => receive_v6(socket, buffer),
+            Err(_) => Ok(None),
         }
     }
 
     /// What to wait for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [Some(&self.socket), self.socket_v6.as_ref()].into_iter().flatten().map(AsFd::as_fd)
+        [Some(&self.socket), self.socket_v6.as_ref().ok()].into_iter().flatten().map(AsFd::as_fd)
     }
 }
 

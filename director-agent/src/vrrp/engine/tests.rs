@@ -45,6 +45,11 @@ fn on_a_segment(test: &str, body: impl FnOnce()) {
     assert!(status.expect("unshare(1) of util-linux").success(), "in a network namespace");
 }
 
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip(8) of iproute2");
+    assert!(status.success(), "ip {arguments:?}");
+}
+
 fn own_address(is_v6: bool, last: u8) -> IpAddr {
     if is_v6 {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into()).into()
@@ -217,5 +222,27 @@ fn a_turn_of_a_backup_allocates_nothing() {
             };
             assert_eq!((*role, received - before), (Role::Backup, 1000), "{version:?} {faults:?}");
         }
+    });
+}
+
+#[test]
+fn a_socket_over_ipv6_is_tried_again() {
+    on_a_segment("a_socket_over_ipv6_is_tried_again", || {
+        // The kernel has no IPv6 on interfaces of so small packets (RFC 8200 §5).
+        ip(&["link", "set", "near", "mtu", "1279"]);
+        let plans = [false, true].map(|is_v6| plan("near", is_v6, 255, VrrpVersion::V3));
+        let mut bench = Bench::new(plans);
+        bench.warm_up(|| {});
+        let tells = bench.tells();
+        assert_eq!((tells[0].0, tells[1].0), (Role::Active, Role::Initialize));
+        assert!(tells[0].3.is_empty(), "IPv4 is not concerned: {tells:?}");
+        assert!(tells[1].3[0].contains("`ip link show near`"), "{tells:?}");
+        ip(&["link", "set", "near", "mtu", "1500"]);
+        ip(&["address", "add", "fe80::1/64", "dev", "near", "nodad"]);
+        let until = now() + Duration::from_secs(20);
+        while bench.tells()[1].0 != Role::Active && now() < until {
+            bench.engine.turn();
+        }
+        assert_eq!(bench.tells()[1].0, Role::Active, "{:?}", bench.tells());
     });
 }
