@@ -48,9 +48,6 @@ pub(super) fn restore(journal: &mut Journal, sysctls: &Path, interface: &str) ->
         return Ok(());
     };
     let written = [(&ARP_IGNORE, ignore), (&ARP_ANNOUNCE, announce)].map(|(setting, value)| {
-        if value >= setting.least {
-            return Ok(());
-        }
         match fs::write(path(sysctls, interface, setting), value.to_string()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
