@@ -6,12 +6,15 @@
 //! any more is removed. A VIP has a finite lifetime in the kernel, which only a new order
 //! refreshes: when this program dies or hangs, the kernel withdraws its VIPs.
 
+mod accept;
 mod arp_quiet;
 mod device;
 mod journal;
 mod kernel;
 pub(crate) mod netlink;
+mod pacing;
 mod relay_filter;
+mod table_ear;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) place: Place,
     /// How long the kernel keeps it without another order.
     pub(crate) lifetime: Duration,
+    /// Least time between its announcement and the one before it on its interface.
+    pub(crate) gap: Duration,
 }
 
 /// A device that carries the virtual MAC of a virtual router (RFC 9568 §7.3; keepalived:
@@ -65,6 +70,8 @@ pub(crate) struct Order {
     pub(crate) hooks: BTreeSet<String>,
     /// Interface and VIP of packets to mark for relay.
     pub(crate) relays: BTreeSet<(String, IpAddr)>,
+    /// VIPs to which packets that IPVS does not take are dropped, wherever the VIPs are.
+    pub(crate) closed: BTreeSet<IpAddr>,
     /// Begin lifetimes anew.
     pub(crate) refresh: bool,
 }
@@ -83,6 +90,8 @@ pub(crate) struct View {
     pub(crate) started: Option<Instant>,
     /// VIPs that could not be set, with the reason.
     pub(crate) failures: BTreeMap<Vip, String>,
+    /// Addresses that are to be closed and are not, with the reason: they are not set either.
+    pub(crate) not_closed: BTreeMap<IpAddr, String>,
 }
 
 impl View {

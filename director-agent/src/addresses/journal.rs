@@ -34,6 +34,8 @@ pub(super) struct Entries {
     pub(super) qdiscs: BTreeSet<String>,
     /// Devices with a virtual MAC that we made, and the interface below each.
     pub(super) devices: BTreeMap<String, String>,
+    /// The table of rules that drop packets to VIPs is there.
+    pub(super) closes: bool,
 }
 
 impl Journal {

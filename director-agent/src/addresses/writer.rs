@@ -15,12 +15,15 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
+use super::accept::Gate;
 use super::journal::{Entries, Journal};
 use super::kernel::{self, Kernel};
 use super::netlink::{Heard, RouteSocket};
+use super::pacing::Pacing;
 use super::{Order, Target, View, arp_quiet};
 use crate::vrrp::sockets::AnnounceSocket;
 use crate::vrrp::wake::Inbox;
@@ -53,6 +56,10 @@ pub(super) struct Writer {
     relay_fails: bool,
     /// By interface name and number.
     announcers: BTreeMap<(String, u32), AnnounceSocket>,
+    pacing: Pacing,
+    gate: Gate,
+    /// An instance was to run since the start: orders name all that is to be closed.
+    has_run: bool,
     reported: Option<View>,
 }
 
@@ -85,20 +92,23 @@ impl Writer {
             hooks: BTreeSet::new(),
             relay_fails: false,
             announcers: BTreeMap::new(),
+            pacing: Pacing::default(),
+            gate: Gate::new(),
+            has_run: false,
             reported: None,
         })
     }
 
     /// Orders and notifications, or the time to read again. None when nobody can order any more.
     pub(super) fn wait(&mut self, inbox: &Inbox<Order>) -> Option<Vec<Order>> {
+        let now = Instant::now();
         let rest = RESYNC.saturating_sub(self.read_at.elapsed());
-        let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX);
-        let mut fds = [
-            PollFd::new(inbox.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.notifications.as_fd(), PollFlags::POLLIN),
-        ];
+        let others = [self.pacing.next_in(now), self.gate.retry_in(now)];
+        let rest = others.into_iter().flatten().fold(rest, Duration::min);
+        let fds = [inbox.as_fd(), self.notifications.as_fd()].into_iter().chain(self.gate.fd());
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted or failed wait is a turn with nothing to do.
-        let _ = poll(&mut fds, timeout);
+        let _ = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
         inbox.take()
     }
 
@@ -118,6 +128,7 @@ impl Writer {
         if self.read_at.elapsed() >= RESYNC {
             self.read();
         }
+        self.gate.hear();
         let mut announce = BTreeSet::new();
         let mut refresh = false;
         for order in orders {
@@ -126,8 +137,10 @@ impl Writer {
             // What an order does not name any more is to be removed.
             let forgotten = std::mem::take(&mut self.order).vips.into_keys();
             self.order = order;
+            self.has_run |= !self.order.hooks.is_empty();
             for vip in forgotten {
-                let nowhere = Target { place: Place::Nowhere, lifetime: Duration::ZERO };
+                let nowhere =
+                    Target { place: Place::Nowhere, lifetime: Duration::ZERO, gap: Duration::ZERO };
                 self.order.vips.entry(vip).or_insert(nowhere);
             }
             self.ordered_at = Instant::now();
@@ -142,19 +155,37 @@ impl Writer {
         }
         self.keep_hooks();
         self.relay();
+        self.gate.widen(Instant::now(), &mut self.journal, &self.order.closed);
         self.keep_devices();
         announce.extend(self.place());
         if self.rest_devices() {
             // ARP of the interfaces below is restored.
             announce.extend(self.place());
         }
-        for vip in announce {
-            self.announce(&vip);
+        if self.has_run || self.started.elapsed() >= RESYNC {
+            self.gate.narrow(Instant::now(), &mut self.journal, &self.order.closed);
         }
+        self.pace(announce);
         self.forget();
     }
 
+    /// Announces those that are due, the new ones among them.
+    fn pace(&mut self, announce: BTreeSet<Vip>) {
+        let now = Instant::now();
+        let targets = &self.order.vips;
+        for vip in announce {
+            let gap = targets.get(&vip).map_or(Duration::ZERO, |target| target.gap);
+            self.pacing.ask(vip, gap);
+        }
+        let is_held = |target: &Target| target.place == Place::Interface;
+        self.pacing.retain(now, |vip| targets.get(vip).is_some_and(is_held));
+        for vip in self.pacing.take(now) {
+            self.announce(&vip);
+        }
+    }
+
     fn read(&mut self) {
+        self.gate.doubt();
         self.read_at = Instant::now();
         match Kernel::read(&mut self.requests) {
             Ok(kernel) => self.kernel = kernel,
@@ -219,6 +250,9 @@ impl Writer {
             // Whoever orders has been silent for too long: the kernel may withdraw the VIP, and it
             // is not put back.
             Place::Interface if age >= target.lifetime => None,
+            Place::Interface | Place::Loopback if self.is_open(vip.address) => {
+                Some((vip.clone(), Place::Nowhere))
+            }
             Place::Loopback if self.unquiet.contains(&vip.interface) => {
                 Some((vip.clone(), Place::Nowhere))
             }
@@ -227,6 +261,11 @@ impl Writer {
             }
         };
         self.order.vips.iter().filter_map(place).collect()
+    }
+
+    /// Whether an address that is to be closed is not.
+    fn is_open(&self, address: IpAddr) -> bool {
+        self.order.closed.contains(&address) && !self.gate.closes(address)
     }
 
     fn observed(&self) -> Observed {
@@ -375,12 +414,17 @@ impl Writer {
     }
 
     pub(super) fn report(&mut self, report: &impl Fn(View)) {
+        let open = self.gate.failure().into_iter().flat_map(|reason| {
+            let open = self.order.closed.iter().filter(|address| self.is_open(**address));
+            open.map(move |address| (*address, reason.clone()))
+        });
         let view = View {
             serial: self.order.serial,
             interfaces: self.kernel.interfaces(),
             renewed: self.renewed.clone(),
             started: Some(self.started),
             failures: self.failures.clone(),
+            not_closed: open.collect(),
         };
         if self.reported.as_ref() != Some(&view) {
             self.reported = Some(view.clone());

@@ -152,7 +152,8 @@ impl Engine {
                 Input::HoldPreemption(name, is_held) => self.hold_preemption(name, is_held),
                 Input::View(view) => {
                     let is_new = self.view.interfaces != view.interfaces
-                        || self.view.failures != view.failures;
+                        || self.view.failures != view.failures
+                        || self.view.not_closed != view.not_closed;
                     self.view = view;
                     if is_new {
                         self.is_stale = true;
@@ -434,9 +435,11 @@ impl Engine {
             let is_up = device.is_up;
             devices.entry(name).or_insert(device).is_up |= is_up;
         }
+        let routers = self.routers.values().chain(&self.leaving);
+        let closed = routers.flat_map(Router::closed).collect();
         self.serial += 1;
         let (serial, announce) = (self.serial, announce.clone());
-        let order = Order { serial, vips, devices, announce, hooks, relays, refresh };
+        let order = Order { serial, vips, devices, announce, hooks, relays, closed, refresh };
         if self.addresses.send(order).is_err() {
             tracing::error!("the writer of addresses has ended or hangs: restart the agent");
         }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use fulcrum_model::plan::VrrpInstancePlan;
-use fulcrum_model::{Cidr, Name};
+use fulcrum_model::{Cidr, Name, Priority};
 use fulcrum_vrrp::family::is_link_local;
 use fulcrum_vrrp::group::{Command, Member, Witness};
 use fulcrum_vrrp::placement::Vip;
@@ -48,6 +48,8 @@ pub(super) struct Router {
     /// Why it cannot run.
     obstacle: Option<String>,
     blocked_until: Option<Duration>,
+    /// Why packets to its VIPs cannot be dropped, where they are to be.
+    not_closed: Option<String>,
     /// What its tracked targets come to.
     standing: Option<Standing>,
     /// What its sync group must know.
@@ -83,6 +85,7 @@ impl Router {
             heard_from: None,
             obstacle: None,
             blocked_until: None,
+            not_closed: None,
             standing: None,
             witness: Witness::default(),
             shown: BTreeMap::new(),
@@ -212,7 +215,15 @@ impl Router {
             Place::Loopback => self.times.linger + Duration::from_secs(1),
             Place::Nowhere => Duration::ZERO,
         };
-        self.vips().map(move |vip| (vip, Target { place, lifetime }))
+        let gap = self.plan.options.announce.gap;
+        self.vips().map(move |vip| (vip, Target { place, lifetime, gap }))
+    }
+
+    /// The addresses to which packets are dropped that IPVS does not take: none of an owner
+    /// (`Accept_Mode`, RFC 9568 §6.1).
+    pub(super) fn closed(&self) -> impl Iterator<Item = IpAddr> {
+        let is_closed = !self.plan.options.accept && self.plan.priority != Priority::OWNER;
+        self.addresses().filter(move |_| is_closed)
     }
 
     /// The router to which connections in flight are relayed, and their VIPs.
@@ -250,6 +261,9 @@ impl Router {
             self.obstacle = obstacle;
             self.has_changed = true;
         }
+        let not_closed = self.closed().find_map(|address| view.not_closed.get(&address).cloned());
+        self.has_changed |= self.not_closed != not_closed;
+        self.not_closed = not_closed;
         let socket = socket.and_then(Result::ok);
         let failure = self.vips().find_map(|vip| view.failures.get(&vip).cloned());
         let is_active = self.instance.role() == Role::Active;
@@ -412,7 +426,8 @@ impl Router {
 
     /// Why it must not be Active.
     fn fault(&self) -> Option<&String> {
-        self.standing.as_ref()?.effective.fault.as_ref()
+        let tracked = || self.standing.as_ref()?.effective.fault.as_ref();
+        self.not_closed.as_ref().or_else(tracked)
     }
 
     /// Why it must not leave Initialize yet.

@@ -33,7 +33,6 @@ pub(super) fn vrrp_instance(
             "there is no other member to send to; add one, or leave it out",
         );
     }
-    refuse_what_comes_later(fields, wire);
     let options = vrrp::options(fields, &options(wire));
     if let Some(options) = &options {
         let auth_pass = !wire.auth_pass.is_empty();
@@ -54,19 +53,6 @@ pub(super) fn vrrp_instance(
         checksum: checksum?,
         options: options?,
     })
-}
-
-/// What no director of this release can do: refused by name, rather than passed over.
-fn refuse_what_comes_later(fields: &mut Fields<'_>, wire: &v1::VrrpInstance) {
-    if wire.no_accept {
-        let remedy = "not in this release: leave it out, or drop packets to the VIPs by a firewall";
-        fields.refuse("no_accept", true, remedy);
-    }
-    let gap = wire.announce.as_ref().and_then(|announce| announce.gap);
-    if gap.is_some_and(|gap| gap.seconds != 0 || gap.nanos != 0) {
-        let remedy = "not in this release: leave it out; announcements of an instance go at once";
-        fields.refuse("announce.gap", "given", remedy);
-    }
 }
 
 /// The options among the fields.

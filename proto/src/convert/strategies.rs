@@ -157,9 +157,6 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
             if !unicast {
                 options.unicast_min_ttl = u8::MAX;
             }
-            // Refused by name in this release.
-            options.accept = true;
-            options.announce.gap = Duration::ZERO;
             if auth_pass.is_some() {
                 options.auth_hmac = None;
             }

@@ -67,7 +67,6 @@ fn every_bad_option_is_told_at_once() {
         |i| {
             i.preempt_delay = duration("2h");
             i.startup_delay = duration("61m");
-            i.no_accept = true;
             i.unicast_min_ttl = 256;
             let held = |address: &str, interface: &str| v1::HeldAddress {
                 address: address.to_owned(),
@@ -90,8 +89,6 @@ fn every_bad_option_is_told_at_once() {
             });
         },
         &[
-            "spec.no_accept: true: not in this release: leave it out, or drop packets to the VIPs by a firewall",
-            "spec.announce.gap: given: not in this release: leave it out; announcements of an instance go at once",
             "spec.preempt_delay: 7200s: use 0s to 3600s",
             "spec.startup_delay: 3660s: use 0s to 3600s",
             "spec.unadvertised_vips[0].address: none: give an address, such as 10.0.0.1/24",
