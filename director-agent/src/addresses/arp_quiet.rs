@@ -47,12 +47,14 @@ pub(super) fn restore(journal: &mut Journal, sysctls: &Path, interface: &str) ->
     let Some((ignore, announce)) = journal.entries().quiet.get(interface).copied() else {
         return Ok(());
     };
-    let written = [(&ARP_IGNORE, ignore), (&ARP_ANNOUNCE, announce)].map(|(setting, value)| {
-        match fs::write(path(sysctls, interface, setting), value.to_string()) {
+    let written =
+        [(&ARP_IGNORE, ignore), (&ARP_ANNOUNCE, announce)].map(|(setting, value)| match fs::write(
+            path(sysctls, interface, setting),
+            value.to_string(),
+        ) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
-        }
-    });
+        });
     let saved = journal.edit(|entries| {
         entries.quiet.remove(interface);
     });

@@ -40,6 +40,9 @@ pub(super) struct Router {
     /// Where the VIPs are while they wait for the relay to be in place.
     waits_at: Option<Place>,
     relay: Option<Relay>,
+    /// The virtual MAC is still the predecessor's: no switch may learn that it is here before the
+    /// VIPs are.
+    mac_waits: bool,
     times: HoldTimes,
     is_leaving: bool,
     since: SystemTime,
@@ -80,6 +83,7 @@ impl Router {
             hold: Hold::Absent,
             waits_at: None,
             relay: None,
+            mac_waits: false,
             is_leaving: false,
             since: SystemTime::now(),
             heard_from: None,
@@ -264,6 +268,9 @@ impl Router {
         let not_closed = self.closed().find_map(|address| view.not_closed.get(&address).cloned());
         self.has_changed |= self.not_closed != not_closed;
         self.not_closed = not_closed;
+        if self.waits_at.is_none() && self.vips().all(|vip| is_on(view, &vip)) {
+            self.mac_waits = false;
+        }
         let socket = socket.and_then(Result::ok);
         let failure = self.vips().find_map(|vip| view.failures.get(&vip).cloned());
         let is_active = self.instance.role() == Role::Active;
@@ -313,10 +320,7 @@ impl Router {
     }
 
     fn begin(&mut self, now: Duration, view: &View, socket: Option<&AdvertSocket>) {
-        let is_found = |vip: Vip| {
-            view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
-        };
-        if self.vips().any(is_found) {
+        if self.vips().any(|vip| is_on(view, &vip)) {
             self.hold_step(now, HoldInput::Found);
         }
         let was_active_ago = self.vips().filter_map(|vip| view.renewed_ago(&vip)).min();
@@ -607,7 +611,9 @@ impl Router {
                     if let Some(input) = HoldInput::of(change, is_planned) {
                         self.hold_step(now, input);
                     }
+                    self.mac_waits = false;
                     if let Change::Active { predecessor } = change {
+                        self.mac_waits = predecessor.is_some();
                         let linger = self.times.linger;
                         self.relay_step(now, RelayInput::Active { predecessor, linger });
                         let waits = self.relay.is_some_and(|relay| !relay.is_ready(now));
@@ -652,7 +658,8 @@ impl Router {
         let mut sent = 0;
         let source = self.instance.source();
         // A unicast peer's MAC is known to the kernel alone, which sends with the interface's own.
-        let mac = self.mac().filter(|_| self.plan.unicast_peers.is_empty());
+        let has_group = self.plan.unicast_peers.is_empty();
+        let mac = self.mac().filter(|_| has_group && !self.mac_waits);
         self.instance.advertise(now, wall(), priority, |destination, packet| {
             let sent_one = match mac {
                 Some(mac) => socket.send_from(mac, packet, source, destination),
@@ -702,10 +709,7 @@ impl Router {
     pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
         self.shown.retain(|_, (until, _)| now < *until);
         let rivals = self.rivals.list(now);
-        let is_bound = |vip: &Vip| {
-            view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
-        };
-        let bound = self.vips().filter(is_bound);
+        let bound = self.vips().filter(|vip| is_on(view, vip));
         let bound = bound.filter_map(|vip| Cidr::new(vip.address, vip.prefix_length).ok());
         let shown = self.shown.values().map(|(_, text)| text);
         let costs = self.standing.iter().flat_map(|standing| &standing.costs);
@@ -728,6 +732,11 @@ impl Router {
             problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
     }
+}
+
+/// Whether a VIP is where it belongs.
+fn is_on(view: &View, vip: &Vip) -> bool {
+    view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
 }
 
 /// In words for people.

@@ -81,11 +81,13 @@ fn moves(
     std::thread::sleep(BEFORE);
     stage.cluster.must(arguments)?;
     ears.forget()?;
-    let advert = ears.next_claim(to, SETTLE)?.advert;
-    findings.require(advert.mac == MAC, format!("{name}: adverts come from {}", advert.mac));
+    ears.next_claim(to, SETTLE)?;
     let end = (begin + WINDOW).max(Instant::now());
     let window = stage.client.settled(begin, end);
     say!("  {} of {} requests failed: {}", window.failed(), window.count(), window.failures());
+    ears.forget()?;
+    let advert = ears.next_claim(to, SETTLE)?.advert;
+    findings.require(advert.mac == MAC, format!("{name}: adverts come from {}", advert.mac));
     findings.figure(format!("requests_{name}"), count(window.count()));
     findings.figure(format!("failed_{name}"), count(window.failed()));
     findings.at_most(&format!("failed_{name}"), count(window.failed()), 0.0);
