@@ -190,27 +190,26 @@ impl Gate {
 /// The transaction after which exactly these addresses are closed, whatever was there before.
 fn rules(closed: &BTreeSet<IpAddr>) -> String {
     // To delete what is not there is an error; to add what is there is none.
-    let mut rules = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
+    let remove = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
     if closed.is_empty() {
-        return rules;
+        return remove;
     }
-    rules.push_str(&format!("table inet {TABLE} {{\n"));
     let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = closed.iter().partition(|ip| ip.is_ipv4());
-    for (name, kind, addresses) in [("closed", "ipv4_addr", v4), ("closed6", "ipv6_addr", v6)] {
-        let elements: Vec<String> = addresses.into_iter().map(IpAddr::to_string).collect();
-        let elements = match elements.as_slice() {
-            [] => String::new(),
-            elements => format!(" elements = {{ {} }};", elements.join(", ")),
-        };
-        rules.push_str(&format!(" set {name} {{ type {kind};{elements} }}\n"));
-    }
-    rules.push_str(
-        " chain input {\n  type filter hook input priority 150; policy accept;\n  \
-         ip daddr @closed counter drop\n  \
-         icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n  \
-         ip6 daddr @closed6 counter drop\n }\n}\n",
-    );
-    rules
+    let (v4, v6) = (set("closed", "ipv4_addr", &v4), set("closed6", "ipv6_addr", &v6));
+    let chain = " chain input {\n  type filter hook input priority 150; policy accept;\n  \
+                 ip daddr @closed counter drop\n  \
+                 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n  \
+                 ip6 daddr @closed6 counter drop\n }\n";
+    format!("{remove}table inet {TABLE} {{\n{v4}{v6}{chain}}}\n")
+}
+
+fn set(name: &str, kind: &str, addresses: &[&IpAddr]) -> String {
+    let elements: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let elements = match elements.as_slice() {
+        [] => String::new(),
+        elements => format!(" elements = {{ {} }};", elements.join(", ")),
+    };
+    format!(" set {name} {{ type {kind};{elements} }}\n")
 }
 
 fn run(nft: &PathBuf, within: Duration, rules: &str) -> Result<(), Trouble> {

@@ -52,11 +52,7 @@ impl RouteSocket {
     }
 
     fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
-        let flags = flags | SockFlag::SOCK_CLOEXEC;
-        let (family, kind) = (AddressFamily::Netlink, SockType::Raw);
-        let socket =
-            nix::sys::socket::socket(family, kind, flags, Some(SockProtocol::NetlinkRoute))?;
-        nix::sys::socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        let socket = open(SockProtocol::NetlinkRoute, groups, flags)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_BYTES] })
     }
 
@@ -159,6 +155,18 @@ impl RouteSocket {
         let length = nix::sys::socket::recv(fd, &mut self.buffer, MsgFlags::empty())?;
         Ok(parse(&self.buffer[..length]))
     }
+}
+
+/// A netlink socket of the protocol that hears the groups (a mask).
+///
+/// # Errors
+/// The kernel's errno.
+pub(super) fn open(protocol: SockProtocol, groups: u32, flags: SockFlag) -> io::Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    let (family, kind) = (AddressFamily::Netlink, SockType::Raw);
+    let socket = nix::sys::socket::socket(family, kind, flags, Some(protocol))?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
 }
 
 /// The messages of one datagram of the kernel.

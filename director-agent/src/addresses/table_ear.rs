@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
+use nix::sys::socket::{MsgFlags, SockFlag, SockProtocol, recv};
+
+use super::netlink;
 
 /// The group of changes of nftables, `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`), as a mask.
 const GROUPS: u32 = 1 << 6;
@@ -37,10 +37,8 @@ impl TableEar {
     /// # Errors
     /// The kernel's errno.
     pub(super) fn open() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let protocol = SockProtocol::NetlinkNetFilter;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        let socket =
+            netlink::open(SockProtocol::NetlinkNetFilter, GROUPS, SockFlag::SOCK_NONBLOCK)?;
         Ok(Self { socket, buffer: vec![0; BUFFER_BYTES] })
     }
 

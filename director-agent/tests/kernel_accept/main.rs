@@ -1,6 +1,6 @@
 //! `no_accept` on a real kernel: a director and a client, each in a network namespace that ends with this program.
 //!
-//! It needs root, nf_tables, `veth`, `ip` and `nft`; no IPVS. `kernel_accept run DIR` runs every case and prints one line for
+//! It needs root, `nf_tables`, `veth`, `ip` and `nft`; no IPVS. `kernel_accept run DIR` runs every case and prints one line for
 //! each. (`kernel_accept hold STATE_DIR` is a director to be killed.) Without words it does nothing, so that test runners
 //! may start it.
 
