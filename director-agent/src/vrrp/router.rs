@@ -1,33 +1,33 @@
 //! One VRRP instance of this host: carries out what the state machine says, and keeps count.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
-use fulcrum_model::{Cidr, Name, Priority};
 use fulcrum_vrrp::family::is_link_local;
-use fulcrum_vrrp::group::{Command, Member, Witness};
+use fulcrum_vrrp::group::Witness;
 use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{
-    Change, Config, Datagram, Discard, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output,
-    Outputs, Place, Relay, RelayInput, Role, Waiting, WallClock, virtual_mac,
+    Change, Config, Datagram, Family, Hold, HoldInput, HoldTimes, Input, Instance, Output, Outputs,
+    Place, Relay, RelayInput, Role, WallClock,
 };
 
-use super::InstanceStatus;
-use super::rivals::{ArpEar, Rivals};
+use super::rivals::Rivals;
 use super::sockets::AdvertSocket;
 use super::tracking::Standing;
-use crate::addresses::{Device, Interface, Target, View};
+use crate::addresses::{Interface, View};
+use places::is_on;
+
+mod grouped;
+mod neighbours;
+mod places;
+mod tell;
 
 /// After its VIPs could not be set, an instance leaves the field to others for this long.
 const BLOCKED: Duration = Duration::from_secs(10);
-/// A problem that packets show stays in the status for this long after the last of them.
-const PROBLEM_STAYS: Duration = Duration::from_secs(10);
-/// Least time between two log lines about discarded packets or failed sends of one instance.
-const LOG_GAP: Duration = Duration::from_secs(10);
 
 /// One VRRP instance of this host.
 pub(super) struct Router {
@@ -159,92 +159,6 @@ impl Router {
         timers.into_iter().flatten().min()
     }
 
-    /// The virtual MAC, where it has one.
-    fn mac(&self) -> Option<[u8; 6]> {
-        let family = self.instance.config().family();
-        self.plan.options.virtual_mac.then(|| virtual_mac::virtual_mac(self.plan.vrid, family))
-    }
-
-    /// Name of the link that its VIPs are on: the device with the virtual MAC, or the interface.
-    fn home(&self) -> Cow<'_, str> {
-        let (interface, vrid) = (&self.plan.interface, self.plan.vrid);
-        if self.plan.options.virtual_mac {
-            virtual_mac::device_name(interface, vrid, self.family()).into()
-        } else {
-            interface.into()
-        }
-    }
-
-    /// The device that it needs, with its name.
-    pub(super) fn device(&self) -> Option<(String, Device)> {
-        let mac = self.mac()?;
-        let is_up = self.waits_at.unwrap_or(self.hold.place()) != Place::Nowhere;
-        let interface = self.plan.interface.clone();
-        Some((self.home().into_owned(), Device { interface, mac, is_up }))
-    }
-
-    /// The VIPs that are ours to place, advertised or not: an address that is the host's own stays
-    /// where it is.
-    fn vips(&self) -> impl Iterator<Item = Vip> {
-        let source = self.plan.source;
-        let home = self.home();
-        let unadvertised = &self.plan.options.unadvertised_vips;
-        let advertised = self.plan.vips.iter().map(|vip| (vip, None));
-        let unadvertised = unadvertised.iter().map(|held| (&held.address, held.interface.as_ref()));
-        let all = advertised.chain(unadvertised);
-        all.filter(move |(vip, _)| vip.address() != source).map(move |(vip, interface)| Vip {
-            interface: interface.map_or_else(|| home.clone().into_owned(), String::clone),
-            address: vip.address(),
-            prefix_length: vip.prefix_length(),
-        })
-    }
-
-    fn find_seen(&self) -> Vec<Vip> {
-        let home = self.home();
-        let seen = |vip: Vip| {
-            // Frames pass the interface before they come to the device with the virtual MAC.
-            let is_home = vip.interface == home;
-            let interface = if is_home { self.plan.interface.clone() } else { vip.interface };
-            Vip { interface, ..vip }
-        };
-        self.vips().map(seen).collect()
-    }
-
-    /// Where its VIPs belong.
-    pub(super) fn targets(&self) -> impl Iterator<Item = (Vip, Target)> {
-        let place = self.waits_at.unwrap_or(self.hold.place());
-        let lifetime = match place {
-            Place::Interface => self.times.lifetime,
-            // Removed by order; the kernel's removal is for a killed agent.
-            Place::Loopback => self.times.linger + Duration::from_secs(1),
-            Place::Nowhere => Duration::ZERO,
-        };
-        let gap = self.plan.options.announce.gap;
-        self.vips().map(move |vip| (vip, Target { place, lifetime, gap }))
-    }
-
-    /// The addresses to which packets are dropped that IPVS does not take: none of an owner
-    /// (`Accept_Mode`, RFC 9568 §6.1).
-    pub(super) fn closed(&self) -> impl Iterator<Item = IpAddr> {
-        let is_closed = !self.plan.options.accept && self.plan.priority != Priority::OWNER;
-        self.addresses().filter(move |_| is_closed)
-    }
-
-    /// The router to which connections in flight are relayed, and their VIPs.
-    pub(super) fn relay(&self) -> Option<(IpAddr, impl Iterator<Item = Vip>)> {
-        // Packets of IPv6 are not relayed: their connections begin anew.
-        let vips = self.seen_vips.iter().filter(|vip| vip.address.is_ipv4()).cloned();
-        self.relay.map(|relay| (relay.predecessor, vips))
-    }
-
-    /// The VIPs to announce, once.
-    pub(super) fn take_announcements(&mut self) -> Vec<Vip> {
-        if self.waits_at.is_some() {
-            return Vec::new();
-        }
-        if std::mem::take(&mut self.announce) { self.vips().collect() } else { Vec::new() }
-    }
-
     /// Starts or stops as its interface allows.
     pub(super) fn look(
         &mut self,
@@ -306,11 +220,6 @@ impl Router {
         own.clone().find(|address| *address == source).or_else(|| own.clone().next())
     }
 
-    /// The addresses of its VIPs.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.vips().map(|vip| vip.address)
-    }
-
     /// Whether nothing forbids to be Active.
     fn is_ready(&self) -> bool {
         self.obstacle.is_none()
@@ -327,85 +236,6 @@ impl Router {
         let resumes = was_active_ago.is_some_and(|ago| self.instance.can_resume(ago));
         let input = if resumes { Input::Resume } else { Input::Up };
         self.step(now, input, socket);
-    }
-
-    /// Its sync group.
-    pub(super) fn group(&self) -> Option<&Name> {
-        self.plan.options.sync_group.as_ref().filter(|_| !self.is_leaving)
-    }
-
-    /// How it stands in its sync group.
-    pub(super) fn member(&self, now: Duration) -> Member {
-        let is_able = self.is_ready() && self.wait().is_none();
-        self.witness.member(now, &self.instance, is_able)
-    }
-
-    /// Does what its sync group decides.
-    pub(super) fn obey(
-        &mut self,
-        now: Duration,
-        command: Command,
-        view: &View,
-        socket: Option<&AdvertSocket>,
-    ) {
-        match command {
-            Command::Stay => {}
-            Command::Begin => self.begin(now, view, socket),
-            Command::Leave => self.step(now, Input::Shutdown, socket),
-            Command::Yield => {
-                self.step(now, Input::Shutdown, socket);
-                self.step(now, Input::Up, socket);
-            }
-            Command::TakeOver => self.step(now, Input::TakeOver, socket),
-            Command::Wait { until } => self.step(now, Input::Wait { until }, socket),
-        }
-    }
-
-    fn find_obstacle(
-        &self,
-        interface: Option<&Interface>,
-        socket: Option<Result<&AdvertSocket, &io::Error>>,
-    ) -> Option<String> {
-        let name = &self.plan.interface;
-        let source = self.instance.source();
-        if source.is_unspecified() && interface.is_some_and(|interface| interface.is_up) {
-            return Some(format!(
-                "interface {name} has no link-local IPv6 address, or not yet: see `ip -6 address \
-                 show dev {name}` and net.ipv6.conf.{name}.disable_ipv6"
-            ));
-        }
-        let Some(interface) = interface else {
-            return Some(format!(
-                "this host has no interface {name}: create it, or name another one in the member \
-                 or the director"
-            ));
-        };
-        if !interface.is_up {
-            return Some(format!("interface {name} is down: `ip link set {name} up`"));
-        }
-        if !interface.has_carrier {
-            return Some(format!(
-                "interface {name} has no carrier: check its cable and switch port"
-            ));
-        }
-        if !interface.has(source) {
-            return Some(format!(
-                "interface {name} does not have {source}: add the address, or correct the \
-                 director's dip"
-            ));
-        }
-        match (socket?, self.family()) {
-            (Ok(_), Family::V4) => None,
-            (Ok(socket), Family::V6) => socket.error_v6().map(|error| {
-                format!(
-                    "cannot open a VRRP socket for IPv6 on {name}: {error}; see `ip link show \
-                     {name}` for an MTU below 1280, and /proc/cmdline for ipv6.disable=1"
-                )
-            }),
-            (Err(error), Family::V4 | Family::V6) => Some(format!(
-                "cannot open a VRRP socket on {name}: {error}; see `ip link show {name}`"
-            )),
-        }
     }
 
     /// Takes what its tracked targets come to.
@@ -474,46 +304,6 @@ impl Router {
         self.step(now, Input::Advert { source, advert: &received.advert }, socket);
         let priority = received.advert.priority;
         self.witness.note_advert(now, &self.instance, source, priority);
-    }
-
-    /// Whether it holds its VIPs alone by rights: Active, and whom it relieved has let go.
-    fn expects_no_rival(&self, now: Duration) -> bool {
-        self.instance.role() == Role::Active && self.hold == Hold::Held && now >= self.rivals_from
-    }
-
-    /// Takes another host's claim to an address.
-    pub(super) fn note_claim(
-        &mut self,
-        now: Duration,
-        interface: &str,
-        address: Ipv4Addr,
-        mac: [u8; 6],
-    ) {
-        if self.mac() == Some(mac) {
-            // Whoever holds it by rights says so with the virtual MAC, too.
-            return;
-        }
-        let address = IpAddr::V4(address);
-        let is_ours = |vip: &Vip| vip.address == address && vip.interface == interface;
-        if !self.expects_no_rival(now) || !self.seen_vips.iter().any(is_ours) {
-            return;
-        }
-        if let Some(text) = self.rivals.note(now, interface, address, mac) {
-            self.show(now, "duplicate_owner", text);
-        }
-    }
-
-    /// Asks whether somebody else has one of its VIPs, each in turn.
-    pub(super) fn probe(&mut self, now: Duration, ear: &ArpEar) {
-        if !self.expects_no_rival(now) {
-            return;
-        }
-        let vips = self.seen_vips.iter().filter(|vip| vip.interface == self.plan.interface);
-        let vips = vips.filter_map(|vip| match vip.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        });
-        self.rivals.probe(now, ear, vips);
     }
 
     /// Takes its turn after the packets.
@@ -680,72 +470,6 @@ impl Router {
             self.show(now, "send", text);
         }
     }
-
-    fn discard(&mut self, now: Duration, reason: Discard, source: IpAddr) {
-        *self.discarded.entry(reason.label()).or_default() += 1;
-        if let Some(text) = explain(reason) {
-            let vrid = self.plan.vrid;
-            self.show(now, reason.label(), format!("adverts of {source} for VRID {vrid} {text}"));
-        }
-    }
-
-    /// Puts a problem into the status, and into the log at a bounded rate.
-    pub(super) fn show(&mut self, now: Duration, kind: &'static str, text: String) {
-        let is_new = self.shown.get(kind).is_none_or(|(_, shown)| *shown != text);
-        self.has_changed |= is_new;
-        if is_new && now >= self.log_from {
-            tracing::warn!(vrrp_instance = %self.name, "{text}");
-            self.log_from = now + LOG_GAP;
-        }
-        self.shown.insert(kind, (now + PROBLEM_STAYS, text));
-    }
-
-    /// Takes a problem out of the status.
-    pub(super) fn unshow(&mut self, kind: &'static str) {
-        self.has_changed |= self.shown.remove(kind).is_some();
-    }
-
-    /// What it tells of itself.
-    pub(super) fn status(&mut self, now: Duration, view: &View) -> InstanceStatus {
-        self.shown.retain(|_, (until, _)| now < *until);
-        let rivals = self.rivals.list(now);
-        let bound = self.vips().filter(|vip| is_on(view, vip));
-        let bound = bound.filter_map(|vip| Cidr::new(vip.address, vip.prefix_length).ok());
-        let shown = self.shown.values().map(|(_, text)| text);
-        let costs = self.standing.iter().flat_map(|standing| &standing.costs);
-        let faults = self.obstacle.iter().chain(self.fault()).chain(self.wait());
-        let targets = self.standing.iter().flat_map(|standing| &standing.targets);
-        InstanceStatus {
-            role: self.instance.role(),
-            since: self.since,
-            active_router: self.heard_from,
-            became_active: self.became_active,
-            adverts_sent: self.adverts_sent,
-            adverts_received: self.adverts_received,
-            discarded: self.discarded.clone(),
-            vips_bound: bound.collect(),
-            priority: self.instance.priority().get(),
-            faults: faults.clone().cloned().collect(),
-            waits_for: self.instance.waiting(now).map(waits_for).unwrap_or_default(),
-            tracks: targets.cloned().collect(),
-            rivals,
-            problems: faults.chain(costs).chain(shown).cloned().collect(),
-        }
-    }
-}
-
-/// Whether a VIP is where it belongs.
-fn is_on(view: &View, vip: &Vip) -> bool {
-    view.interfaces.get(&vip.interface).is_some_and(|found| found.has(vip.address))
-}
-
-/// In words for people.
-fn waits_for(waiting: Waiting) -> String {
-    match waiting {
-        Waiting::StartUp { left } => format!("its start-up delay, {} s more", left.as_secs()),
-        Waiting::Delay { left } => format!("its preempt delay, {} s more", left.as_secs()),
-        Waiting::Held => "its preemption, which is held".to_owned(),
-    }
 }
 
 /// The wall clock, for the time in HMAC trailers.
@@ -753,56 +477,4 @@ fn wall() -> WallClock {
     // A clock before 1970 is a clock that was never set.
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     WallClock(since_1970.unwrap_or_default())
-}
-
-/// What a person does about discarded packets; none for those that configuration does not cause.
-fn explain(reason: Discard) -> Option<&'static str> {
-    match reason {
-        Discard::Version => Some("are of another VRRP version: configure one version"),
-        Discard::Interval => Some("have another interval: version 2 wants equal ones"),
-        Discard::AddressList => Some("list other VIPs: make them equal, or change one VRID"),
-        Discard::AuthenticationType => {
-            Some("have another authentication type: set auth_pass on both sides or on none")
-        }
-        Discard::AuthenticationData => Some("have another password: make auth_pass equal"),
-        Discard::OwnSource => {
-            Some("carry this director's own address: another host uses it, or the segment loops")
-        }
-        Discard::NotAPeer => Some(
-            "do not come from a unicast peer: add the director as a member, or remove it there",
-        ),
-        Discard::Owner => Some("contest addresses that this director owns: lower one priority"),
-        Discard::Checksum => Some("have a wrong checksum: check the network card and the sender"),
-        Discard::Ttl => Some("have crossed a router or are forged: VRRP stays on one segment"),
-        Discard::UnicastTtl => {
-            Some("have crossed more routers than allowed: set unicast_min_ttl lower")
-        }
-        Discard::Source => Some("do not come from a link-local address: correct the sender"),
-        Discard::FirstAddress => {
-            Some("do not list a link-local address first: correct the sender's VIPs")
-        }
-        Discard::HmacMissing => {
-            Some("carry no HMAC: give their sender auth_hmac, or set the mode to permissive")
-        }
-        Discard::HmacMalformed => {
-            Some("carry an HMAC of another scheme: keepalived 2.4's is known")
-        }
-        Discard::HmacUnknownKey => {
-            Some("are signed with an unknown key: make auth_hmac.keys equal")
-        }
-        Discard::HmacInvalid => Some("have a wrong HMAC: make the secret of the key equal"),
-        Discard::HmacStale => {
-            Some("are outside the HMAC's window: synchronise the directors' clocks")
-        }
-        Discard::HmacReplay => Some("were sent before: somebody replays recorded adverts"),
-        Discard::IpHeader
-        | Discard::Family
-        | Discard::SpeaksV3
-        | Discard::Type
-        | Discard::Length
-        | Discard::Vrid
-        | Discard::NoAddress
-        | Discard::ZeroInterval
-        | Discard::NotStarted => None,
-    }
 }
