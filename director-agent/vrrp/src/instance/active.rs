@@ -18,12 +18,18 @@ const ASSERTS_PER_INTERVAL: u32 = 8;
 /// `Active_Down_Interval`.
 pub(super) const SILENT_INTERVALS: u32 = 3;
 
+/// After a pause we listen for this long, an interval at most, before we speak again: a machine that
+/// was paused wakes its programs before it has taken in what came meanwhile.
+pub(super) const LISTENS: Duration = Duration::from_millis(50);
+
 #[derive(Clone, Debug)]
 pub(super) struct Active {
     /// `Adver_Timer`.
     advert_at: Duration,
     /// When we last advertised.
     sent_at: Duration,
+    /// We have been silent, and listen until `advert_at`.
+    listens: bool,
     /// No answer to losing adverts before.
     assert_from: Duration,
     /// When we last announced.
@@ -51,6 +57,7 @@ impl Active {
         let mut active = Self {
             advert_at: now + config.interval(),
             sent_at: now,
+            listens: false,
             assert_from: now,
             announced_at: now,
             announce_at: None,
@@ -61,7 +68,8 @@ impl Active {
     }
 
     pub(super) fn deadline(&self) -> Duration {
-        self.announce_at.map_or(self.advert_at, |at| at.min(self.advert_at))
+        let announce_at = self.announce_at.filter(|_| !self.listens);
+        announce_at.map_or(self.advert_at, |at| at.min(self.advert_at))
     }
 
     /// RFC 9568 §6.4.3.
@@ -98,12 +106,17 @@ impl Active {
         let mut outputs = Outputs::new();
         if now >= self.advert_at {
             let was_silent = self.is_silent(now, &terms.config);
+            if was_silent && !self.listens {
+                self.listens = true;
+                self.advert_at = now + terms.config.interval().min(LISTENS);
+                return outputs;
+            }
             outputs.extend(self.advertise(now, terms));
             if was_silent {
                 outputs.extend(self.request_announcement(now, terms));
             }
         }
-        if self.announce_at.is_some_and(|at| now >= at) {
+        if !self.listens && self.announce_at.is_some_and(|at| now >= at) {
             self.note_announcement(now, terms.config.announce);
             outputs.push(Output::Announce);
         }
@@ -113,6 +126,7 @@ impl Active {
     pub(super) fn advertise(&mut self, now: Duration, terms: &Terms) -> Outputs {
         self.advert_at = now + terms.config.interval();
         self.sent_at = now;
+        self.listens = false;
         smallvec![Output::Advertise { priority: terms.priority.get() }]
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::active::LISTENS;
 use super::*;
 use crate::config::{Centiseconds, Wire};
 use crate::{AddressList, Body};
@@ -313,8 +314,14 @@ fn after_a_pause_any_router_makes_us_backup_and_silence_does_not() {
         [],
         "a router that has left decides nothing"
     );
+    assert_eq!(paused.step(resumed, Input::Tick).as_slice(), [], "it listens first");
+    assert_eq!(paused.deadline(), Some(resumed + LISTENS));
+    let mut relieved = paused.clone();
+    let input = Input::Advert { source: LOWER, advert: &lower };
+    relieved.step(resumed + ms(1), input);
+    assert_eq!(relieved.role(), Role::Backup, "what came meanwhile was taken in late");
     let expected = [Output::Advertise { priority: 200 }, Output::Announce];
-    assert_eq!(paused.step(resumed, Input::Tick).as_slice(), expected);
+    assert_eq!(paused.step(resumed + LISTENS, Input::Tick).as_slice(), expected);
     assert_eq!(paused.role(), Role::Active);
 
     let mut late = instance;

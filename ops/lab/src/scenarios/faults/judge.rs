@@ -1,6 +1,5 @@
 //! What is told of each fault, and what must hold.
 
-use super::knock::Knock;
 use super::{Both, Fault};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
@@ -88,26 +87,6 @@ pub(super) fn noticed(fault: &Fault, both: &Both, findings: &mut Findings) {
     findings.require(
         told_ms.is_some_and(|told_ms| told_ms <= TOLD_MS),
         format!("{}: lvsctl status names the VIP and the other's MAC in time", fault.name),
-    );
-}
-
-/// The kernel answers for what IPVS does not serve.
-pub(super) fn open(fault: &Fault, both: &Both, findings: &mut Findings) {
-    answered(fault, both, Knock { echo: true, tcp: true }, findings);
-}
-
-/// Nobody answers for what IPVS does not serve; what it serves goes on.
-pub(super) fn closed(fault: &Fault, both: &Both, findings: &mut Findings) {
-    answered(fault, both, Knock { echo: false, tcp: false }, findings);
-}
-
-fn answered(fault: &Fault, both: &Both, expected: Knock, findings: &mut Findings) {
-    untouched(fault, both, findings);
-    let name = fault.name;
-    findings.require(both.ours.client.count() > 0, format!("{name}: the service is asked"));
-    findings.require(
-        both.ours.knock == Some(expected),
-        format!("{name}: {:?}, as expected: {expected:?}", both.ours.knock),
     );
 }
 

@@ -3,13 +3,11 @@
 
 mod does;
 mod judge;
-mod knock;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use self::knock::Knock;
 use crate::client::Window;
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage};
@@ -52,8 +50,6 @@ struct Scene<'a> {
     stage: Stage<'a>,
     /// How long the problem took to stand in the status, where one must.
     told: Option<Duration>,
-    /// What a client was answered, where one asked.
-    knock: Option<Knock>,
 }
 
 /// What both sides did with the same fault; keepalived where it has what the fault is about.
@@ -73,7 +69,6 @@ struct Outcome {
     /// The requests since the fault was taken back.
     client_after: Window,
     told: Option<Duration>,
-    knock: Option<Knock>,
     macs: [Mac; 2],
 }
 
@@ -191,27 +186,6 @@ const FAULTS: &[Fault] = &[
             judge::noticed,
         )
     },
-    Fault {
-        lasts: Duration::from_secs(1),
-        is_ours_alone: true,
-        ..fault(
-            "knock",
-            "a client asks the VIP for what is not served there",
-            knock::knock,
-            judge::open,
-        )
-    },
-    Fault {
-        settings: &CLOSED,
-        lasts: Duration::from_secs(1),
-        is_ours_alone: true,
-        ..fault(
-            "knock_no_accept",
-            "the same, and the instance has no_accept",
-            knock::knock,
-            judge::closed,
-        )
-    },
 ];
 
 /// Adverts signed with a key; no others count.
@@ -220,10 +194,6 @@ const SIGNED: Settings = Settings {
     options: "  auth_hmac: {keys: [{id: 1, secret: \"a secret of the lab, 32 bytes or more\"}]}\n",
     ..FAST
 };
-
-/// The VIP accepts nothing but what IPVS serves.
-const CLOSED: Settings =
-    Settings { name: "100 ms adverts, no_accept", options: "  no_accept: true\n", ..FAST };
 
 /// Each fault on both sides.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
@@ -251,7 +221,7 @@ fn trial(lab: &mut Lab, side: Side, fault: &Fault) -> Result<Outcome> {
     let macs = [topology::mac_of(DIRECTORS[0])?, topology::mac_of(DIRECTORS[1])?];
     let witness = ArpWitness::start(WITNESS, VIP)?;
     witness.wait_sole(macs[0], STEADY, SETTLE)?;
-    let mut scene = Scene { stage, told: None, knock: None };
+    let mut scene = Scene { stage, told: None };
     let begun = Instant::now();
     (fault.begin)(&mut scene)?;
     std::thread::sleep(fault.lasts);
@@ -266,7 +236,6 @@ fn trial(lab: &mut Lab, side: Side, fault: &Fault) -> Result<Outcome> {
         client: scene.stage.client.settled(begun, ended),
         client_after: scene.stage.client.settled(undone, ended),
         told: scene.told,
-        knock: scene.knock,
         macs,
     };
     let Stage { client, pair, .. } = scene.stage;
