@@ -106,7 +106,7 @@ fn hmac() -> AuthHmac {
 
 #[test]
 fn adverts_at_rest_allocate_nothing() {
-    let one = allocation_counter::measure(|| drop(Box::new(std::hint::black_box(1_u8))));
+    let one = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1_u8))));
     assert_eq!(one.count_total, 1, "it is counted at all");
     let seconds = Seconds::new(1).expect("1 s");
     let centiseconds = Centiseconds::new(100).expect("1 s");
