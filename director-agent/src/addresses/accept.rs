@@ -84,6 +84,7 @@ impl Gate {
     /// Closes these at least: before a VIP is bound.
     pub(super) fn widen(&mut self, now: Instant, journal: &mut Journal, wanted: &BTreeSet<IpAddr>) {
         if wanted.iter().all(|address| self.closes(*address)) {
+            self.failure = None;
             return;
         }
         let standing = self.standing.iter().flatten();
@@ -97,9 +98,11 @@ impl Gate {
         journal: &mut Journal,
         wanted: &BTreeSet<IpAddr>,
     ) {
-        if self.standing.as_ref() != Some(wanted) || self.is_doubtful {
-            self.write(now, journal, wanted);
+        if self.standing.as_ref() == Some(wanted) && !self.is_doubtful {
+            self.failure = None;
+            return;
         }
+        self.write(now, journal, wanted);
     }
 
     /// Whether packets to the address are dropped.
@@ -154,8 +157,6 @@ impl Gate {
         match self.replace(journal, closed) {
             Ok(()) => {
                 tracing::info!(?closed, "packets to VIPs that IPVS does not take are dropped");
-                self.standing = Some(closed.clone());
-                self.is_doubtful = false;
                 self.failure = None;
             }
             Err(trouble) => {
@@ -177,11 +178,15 @@ impl Gate {
             self.ear = Some(TableEar::open()?);
         }
         run(&self.nft, self.within, &rules(closed))?;
+        (self.standing, self.is_doubtful) = (Some(closed.clone()), false);
         // The kernel has told of our own change before nft has ended.
         let _ = self.ear.as_mut().map(|ear| ear.hear(TABLE));
         if closed.is_empty() {
             self.ear = None;
-            journal.edit(|entries| entries.closes = false)?;
+            if let Err(error) = journal.edit(|entries| entries.closes = false) {
+                // The next life looks for rules that are gone already.
+                tracing::warn!(%error, "cannot write down that no packets are dropped");
+            }
         }
         Ok(())
     }
@@ -354,6 +359,23 @@ mod tests {
             assert_eq!(gate.standing.as_ref(), Some(wanted));
             assert_eq!(journal.entries().closes, !wanted.is_empty());
         }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_opens_nothing_and_is_not_tried_without_end() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut journal = Journal::open(directory.path(), "boot");
+        let mut gate = Gate::with(PathBuf::from("/bin/true"), WITHIN);
+        let now = Instant::now();
+        let wanted = addresses(&["10.0.0.9"]);
+        gate.widen(now, &mut journal, &wanted);
+        directory.close().expect("it can be removed");
+        gate.narrow(now, &mut journal, &BTreeSet::new());
+        assert_eq!((gate.standing.clone(), gate.retry_in(now)), (Some(BTreeSet::new()), None));
+        gate.widen(now, &mut journal, &wanted);
+        assert!(!gate.closes(IpAddr::from([10, 0, 0, 9])) && gate.failure().is_some());
+        gate.narrow(now, &mut journal, &BTreeSet::new());
+        assert_eq!(gate.retry_in(now), None, "nothing is to be closed any more");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::peers::collector;
 
 /// Modules that scenarios use. A missing scheduler is a scenario's matter, hence no failure here.
 const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh veth bridge macvlan ipv6 nlmon sch_ingress cls_flower \
-                       act_skbedit nf_tables";
+                       act_skbedit";
 
 /// Writes it into `out`; it answers there too.
 pub(crate) fn write(
