@@ -6,28 +6,38 @@ use std::time::Duration;
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_vrrp::placement::{self, Edit, Observed, Vip};
-use fulcrum_vrrp::{Hold, HoldInput, HoldTimes, Place, Wire};
+use fulcrum_vrrp::{Config, Hold, HoldInput, HoldTimes, Place, virtual_mac};
 
 pub(crate) struct Host {
     hold: Hold,
     times: HoldTimes,
     vips: Vec<Vip>,
     observed: Observed,
+    /// The virtual MAC, where it has one; otherwise the interface's own is used.
+    pub(crate) mac: Option<[u8; 6]>,
 }
 
 impl Host {
     /// None of the addresses is there.
-    pub(crate) fn new(plan: &VrrpInstancePlan, wire: &Wire) -> Self {
+    pub(crate) fn new(plan: &VrrpInstancePlan, config: &Config) -> Self {
+        let (vrid, family) = (plan.vrid, config.family());
+        let has_mac = plan.options.virtual_mac;
+        let interface = if has_mac {
+            virtual_mac::device_name(&plan.interface, vrid, family)
+        } else {
+            plan.interface.clone()
+        };
         let vips = plan.vips.iter().map(|vip| Vip {
-            interface: plan.interface.clone(),
+            interface: interface.clone(),
             address: vip.address(),
             prefix_length: vip.prefix_length(),
         });
         Self {
             hold: Hold::Absent,
-            times: HoldTimes::of(wire),
+            times: HoldTimes::of(&config.wire),
             vips: vips.collect(),
             observed: Observed::default(),
+            mac: has_mac.then(|| virtual_mac::virtual_mac(vrid, family)),
         }
     }
 
@@ -95,6 +105,13 @@ impl Host {
         let answers = on_interface || (accepts && self.observed.quiet.is_empty());
         let answers = if answers { "answers" } else { "does not answer" };
         let accepts = if accepts { "accepts" } else { "does not accept" };
-        format!("{answers} ARP and neighbour solicitations for {address}, {accepts} its packets")
+        let mac = self.mac.filter(|_| on_interface);
+        let mac = mac.map_or(String::new(), |mac| {
+            let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!(" with {}", bytes.join(":"))
+        });
+        format!(
+            "{answers} ARP and neighbour solicitations for {address}{mac}, {accepts} its packets"
+        )
     }
 }

@@ -13,6 +13,8 @@ use fulcrum_vrrp::{
     HoldInput, Input, Instance, Output, Outputs, Seconds, WallClock, checksum,
 };
 
+use fulcrum_vrrp::virtual_mac::ethernet_header;
+
 use crate::host::Host;
 
 #[derive(Default)]
@@ -120,6 +122,7 @@ impl Scenario {
             options: VrrpOptions {
                 preempt_delay: ms("preempt-delay", 0),
                 startup_delay: ms("startup-delay", 0),
+                virtual_mac: words.has("virtual-mac"),
                 unicast_min_ttl: u8::try_from(words.number("min-ttl", 255)).expect("a TTL"),
                 ..VrrpOptions::default()
             },
@@ -130,7 +133,7 @@ impl Scenario {
                 self.describe(outputs)
             }
             (Ok(config), _) => {
-                self.host = Some(Host::new(&plan, &config.wire));
+                self.host = Some(Host::new(&plan, &config));
                 self.instance = Some(Instance::new(config).started(self.now));
                 Vec::new()
             }
@@ -159,6 +162,7 @@ impl Scenario {
 
     fn describe(&mut self, outputs: Outputs) -> Vec<String> {
         let (now, wall) = (self.now, WallClock(self.now));
+        let mac = self.host().mac;
         let instance = self.instance.as_mut().expect("an instance");
         let mut lines = Vec::new();
         for output in outputs {
@@ -172,7 +176,9 @@ impl Scenario {
                 }
                 Output::Advertise { priority } => {
                     instance.advertise(now, wall, priority, |destination, packet| {
-                        lines.push(format!("sends {destination} {}", hex(packet)));
+                        let ethernet = mac.and_then(|mac| ethernet_header(mac, destination));
+                        let frame = ethernet.map_or(String::new(), |header| hex(&header) + " ");
+                        lines.push(format!("sends {destination} {frame}{}", hex(packet)));
                     });
                 }
                 Output::Announce => lines.push("announces its addresses".to_owned()),
