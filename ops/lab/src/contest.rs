@@ -163,11 +163,13 @@ pub(crate) fn crash(lab: &mut Lab, side: Side, settings: &Settings) -> Result<Cr
     say!("  out of both tables after {:.1} ms", millis(out_of_tables));
     tomcat.start(stage.paths.logs)?;
     let serves = tomcat.wait_ready()?;
+    // Counted from `gone`, and so with the time that the Tomcat takes to start.
+    let patience = longest_detection(settings) + (serves - gone);
     let back = tables.wait_all(
         "the Tomcat is back in both tables",
         &both(),
         gone + Duration::from_millis(1),
-        longest_detection(settings),
+        patience,
         |table| table.serves(address),
     )?;
     // It may have been taken back between its first answer and our next look at it.
