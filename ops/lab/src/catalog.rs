@@ -69,6 +69,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::seed::run,
     ),
     kernel(
+        "vrrp-handover",
+        8,
+        "the Active director goes by plan: requests, established connections, ARP",
+        scenarios::planned::run,
+    ),
+    kernel(
         "tomcat-crash",
         4,
         "kill -9 of a Tomcat: out of the tables, and back",
@@ -104,12 +110,6 @@ pub(crate) const ALL: &[Scenario] = &[
         15,
         "keepalived and Fulcrum on the same nodes with the same settings",
         scenarios::side_by_side::run,
-    ),
-    kernel(
-        "vrrp-handover",
-        8,
-        "the Active director goes by plan: requests, established connections, ARP",
-        scenarios::planned::run,
     ),
     kernel(
         "vrrp-virtual-mac",
