@@ -47,18 +47,25 @@ pub(super) fn restore(journal: &mut Journal, sysctls: &Path, interface: &str) ->
     let Some((ignore, announce)) = journal.entries().quiet.get(interface).copied() else {
         return Ok(());
     };
-    let written =
-        [(&ARP_IGNORE, ignore), (&ARP_ANNOUNCE, announce)].map(|(setting, value)| match fs::write(
-            path(sysctls, interface, setting),
-            value.to_string(),
-        ) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        });
+    let written = [(&ARP_IGNORE, ignore), (&ARP_ANNOUNCE, announce)].map(|(setting, value)| {
+        write_if_there(&path(sysctls, interface, setting), &value.to_string())
+    });
     let saved = journal.edit(|entries| {
         entries.quiet.remove(interface);
     });
     written.into_iter().chain([saved]).collect()
+}
+
+/// Writes a setting; one that is not there (its interface is gone, the kernel has no such thing) is no
+/// error.
+///
+/// # Errors
+/// When it is there and cannot be written.
+pub(super) fn write_if_there(setting: &Path, value: &str) -> io::Result<()> {
+    match fs::write(setting, value) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn read(sysctls: &Path, interface: &str, setting: &Setting) -> io::Result<u32> {

@@ -14,6 +14,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 
+use super::arp_quiet::write_if_there;
 use super::netlink::RouteSocket;
 
 /// Where the kernel has settings of the IP protocols.
@@ -68,12 +69,8 @@ pub(super) fn configure(sysctls: &Path, name: &str, is_ipv6: bool) -> io::Result
     } else {
         &[("disable_ipv6", "1")]
     };
-    let write = |family: &str, (setting, value): &(&str, &str)| match fs::write(
-        sysctls.join(family).join("conf").join(name).join(setting),
-        value,
-    ) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+    let write = |family: &str, (setting, value): &(&str, &str)| {
+        write_if_there(&sysctls.join(family).join("conf").join(name).join(setting), value)
     };
     ipv4.iter().try_for_each(|setting| write("ipv4", setting))?;
     ipv6.iter().try_for_each(|setting| write("ipv6", setting))
