@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fulcrum_vrrp::Place;
 use fulcrum_vrrp::placement::Vip;
+use fulcrum_vrrp::{Family, Place};
 
 use crate::vrrp::wake::{Outbox, mailbox};
 pub use kernel::Interface;
@@ -50,6 +50,8 @@ pub(crate) struct Device {
     pub(crate) interface: String,
     /// The virtual MAC.
     pub(crate) mac: [u8; 6],
+    /// The family of the VIPs on it.
+    pub(crate) family: Family,
     /// It takes packets: from before it has VIPs until they have left. A Backup must not take what
     /// is sent to the virtual MAC (RFC 9568 §6.4.2).
     pub(crate) is_up: bool,

@@ -287,6 +287,19 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 
+    /// A host whose nft is this program.
+    struct Host {
+        directory: tempfile::TempDir,
+        journal: Journal,
+        gate: Gate,
+    }
+
+    fn host(nft: &str, within: Duration) -> Host {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(directory.path(), "boot");
+        Host { directory, journal, gate: Gate::with(PathBuf::from(nft), within) }
+    }
+
     #[test]
     fn one_transaction_closes_exactly_the_addresses() {
         let remove = "table inet fulcrum_vrrp\ndelete table inet fulcrum_vrrp\n";
@@ -325,9 +338,8 @@ mod tests {
             ("/bin/sh", "table: not found"),
             ("/usr/bin/tail", "did not end within"),
         ] {
-            let directory = tempfile::tempdir().expect("a directory");
-            let mut journal = Journal::open(directory.path(), "boot");
-            let mut gate = Gate::with(PathBuf::from(nft), Duration::from_millis(50));
+            let Host { mut journal, mut gate, directory: _directory } =
+                host(nft, Duration::from_millis(50));
             let now = Instant::now();
             gate.widen(now, &mut journal, &addresses(&["10.0.0.9"]));
             let failure = gate.failure().expect("it cannot be done");
@@ -343,9 +355,7 @@ mod tests {
 
     #[test]
     fn addresses_are_closed_before_and_opened_after() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::open(directory.path(), "boot");
-        let mut gate = Gate::with(PathBuf::from("/bin/true"), WITHIN);
+        let Host { directory: _directory, mut journal, mut gate } = host("/bin/true", WITHIN);
         let now = Instant::now();
         let (one, other) = (addresses(&["10.0.0.8"]), addresses(&["10.0.0.9"]));
         for (wanted, widened) in [
@@ -363,9 +373,7 @@ mod tests {
 
     #[test]
     fn a_journal_that_cannot_be_written_opens_nothing_and_is_not_tried_without_end() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::open(directory.path(), "boot");
-        let mut gate = Gate::with(PathBuf::from("/bin/true"), WITHIN);
+        let Host { directory, mut journal, mut gate } = host("/bin/true", WITHIN);
         let now = Instant::now();
         let wanted = addresses(&["10.0.0.9"]);
         gate.widen(now, &mut journal, &wanted);
@@ -394,9 +402,7 @@ mod tests {
 
     #[test]
     fn rules_that_may_have_been_changed_are_written_again() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::open(directory.path(), "boot");
-        let mut gate = Gate::with(PathBuf::from("/bin/true"), WITHIN);
+        let Host { directory: _directory, mut journal, mut gate } = host("/bin/true", WITHIN);
         let closed = addresses(&["10.0.0.9"]);
         gate.widen(Instant::now(), &mut journal, &closed);
         gate.doubt();

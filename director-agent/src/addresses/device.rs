@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use fulcrum_vrrp::Family;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -51,7 +52,7 @@ pub(super) fn create(
 ///
 /// # Errors
 /// When a setting cannot be written.
-pub(super) fn configure(sysctls: &Path, name: &str, is_ipv6: bool) -> io::Result<()> {
+pub(super) fn configure(sysctls: &Path, name: &str, family: Family) -> io::Result<()> {
     // The greater of `all` and the device's own counts: where `all` is strict, loose is the most
     // that one device can have. Clients' packets come in here, and leave by the interface below.
     let all = fs::read_to_string(sysctls.join("ipv4/conf/all/rp_filter")).unwrap_or_default();
@@ -62,12 +63,13 @@ pub(super) fn configure(sysctls: &Path, name: &str, is_ipv6: bool) -> io::Result
         ("arp_announce", "2"),
         ("rp_filter", rp_filter),
     ];
-    let ipv6: &[(&str, &str)] = if is_ipv6 {
+    let ipv6: &[(&str, &str)] = match family {
+        Family::V4 => &[("disable_ipv6", "1")],
         // No address of its own beside the VIPs: routers would be asked, and neighbours told, from
         // a MAC that another director may have by then.
-        &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")]
-    } else {
-        &[("disable_ipv6", "1")]
+        Family::V6 => {
+            &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")]
+        }
     };
     let write = |family: &str, (setting, value): &(&str, &str)| {
         write_if_there(&sysctls.join(family).join("conf").join(name).join(setting), value)
@@ -104,7 +106,7 @@ mod tests {
 
     const DEVICE: &str = "vrrp4-51-3c1e";
 
-    fn settings(all: &str, is_ipv6: bool) -> Vec<(&'static str, String)> {
+    fn settings(all: &str, vips: Family) -> Vec<(&'static str, String)> {
         let directory = tempfile::tempdir().expect("a directory");
         for (family, names) in [
             ("ipv4", ["arp_ignore", "arp_announce", "rp_filter"].as_slice()),
@@ -118,7 +120,7 @@ mod tests {
                 fs::write(conf.join(DEVICE).join(name), "0").expect("a file");
             }
         }
-        configure(directory.path(), DEVICE, is_ipv6).expect("it can be written");
+        configure(directory.path(), DEVICE, vips).expect("it can be written");
         ["ipv4/rp_filter", "ipv4/arp_ignore", "ipv6/disable_ipv6", "ipv6/addr_gen_mode"]
             .map(|path| {
                 let (family, name) = path.split_once('/').expect("two parts");
@@ -131,16 +133,16 @@ mod tests {
     #[test]
     fn clients_packets_pass_whatever_the_host_has_for_all_interfaces() {
         for (all, expected) in [("0\n", "0"), ("1\n", "2"), ("2\n", "2")] {
-            assert_eq!(settings(all, false)[0], ("rp_filter", expected.to_owned()), "{all:?}");
+            assert_eq!(settings(all, Family::V4)[0], ("rp_filter", expected.to_owned()), "{all:?}");
         }
     }
 
     #[test]
     fn a_device_of_ipv4_speaks_no_ipv6_and_one_of_ipv6_has_no_address_of_its_own() {
         let value = |text: &str| text.to_owned();
-        let ipv4 = settings("0", false);
+        let ipv4 = settings("0", Family::V4);
         assert_eq!(ipv4[1..3], [("arp_ignore", value("1")), ("disable_ipv6", value("1"))]);
-        let ipv6 = settings("0", true);
+        let ipv6 = settings("0", Family::V6);
         assert_eq!(ipv6[2..], [("disable_ipv6", value("0")), ("addr_gen_mode", value("1"))]);
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Entries {
     pub(super) filters: BTreeSet<(String, IpAddr)>,
     /// Interfaces whose `clsact` queueing discipline we made.
     pub(super) qdiscs: BTreeSet<String>,
-    /// Devices with a virtual MAC that we made, and the interface below each.
-    pub(super) devices: BTreeMap<String, String>,
+    /// Devices with a virtual MAC that we made.
+    pub(super) devices: BTreeSet<String>,
     /// The table of rules that drop packets to VIPs is there.
     pub(super) closes: bool,
 }

@@ -1,6 +1,5 @@
 //! The devices with virtual MACs: made before VIPs are put on them, removed after the VIPs.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -51,15 +50,13 @@ impl Writer {
     fn make_device(&mut self, name: &str, below: u32, wanted: &Device) -> io::Result<u32> {
         // Written down first, so that a later life removes it.
         self.journal.edit(|entries| {
-            entries.devices.insert(name.to_owned(), wanted.interface.clone());
+            entries.devices.insert(name.to_owned());
         })?;
         device::create(&mut self.requests, name, wanted.mac, below)?;
         self.read();
         let made = self.kernel.index(name);
         let index = made.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        // The byte after 00-00-5E-00 is 2 for IPv6 (RFC 9568 §7.3).
-        let is_ipv6 = wanted.mac[4] == 2;
-        device::configure(Path::new(device::SYSCTLS), name, is_ipv6)?;
+        device::configure(Path::new(device::SYSCTLS), name, wanted.family)?;
         tracing::info!(device = name, interface = wanted.interface, "virtual MAC");
         Ok(index)
     }
@@ -70,7 +67,7 @@ impl Writer {
     }
 
     fn require_ours(&self, name: &str) -> io::Result<()> {
-        if self.journal.entries().devices.contains_key(name) {
+        if self.journal.entries().devices.contains(name) {
             return Ok(());
         }
         let text =
@@ -92,9 +89,9 @@ impl Writer {
                 Err(error) => tracing::warn!(device = name, %error, "cannot bring it down"),
             }
         }
-        let made: BTreeSet<String> = self.journal.entries().devices.keys().cloned().collect();
+        let made = self.journal.entries().devices.iter();
         let unwanted: Vec<String> =
-            made.into_iter().filter(|name| !self.order.devices.contains_key(name)).collect();
+            made.filter(|name| !self.order.devices.contains_key(*name)).cloned().collect();
         for name in &unwanted {
             if let Some(index) = self.kernel.index(name)
                 && let Err(error) = device::remove(&mut self.requests, index)

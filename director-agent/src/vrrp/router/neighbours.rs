@@ -11,7 +11,7 @@ use crate::vrrp::rivals::ArpEar;
 
 impl Router {
     /// Whether it holds its VIPs alone by rights: Active, and whom it relieved has let go.
-    pub(super) fn expects_no_rival(&self, now: Duration) -> bool {
+    fn expects_no_rival(&self, now: Duration) -> bool {
         self.instance.role() == Role::Active && self.hold == Hold::Held && now >= self.rivals_from
     }
 

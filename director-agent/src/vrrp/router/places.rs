@@ -14,8 +14,8 @@ use crate::addresses::{Device, Target, View};
 impl Router {
     /// The virtual MAC, where it has one.
     pub(super) fn mac(&self) -> Option<[u8; 6]> {
-        let family = self.instance.config().family();
-        self.plan.options.virtual_mac.then(|| virtual_mac::virtual_mac(self.plan.vrid, family))
+        let (vrid, family) = (self.plan.vrid, self.family());
+        self.plan.options.virtual_mac.then(|| virtual_mac::virtual_mac(vrid, family))
     }
 
     /// Name of the link that its VIPs are on: the device with the virtual MAC, or the interface.
@@ -31,9 +31,9 @@ impl Router {
     /// The device that it needs, with its name.
     pub(in crate::vrrp) fn device(&self) -> Option<(String, Device)> {
         let mac = self.mac()?;
-        let is_up = self.waits_at.unwrap_or(self.hold.place()) != Place::Nowhere;
-        let interface = self.plan.interface.clone();
-        Some((self.home().into_owned(), Device { interface, mac, is_up }))
+        let is_up = self.place() != Place::Nowhere;
+        let (interface, family) = (self.plan.interface.clone(), self.family());
+        Some((self.home().into_owned(), Device { interface, mac, family, is_up }))
     }
 
     /// The VIPs that are ours to place, advertised or not: an address that is the host's own stays
@@ -52,6 +52,7 @@ impl Router {
         })
     }
 
+    /// Its VIPs by the interface on which neighbours see them.
     pub(super) fn find_seen(&self) -> Vec<Vip> {
         let home = self.home();
         let seen = |vip: Vip| {
@@ -63,9 +64,13 @@ impl Router {
         self.vips().map(seen).collect()
     }
 
+    fn place(&self) -> Place {
+        self.waits_at.unwrap_or(self.hold.place())
+    }
+
     /// Where its VIPs belong.
     pub(in crate::vrrp) fn targets(&self) -> impl Iterator<Item = (Vip, Target)> {
-        let place = self.waits_at.unwrap_or(self.hold.place());
+        let place = self.place();
         let lifetime = match place {
             Place::Interface => self.times.lifetime,
             // Removed by order; the kernel's removal is for a killed agent.
