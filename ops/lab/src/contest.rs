@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::findings::median;
-use crate::lab::{Lab, Segment, both};
+use crate::lab::{Lab, Segment, Stage, both};
 use crate::pair::Side;
 use crate::say;
 use crate::settings::{QUICK, SEED, Settings};
@@ -127,7 +127,15 @@ fn handover(lab: &mut Lab, side: Side, settings: &Settings) -> Result<(usize, us
 
 /// A power loss of the Active director right after an advert; answers with the longest outage in milliseconds.
 fn power_loss(lab: &mut Lab, side: Side, settings: &Settings) -> Result<f64> {
-    let stage = lab.stage(side, settings)?;
+    let mut stage = lab.stage(side, settings)?;
+    let outage = outage_of_power_loss(&mut stage)?;
+    // The next trial brings both directors up anew, whichever side it is.
+    stage.pair.take_down()?;
+    Ok(millis(outage))
+}
+
+/// The first director of the pair loses power right after an advert; answers with the longest outage.
+pub(crate) fn outage_of_power_loss(stage: &mut Stage<'_>) -> Result<Duration> {
     let (at, after_advert) = stage.pair.power_off_first_after_advert()?;
     stage.client.wait_answer_since(at + Duration::from_millis(1), COME_BACK)?;
     stage.client.wait_steady(MARGIN, COME_BACK)?;
@@ -139,9 +147,7 @@ fn power_loss(lab: &mut Lab, side: Side, settings: &Settings) -> Result<f64> {
         millis(outage),
         window.failed()
     );
-    // The next trial brings both directors up anew, whichever side it is.
-    stage.pair.take_down()?;
-    Ok(millis(outage))
+    Ok(outage)
 }
 
 /// kill -9 of the first Tomcat under load, and its return.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::settings::VRID;
+
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mac(pub(crate) [u8; 6]);
@@ -9,6 +11,11 @@ pub(crate) struct Mac(pub(crate) [u8; 6]);
 impl Mac {
     /// All hosts.
     pub(crate) const BROADCAST: Self = Self([0xff; 6]);
+
+    /// That of the virtual router (RFC 9568 §7.3).
+    pub(crate) const fn of_virtual_router(is_ipv6: bool) -> Self {
+        Self([0, 0, 0x5e, 0, if is_ipv6 { 2 } else { 1 }, VRID])
+    }
 }
 
 impl fmt::Display for Mac {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::unistd::{Group, User, chown};
 
 use super::router::{RouterSettings, VIPS6};
+use crate::net::mac::Mac;
 use crate::net::topology::{VIP, ip_batch};
 use crate::process::{Launch, Process, run, wait_until};
 use crate::settings::VRID;
@@ -117,10 +118,10 @@ fn device(settings: &RouterSettings) -> String {
 }
 
 fn device_lines(settings: &RouterSettings, device: &str) -> Vec<String> {
-    let family = if settings.is_ipv6 { 2 } else { 1 };
+    let mac = Mac::of_virtual_router(settings.is_ipv6);
     let mut lines = vec![
         format!("link add link eth0 name {device} type macvlan mode bridge"),
-        format!("link set {device} address 00:00:5e:00:{family:02x}:{VRID:02x}"),
+        format!("link set {device} address {mac}"),
     ];
     if settings.is_ipv6 {
         lines.extend(VIPS6.map(|vip| format!("addr add {vip}/64 dev {device} nodad")));

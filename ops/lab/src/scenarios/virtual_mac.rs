@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::contest::{count, millis};
+use crate::contest::{self, count, millis};
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage};
 use crate::net::mac::Mac;
@@ -13,19 +13,16 @@ use crate::net::routers::RouterEars;
 use crate::net::topology::{DIRECTORS, VIP, WITNESS};
 use crate::pair::Side;
 use crate::say;
-use crate::settings::{FAST, PRIORITY_BACKUP, Settings, VRID, vrrp_outage};
+use crate::settings::{FAST, PRIORITY_BACKUP, Settings, vrrp_outage};
 use crate::watch::arp::ArpWitness;
 
-/// The virtual router's MAC (RFC 9568 §7.3).
-const MAC: Mac = Mac([0, 0, 0x5e, 0, 1, VRID]);
+const MAC: Mac = Mac::of_virtual_router(false);
 /// How long requests are counted around each move.
 const WINDOW: Duration = Duration::from_secs(6);
 const BEFORE: Duration = Duration::from_secs(1);
 /// How long it alone must answer before anything is measured, and how long that may take.
 const STEADY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(30);
-/// Around an outage, time that certainly holds a success.
-const MARGIN: Duration = Duration::from_millis(300);
 /// What a failover may take longer than the standard's time, on the lab's one processor.
 const LATE: Duration = Duration::from_millis(500);
 
@@ -47,11 +44,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         moves(&mut stage, &ears, findings, name, arguments, to)?;
     }
     say!("the Active director loses power");
-    let (at, _) = stage.pair.power_off_first_after_advert()?;
-    stage.client.wait_answer_since(at + Duration::from_millis(1), SETTLE)?;
-    stage.client.wait_steady(MARGIN, SETTLE)?;
-    let window = stage.client.settled(at.checked_sub(MARGIN).unwrap_or(at), Instant::now());
-    let Some(outage) = window.outage() else { bail!("the page did not come back") };
+    let outage = contest::outage_of_power_loss(&mut stage)?;
     let bound = vrrp_outage(3, SETTINGS.advert, PRIORITY_BACKUP) + LATE;
     findings.figure("outage_ms", millis(outage));
     findings.at_most("outage_ms", millis(outage), millis(bound));

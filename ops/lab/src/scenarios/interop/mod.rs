@@ -24,7 +24,7 @@ use crate::peers::keepalived;
 use crate::peers::router::RouterSettings;
 use crate::process::Process;
 use crate::say;
-use crate::settings::{PRIORITY, PRIORITY_BACKUP, VRID, vrrp_outage};
+use crate::settings::{PRIORITY, PRIORITY_BACKUP, vrrp_outage};
 
 /// Place of Fulcrum's router among [`DIRECTORS`], and the other's.
 const OURS: usize = 0;
@@ -196,7 +196,7 @@ impl Pairing {
     /// The advert has the version that was asked for, and the virtual MAC where one is used.
     fn require_form(&self, heard: &Heard) -> Result<()> {
         let advert = &heard.advert;
-        let virtual_mac = Mac([0, 0, 0x5e, 0, if self.is_ipv6 { 2 } else { 1 }, VRID]);
+        let virtual_mac = Mac::of_virtual_router(self.is_ipv6);
         let has_virtual_mac = if heard.router == OURS {
             self.ours_has_virtual_mac
         } else {
