@@ -30,9 +30,9 @@ const ANSWER: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Four of the witness's questions. One question reaches both hosts, the lab's one processor lets them read it one after the
+/// Two of the witness's questions. One question reaches both hosts, the lab's one processor lets them read it one after the
 /// other, and between them the VIP may move: each answers rightly.
-const SAME_QUESTION_S: f64 = 0.1;
+const SAME_QUESTION_S: f64 = 0.06;
 
 /// A way to go by plan.
 struct Move {
