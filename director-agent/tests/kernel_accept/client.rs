@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::director::{V4, V6};
-use crate::{Result, require, shell};
+use crate::kernel::{Result, shell};
+use crate::require;
 
 /// Longest wait for an answer that is not to come.
 const ANSWER: Duration = Duration::from_millis(1500);

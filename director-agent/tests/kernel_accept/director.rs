@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use fulcrum_director::vrrp::{VrrpHandle, VrrpSnapshot};
 use fulcrum_model::plan::VrrpInstancePlan;
-use fulcrum_model::resource::{VrrpChecksum, VrrpVersion};
-use fulcrum_model::{Cidr, Name, Priority, Vrid, VrrpOptions};
+use fulcrum_model::{Cidr, VrrpOptions};
 use tokio::sync::watch;
 
-use crate::Result;
+use crate::kernel::{self, Result};
 
 pub(crate) const V4: &str = "10.0.0.100";
 pub(crate) const V6: &str = "2001:db8::100";
@@ -90,22 +89,8 @@ fn plan(
     priority: u64,
 ) -> Result<VrrpInstancePlan> {
     let vips: Result<Vec<Cidr>> = vips.iter().map(|vip| cidr(vip)).collect();
-    Ok(VrrpInstancePlan {
-        name: name.parse::<Name>()?,
-        vrid: Vrid::new(51)?,
-        version: VrrpVersion::V3,
-        advert_interval: Duration::from_millis(100),
-        interface: "eth0".to_owned(),
-        priority: Priority::new(priority)?,
-        preempt: true,
-        auth_pass: None,
-        vips: vips?,
-        source: source.parse()?,
-        unicast_peers: Vec::new(),
-        checksum: VrrpChecksum::Deployed,
-        take_over: false,
-        options: VrrpOptions { accept, ..VrrpOptions::default() },
-    })
+    let options = VrrpOptions { accept, ..VrrpOptions::default() };
+    kernel::plan(name, source, vips?, priority, options)
 }
 
 fn cidr(text: &str) -> Result<Cidr> {

@@ -6,15 +6,15 @@
 
 mod client;
 mod director;
+#[path = "../kernel/mod.rs"]
+mod kernel;
 
-use std::error::Error;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use crate::client::Client;
 use crate::director::{Director, Part, V4, V6};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use crate::kernel::{Result, shell};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,13 +26,7 @@ fn main() -> ExitCode {
         }
         _ => Ok(()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    kernel::exit_code(result)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -115,14 +109,4 @@ fn require(what: &str, holds: bool) -> Result<()> {
     }
     println!("ok: {what}");
     Ok(())
-}
-
-fn shell(words: &str) -> Result<String> {
-    let mut words_of = words.split_whitespace();
-    let program = words_of.next().ok_or("no program")?;
-    let output = Command::new(program).args(words_of).output()?;
-    if !output.status.success() {
-        return Err(format!("{words}: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

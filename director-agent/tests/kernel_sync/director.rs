@@ -1,10 +1,8 @@
 //! A director without a controller: the drivers, and a plan that is written here.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io::BufRead;
 use std::path::Path;
-use std::time::Duration;
 
 use fulcrum_director::clock::Clock;
 use fulcrum_director::ipvs::{Desired, IpvsHandle};
@@ -15,14 +13,14 @@ use fulcrum_ipvs::{
     VirtualServer, VirtualServerKey, VirtualServerSettings,
 };
 use fulcrum_model::plan::VrrpInstancePlan;
-use fulcrum_model::resource::{VrrpChecksum, VrrpVersion};
 use fulcrum_model::vrrp::ConnectionSync;
-use fulcrum_model::{Cidr, Priority, Scheduler, Vrid, VrrpOptions};
+use fulcrum_model::{Cidr, Scheduler, VrrpOptions};
 
+use crate::kernel::{self, Result};
 use crate::peers::say;
 
 /// Runs until its input ends, then stops as planned; prints each change.
-pub(crate) fn run(address: &str, priority: &str, state_dir: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(address: &str, priority: &str, state_dir: &Path) -> Result<()> {
     std::fs::create_dir_all(state_dir)?;
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -83,7 +81,7 @@ fn words(vrrp: &VrrpSnapshot, sync: &SyncSnapshot) -> String {
     )
 }
 
-fn table() -> Result<Table, Box<dyn Error>> {
+fn table() -> Result<Table> {
     let key = DestinationKey { address: "10.0.0.11".parse()?, port: 80 };
     let settings = DestinationSettings::new(1, Forwarding::Route);
     let server = VirtualServer {
@@ -94,22 +92,9 @@ fn table() -> Result<Table, Box<dyn Error>> {
     Ok([(VirtualServerKey::tcp("10.0.0.100".parse()?, 80), server)].into_iter().collect())
 }
 
-fn plan(address: &str, priority: u64) -> Result<VrrpInstancePlan, Box<dyn Error>> {
+fn plan(address: &str, priority: u64) -> Result<VrrpInstancePlan> {
+    let vips = vec![Cidr::new("10.0.0.100".parse()?, 32)?];
     let connection_sync = Some(ConnectionSync::default());
-    Ok(VrrpInstancePlan {
-        name: "web".parse()?,
-        vrid: Vrid::new(51)?,
-        version: VrrpVersion::V3,
-        advert_interval: Duration::from_millis(100),
-        interface: "eth0".to_owned(),
-        priority: Priority::new(priority)?,
-        preempt: true,
-        auth_pass: None,
-        vips: vec![Cidr::new("10.0.0.100".parse()?, 32)?],
-        source: address.parse()?,
-        unicast_peers: Vec::new(),
-        checksum: VrrpChecksum::Deployed,
-        take_over: false,
-        options: VrrpOptions { connection_sync, ..VrrpOptions::default() },
-    })
+    let options = VrrpOptions { connection_sync, ..VrrpOptions::default() };
+    kernel::plan("web", address, vips, priority, options)
 }

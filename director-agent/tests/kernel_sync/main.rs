@@ -6,6 +6,8 @@
 //! parts. Without words it does nothing, so that test runners may start it.
 
 mod director;
+#[path = "../kernel/mod.rs"]
+mod kernel;
 mod peers;
 mod run;
 
@@ -24,11 +26,5 @@ fn main() -> ExitCode {
         ["hold", count] => peers::hold(count),
         _ => Ok(()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    kernel::exit_code(result)
 }

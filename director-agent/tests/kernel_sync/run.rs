@@ -1,15 +1,13 @@
 //! The namespaces, and what happens in them.
 
-use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::kernel::{Result, shell};
 use crate::peers::say;
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Connections that the client holds.
 const CONNECTIONS: usize = 200;
@@ -103,16 +101,6 @@ fn network() -> Result<()> {
 
 fn ip(words: &str) -> Result<String> {
     shell(&format!("ip {words}"))
-}
-
-fn shell(words: &str) -> Result<String> {
-    let mut words_of = words.split_whitespace();
-    let program = words_of.next().ok_or("no program")?;
-    let output = Command::new(program).args(words_of).output()?;
-    if !output.status.success() {
-        return Err(format!("{words}: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A part of this program in a namespace. It is killed when dropped.
