@@ -122,17 +122,16 @@ impl std::fmt::Debug for Holds {
 }
 
 impl Holds {
-    /// New plans: those with a new wish to take over are held until the task has looked at them.
+    /// New plans: instances that are new are held until the task has looked at them; it holds those that it knows, but
+    /// while it has just found that they lack nothing.
     fn plan(&self, serial: u64, before: &Plans, after: &Plans) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.serial = serial;
         for name in before.keys().filter(|name| !after.contains_key(*name)) {
             state.set(&self.vrrp, name, false);
         }
-        for (name, plan) in after {
-            if is_new_wish(before.get(name), plan) {
-                state.set(&self.vrrp, name, true);
-            }
+        for name in after.keys().filter(|name| !before.contains_key(*name)) {
+            state.set(&self.vrrp, name, true);
         }
     }
 
@@ -158,13 +157,6 @@ impl HoldState {
     }
 }
 
-/// A plan that may make this director want the role where the one before did not.
-fn is_new_wish(before: Option<&VrrpInstancePlan>, after: &VrrpInstancePlan) -> bool {
-    before.is_none_or(|before| {
-        (after.take_over && !before.take_over) || after.priority > before.priority
-    })
-}
-
 impl SyncHandle {
     /// Synchronises nothing yet. What we have started is written down in `state_dir`.
     ///
@@ -186,7 +178,7 @@ impl SyncHandle {
     }
 
     /// Synchronises the connections of these instances from now on, as far as their plans want it. A
-    /// plan that wants to take over anew is held before this returns: give VRRP the plan afterwards.
+    /// new one is held before this returns: give VRRP the plan afterwards.
     pub fn apply(&self, instances: &BTreeMap<Name, VrrpInstancePlan>) {
         let wanted = |plan: &&VrrpInstancePlan| plan.options.connection_sync.is_some();
         let named = |plan: &VrrpInstancePlan| (plan.name.clone(), plan.clone());

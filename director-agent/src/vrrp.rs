@@ -64,6 +64,8 @@ pub struct InstanceStatus {
     pub since: SystemTime,
     /// Sender of the last advert that counted.
     pub active_router: Option<IpAddr>,
+    /// It is Backup, outranks the Active that it hears, and may relieve it.
+    pub outranks: bool,
     /// Times it became Active since start.
     pub became_active: u64,
     /// Adverts sent.
@@ -138,6 +140,7 @@ impl InstanceStatus {
             vips_bound: Vec::new(),
             priority: 0,
             faults: vec![problem.clone()],
+            outranks: false,
             waits_for: String::new(),
             tracks: Vec::new(),
             rivals: Vec::new(),

@@ -11,7 +11,7 @@ use fulcrum_model::vrrp::ConnectionSync;
 use fulcrum_model::{Cidr, Name};
 use fulcrum_vrrp::Role;
 
-use super::{SyncRole, SyncStatus, is_new_wish};
+use super::{SyncRole, SyncStatus};
 use crate::clock::Clock;
 use crate::vrrp::VrrpSnapshot;
 
@@ -21,8 +21,9 @@ const HASTE: Duration = Duration::from_millis(250);
 /// A Backup in no hurry compares this often: connections that the kernel does not tell, because they
 /// are silent, are known before this has passed after their beginning.
 const LEISURE: Duration = Duration::from_secs(5);
-/// The kernel's master daemon holds connections back for up to 2 s (`IPVS_SYNC_FLUSH_TIME`); it sends
-/// those, and what passes while a director that has left goes on forwarding.
+/// The kernel's master daemon holds connections back for up to 2 s (`IPVS_SYNC_FLUSH_TIME`) and looks
+/// once a second; it sends those, and what passes while a director that has left goes on forwarding.
+/// The director that has come takes them in for so long.
 const STORE: Duration = Duration::from_secs(5);
 /// Reading the table may take one part in so many of the time.
 pub(super) const READING_SHARE: u32 = 20;
@@ -36,9 +37,13 @@ pub(super) struct Instance {
     part: Part,
     /// When it was Active last.
     was_active: Option<Duration>,
+    /// When it was Backup last.
+    was_backup: Option<Duration>,
     /// A Backup that hears an Active.
     follows: bool,
     gate: Gate,
+    /// It is ordered to take over, or outranks the Active.
+    wants: bool,
     is_new_wish: bool,
     pub(super) asker: Asker,
     ask_at: Duration,
@@ -64,8 +69,10 @@ impl Instance {
             plan,
             part: Part::Unknown,
             was_active: None,
+            was_backup: None,
             follows: false,
             gate: Gate::default(),
+            wants: false,
             is_new_wish: false,
             asker: Asker::new(scope, nonce),
             ask_at: Duration::ZERO,
@@ -85,7 +92,6 @@ impl Instance {
         if scope(plan, &options) != self.scope {
             return false;
         }
-        self.is_new_wish |= is_new_wish(Some(&self.plan), plan);
         self.vips = vips(plan);
         self.options = options;
         self.plan = plan.clone();
@@ -120,13 +126,18 @@ impl Instance {
         if self.is_active() {
             self.was_active = Some(now);
         }
-        let has_left = self.was_active.is_some_and(|at| now < at + STORE);
+        let was_backup = self.is_backup();
+        if was_backup {
+            self.was_backup = Some(now);
+        }
+        let is_recent = |at: Option<Duration>| at.is_some_and(|at| now < at + STORE);
+        let has_left = is_recent(self.was_active);
+        let has_come = is_recent(self.was_backup);
         let part = match status.map(|status| status.role) {
             None | Some(Role::Initialize) => Part::Unknown,
             Some(Role::Backup) => Part::Backup { has_left },
-            Some(Role::Active) => Part::Active { is_relaying: relaying },
+            Some(Role::Active) => Part::Active { is_relaying: relaying, has_come },
         };
-        let was_backup = self.is_backup();
         self.part = part;
         if self.is_backup() && !was_backup {
             self.measured = None;
@@ -137,9 +148,13 @@ impl Instance {
         }
         self.follows =
             self.is_backup() && status.is_some_and(|status| status.active_router.is_some());
+        let wants = self.plan.take_over || status.is_some_and(|status| status.outranks);
+        // What was compared before the wish says nothing of connections that began since.
+        self.is_new_wish |= wants && !self.wants;
+        self.wants = wants;
     }
 
-    /// Whether preemption is to be held.
+    /// Whether preemption is to be held: also while nobody wants it, so that no wish comes too early for a comparison.
     pub(super) fn hold(&mut self, now: Duration) -> bool {
         let input = GateInput {
             is_backup_of_living: self.follows,
@@ -156,7 +171,7 @@ impl Instance {
                 self.ask_at = now;
             }
         }
-        is == Hold::Held
+        is == Hold::Held || !self.wants
     }
 
     /// When it next has something to do by itself.
@@ -164,9 +179,12 @@ impl Instance {
         let asked = self.asker.deadline().unwrap_or_default();
         let asks = self.follows.then(|| asked.max(self.ask_at));
         let gate = self.gate.deadline(&self.options);
-        let is_leaving = self.part == Part::Backup { has_left: true };
-        let left = self.was_active.filter(|_| is_leaving).map(|at| at + STORE);
-        asks.into_iter().chain(gate).chain(left).min()
+        let changed = match self.part {
+            Part::Backup { has_left: true } => self.was_active,
+            Part::Active { has_come: true, .. } => self.was_backup,
+            Part::Unknown | Part::Backup { .. } | Part::Active { .. } => None,
+        };
+        asks.into_iter().chain(gate).chain(changed.map(|at| at + STORE)).min()
     }
 
     /// Whether a round is due.

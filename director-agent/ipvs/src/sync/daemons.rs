@@ -14,6 +14,8 @@ pub enum Part {
         /// Active before. Their entries here name that router as the real server, and nobody must
         /// be told so, least of all that router: it would drop the real ones.
         is_relaying: bool,
+        /// It was Backup just now: the router before it has connections in store that it has not told yet.
+        has_come: bool,
     },
     /// Backup: it takes connections in.
     Backup {
@@ -63,7 +65,9 @@ pub fn wanted(members: &[Member]) -> Wanted {
     let mut problems = Vec::new();
     let any = |part| members.iter().any(|member| member.part == part);
     let is_unknown = any(Part::Unknown);
-    let is_relaying = any(Part::Active { is_relaying: true });
+    let is = |test: fn(Part) -> bool| members.iter().any(|member| test(member.part));
+    let is_relaying = is(|part| matches!(part, Part::Active { is_relaying: true, .. }));
+    let has_come = is(|part| matches!(part, Part::Active { has_come: true, .. }));
     let has_left = any(Part::Backup { has_left: true });
     let mut of = |role: DaemonRole, takes_part: fn(&Member) -> bool| {
         let taking: Vec<&Member> = members.iter().filter(|member| takes_part(member)).collect();
@@ -71,7 +75,7 @@ pub fn wanted(members: &[Member]) -> Wanted {
             // Who is relayed to tells its last connections meanwhile.
             let is_needed = match role {
                 DaemonRole::Master => has_left,
-                DaemonRole::Backup => is_relaying,
+                DaemonRole::Backup => is_relaying || has_come,
             };
             return if is_unknown || is_needed { Wish::Keep } else { Wish::Stop };
         };
@@ -125,8 +129,9 @@ mod tests {
     #[test]
     fn daemons_follow_the_roles() {
         use DaemonRole::{Backup, Master};
-        let active = Part::Active { is_relaying: false };
-        let relaying = Part::Active { is_relaying: true };
+        let active = Part::Active { is_relaying: false, has_come: false };
+        let came = Part::Active { is_relaying: false, has_come: true };
+        let relaying = Part::Active { is_relaying: true, has_come: true };
         let backup = Part::Backup { has_left: false };
         let left = Part::Backup { has_left: true };
         for (members, master, backup, problems) in [
@@ -134,6 +139,7 @@ mod tests {
             (vec![member("a", 51, Part::Unknown)], Wish::Keep, Wish::Keep, 0),
             (vec![member("a", 51, active)], run(Master, 51), Wish::Stop, 0),
             (vec![member("a", 51, relaying)], Wish::Stop, Wish::Keep, 0),
+            (vec![member("a", 51, came)], run(Master, 51), Wish::Keep, 0),
             (vec![member("a", 51, left)], Wish::Keep, run(Backup, 51), 0),
             (vec![member("a", 51, backup)], Wish::Stop, run(Backup, 51), 0),
             (

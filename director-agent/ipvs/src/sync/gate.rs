@@ -36,7 +36,7 @@ pub struct Measured {
 pub struct GateInput {
     /// This director is Backup, and hears an Active.
     pub is_backup_of_living: bool,
-    /// The order to take over came, or the priority changed, since the last step.
+    /// It began to outrank the Active, or was ordered to take over, since the last step.
     pub is_new_wish: bool,
     /// The last round that was answered.
     pub measured: Option<Measured>,

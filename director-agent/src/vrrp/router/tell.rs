@@ -104,6 +104,7 @@ impl Router {
             role: self.instance.role(),
             since: self.since,
             active_router: self.heard_from,
+            outranks: self.instance.predecessor(now).is_some(),
             became_active: self.became_active,
             adverts_sent: self.adverts_sent,
             adverts_received: self.adverts_received,
