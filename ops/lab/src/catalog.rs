@@ -52,7 +52,8 @@ const fn kernel(
     }
 }
 
-/// All scenarios, in the order of `all`: those that share a boot stand together.
+/// All scenarios, in the order of `all`: those that share a boot stand together, and those that share measurements in the
+/// same half of their budgets.
 pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "raft",
@@ -81,6 +82,19 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::tomcat_crash::run,
     ),
     kernel(
+        "vrrp-failover",
+        20,
+        "the Active director loses power right after an advert, beside keepalived",
+        scenarios::failover::power_loss,
+    ),
+    kernel("handover", 12, "the Active director is stopped by plan", scenarios::failover::handover),
+    kernel(
+        "side-by-side",
+        15,
+        "keepalived and Fulcrum on the same nodes with the same settings",
+        scenarios::side_by_side::run,
+    ),
+    kernel(
         "upgrade",
         6,
         "each program stopped and started again under load",
@@ -97,19 +111,6 @@ pub(crate) const ALL: &[Scenario] = &[
         5,
         "no controller lives; a Tomcat and a director die, agents restart",
         scenarios::headless::run,
-    ),
-    kernel(
-        "vrrp-failover",
-        20,
-        "the Active director loses power right after an advert, beside keepalived",
-        scenarios::failover::power_loss,
-    ),
-    kernel("handover", 12, "the Active director is stopped by plan", scenarios::failover::handover),
-    kernel(
-        "side-by-side",
-        15,
-        "keepalived and Fulcrum on the same nodes with the same settings",
-        scenarios::side_by_side::run,
     ),
     kernel(
         "vrrp-virtual-mac",
@@ -130,21 +131,21 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::interop::run,
     ),
     Scenario {
-        ground: Ground::Twin,
-        ..kernel(
-            "vrrp-pause",
-            6,
-            "the Active director's machine is paused and resumed, as a hypervisor does it",
-            scenarios::pause::run,
-        )
-    },
-    Scenario {
         needs_collector: true,
         ..kernel(
             "telemetry",
             6,
             "traces, metrics and logs arrive at a real OTLP collector",
             scenarios::telemetry::run,
+        )
+    },
+    Scenario {
+        ground: Ground::Twin,
+        ..kernel(
+            "vrrp-pause",
+            6,
+            "the Active director's machine is paused and resumed, as a hypervisor does it",
+            scenarios::pause::run,
         )
     },
 ];

@@ -45,11 +45,22 @@ impl Findings {
         self.breaches.is_empty()
     }
 
-    /// The line that `--json` prints.
-    pub(crate) fn line(&self, scenario: &str, passed: bool) -> String {
+    /// Why there is no more to find: the scenario could not go on.
+    pub(crate) fn gave_up(&mut self, why: &anyhow::Error) {
+        let why = format!("could not measure: {why:#}");
+        say!("{why}");
+        self.breaches.push(why);
+    }
+
+    /// The line that `--json` prints; what is broken is told only where something is.
+    pub(crate) fn line(&self, scenario: &str) -> String {
         let figures: Map<String, Value> =
             self.figures.iter().map(|(name, value)| (name.clone(), number(*value))).collect();
-        json!({ "scenario": scenario, "passed": passed, "figures": figures }).to_string()
+        let mut line = json!({ "scenario": scenario, "passed": self.holds(), "figures": figures });
+        if !self.holds() {
+            line["broken"] = json!(self.breaches);
+        }
+        line.to_string()
     }
 }
 
@@ -106,8 +117,20 @@ mod tests {
         findings.figure("out_of_tables_ms", 41.26);
         findings.figure("two_owners_s", 0.0254);
         assert_eq!(
-            findings.line("tomcat-crash", true),
+            findings.line("tomcat-crash"),
             r#"{"figures":{"failed":3,"out_of_tables_ms":41.3,"two_owners_s":0.025},"passed":true,"scenario":"tomcat-crash"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_broken_is_in_the_line() {
+        let mut findings = Findings::default();
+        findings.at_most("failed", 3.0, 5.0);
+        findings.at_most("lost", 1.0, 0.0);
+        findings.gave_up(&anyhow::anyhow!("no answer").context("no page"));
+        assert_eq!(
+            findings.line("seed"),
+            r#"{"broken":["lost 1 is at most 0","could not measure: no page: no answer"],"figures":{},"passed":false,"scenario":"seed"}"#
         );
     }
 }

@@ -1,9 +1,10 @@
 //! The part of the lab that runs on the prepared ground: one scenario after the other, a result line for each.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -34,15 +35,15 @@ pub(crate) fn run(
     let mut lab = Lab::new(scratch.path(), &logs, bin_dir, Contest::new(trials));
     for scenario in scenarios {
         say!("=== {}: {}", scenario.name, scenario.summary);
-        let (began, began_wall) = (Instant::now(), SystemTime::now());
+        let (began, before) = (Instant::now(), lengths(&logs));
         let mut findings = Findings::default();
         let result = (scenario.run)(&mut lab, &mut findings);
-        let passed = result.is_ok() && findings.holds();
         if let Err(error) = &result {
-            say!("could not measure: {error:#}");
+            findings.gave_up(error);
         }
+        let passed = findings.holds();
         if !passed {
-            show_logs(&logs, began_wall);
+            show_logs(&logs, &before);
         }
         if result.is_err() {
             // What a half-run scenario left behind must not spoil the next one.
@@ -51,7 +52,7 @@ pub(crate) fn run(
         let verdict = if passed { "passed" } else { "NOT PASSED" };
         say!("=== {}: {verdict} after {:.1} s", scenario.name, began.elapsed().as_secs_f64());
         let mut file = OpenOptions::new().create(true).append(true).open(out.join(RESULTS))?;
-        writeln!(file, "{}", findings.line(scenario.name, passed))?;
+        writeln!(file, "{}", findings.line(scenario.name))?;
         file.sync_all()?;
     }
     drop(lab);
@@ -59,16 +60,18 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The end of every log that was written to since `since`.
-fn show_logs(logs: &Path, since: SystemTime) {
-    let Ok(entries) = fs::read_dir(logs) else { return };
-    let mut paths: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at >= since))
-        .map(|entry| entry.path())
-        .collect();
-    paths.sort();
-    for path in paths {
+/// How long each log is, in bytes.
+fn lengths(logs: &Path) -> BTreeMap<PathBuf, u64> {
+    let entries = fs::read_dir(logs).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
+}
+
+/// The end of every log that has become longer. Times of files are the host's, which is not the machine's.
+fn show_logs(logs: &Path, before: &BTreeMap<PathBuf, u64>) {
+    for (path, length) in lengths(logs) {
+        if before.get(&path).is_some_and(|before| *before >= length) {
+            continue;
+        }
         let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         say!("--- end of {name}");

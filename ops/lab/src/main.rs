@@ -52,6 +52,12 @@ enum Command {
         /// Where scenarios that need IPVS run; chosen by whether the running kernel has it.
         #[arg(long)]
         kernel: Option<outer::Kernel>,
+        /// What the time of a user-mode-linux machine is.
+        #[arg(long, default_value = "own")]
+        clock: outer::Clock,
+        /// Machines at the same time, each with its share of the scenarios; as many as the host has room for.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=26))]
+        machines: Option<u8>,
         /// Power losses each side in measured comparisons with keepalived, the sides in turn.
         #[arg(long, default_value_t = contest::TRIALS, value_parser = trials())]
         trials: u8,
@@ -102,10 +108,12 @@ fn run(command: Command) -> Result<bool> {
             catalog::print();
             Ok(true)
         }
-        Command::Run { scenarios, json, kernel, trials, keep, list: false } => {
+        Command::Run { scenarios, json, kernel, clock, machines, trials, keep, list: false } => {
             let scenarios = catalog::chosen(&scenarios)?;
             let bin_dir = outer::bin_dir()?;
-            outer::run(&outer::Request { scenarios, json, bin_dir, kernel, trials, keep })
+            let request =
+                outer::Request { scenarios, json, bin_dir, kernel, clock, machines, trials, keep };
+            outer::run(&request)
         }
         Command::Inner { out, bin_dir, power_off, trials, scenarios } => {
             let done = catalog::chosen(&scenarios)

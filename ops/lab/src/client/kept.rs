@@ -33,6 +33,8 @@ pub(crate) struct Kept {
 /// What is known of a connection.
 #[derive(Clone, Debug, Default)]
 struct Standing {
+    /// The client's port.
+    port: u16,
     /// When the last request that was answered had been sent.
     answered: Option<Instant>,
     /// Why it is no more.
@@ -88,6 +90,12 @@ impl Kept {
         }
     }
 
+    /// The client's ports of those that have not answered a request that was sent after `since`.
+    pub(crate) fn lost_since(&self, since: Instant) -> Vec<u16> {
+        let is_lost = |one: &&Standing| one.answered.is_none_or(|at| at < since);
+        self.with(|all| all.iter().filter(is_lost).map(|one| one.port).collect())
+    }
+
     /// Why connections broke: the first reason.
     pub(crate) fn why(&self) -> String {
         let first = self.with(|all| all.iter().find_map(|one| one.broken.clone()));
@@ -118,6 +126,11 @@ fn run(
     let count = shared.lock().unwrap_or_else(PoisonError::into_inner).len();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("no epoll")?;
     let mut connections = open_all(target, every, count, &epoll)?;
+    for (index, connection) in connections.iter().enumerate() {
+        let Some(Connection { stream, .. }) = connection else { continue };
+        let port = stream.local_addr()?.port();
+        note(shared, index, |standing| standing.port = port);
+    }
     let request = page::kept_request(&target.ip().to_string(), "/");
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();

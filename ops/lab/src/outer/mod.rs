@@ -2,6 +2,7 @@
 
 mod host;
 mod interrupt;
+mod machines;
 mod script;
 mod twin;
 mod uml;
@@ -9,10 +10,11 @@ mod uml;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::catalog::{Ground, Scenario};
 use crate::contest;
@@ -20,6 +22,8 @@ use crate::findings::Findings;
 use crate::inner;
 use crate::peers::collector;
 use crate::say;
+
+pub(crate) use uml::Clock;
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ pub(crate) struct Request {
     pub(crate) bin_dir: PathBuf,
     /// Where the kernel scenarios run; chosen by the running kernel when none.
     pub(crate) kernel: Option<Kernel>,
+    /// What the time of a user-mode-linux machine is.
+    pub(crate) clock: Clock,
+    /// Machines at the same time; as many as the host has room for when none.
+    pub(crate) machines: Option<u8>,
     /// Power losses each side in measured comparisons.
     pub(crate) trials: u8,
     /// Keep the logs even when all passed.
@@ -56,65 +64,111 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 pub(crate) fn run(request: &Request) -> Result<bool> {
     let dir = tempfile::Builder::new().prefix("fulcrum-lab-").tempdir()?;
     interrupt::guard(dir.path().to_owned())?;
-    let mut all_passed = true;
-    let mut remaining = request.scenarios.clone();
-    let mut round = 0;
-    while let Some(first) = remaining.first() {
-        let ground = first.ground;
-        let take = remaining.iter().take_while(|scenario| scenario.ground == ground).count();
-        let batch = remaining[..take].to_vec();
-        round += 1;
-        let out = dir.path().join(format!("run-{round}"));
-        fs::create_dir_all(out.join("logs"))?;
-        let passed = run_batch(request, ground, &batch, &out);
-        let mut done = passed.len();
-        all_passed &= passed.into_iter().all(|passed| passed);
-        // Whatever was under way when the machine broke has not passed; the others get a new one.
-        if done < batch.len() {
-            let result =
-                Line { passed: false, text: Findings::default().line(batch[done].name, false) };
-            report(request.json, batch[done], &result);
-            all_passed = false;
-            done += 1;
+    let machines = request.machines.map_or_else(|| machines::most(request), usize::from);
+    let runs = Runs { request, dir: dir.path(), begun: AtomicUsize::new(0) };
+    let mut failures = Vec::new();
+    for of_ground in request.scenarios.chunk_by(|one, next| one.ground == next.ground) {
+        let machines = if of_ground[0].ground == Ground::Kernel { machines } else { 1 };
+        let parts = machines::share(of_ground, machines);
+        if let [part] = parts[..] {
+            failures.extend(runs.all(part, ""));
+            continue;
         }
-        remaining.drain(..done);
+        failures.extend(std::thread::scope(|scope| {
+            let labels = ('A'..='Z').map(|letter| format!("{letter} "));
+            let started: Vec<_> = parts
+                .into_iter()
+                .zip(labels)
+                .map(|(part, label)| {
+                    let runs = &runs;
+                    scope.spawn(move || runs.all(part, &label))
+                })
+                .collect();
+            let ended = started.into_iter().map(ScopedJoinHandle::join);
+            ended
+                .flat_map(|failures| failures.expect("the thread's own panic was told"))
+                .collect::<Vec<_>>()
+        }));
     }
-    if request.keep || !all_passed {
+    if request.keep || !failures.is_empty() {
         let kept = dir.keep();
         say!("logs are kept in {}", kept.display());
     }
-    Ok(all_passed)
+    tell_end(request.scenarios.len(), &failures);
+    Ok(failures.is_empty())
 }
 
-/// Runs scenarios of one ground and reports each as soon as its result is there; answers with which have passed.
-fn run_batch(
-    request: &Request,
-    ground: Ground,
-    batch: &[&'static Scenario],
-    out: &Path,
-) -> Vec<bool> {
+/// What runs of one invocation share.
+struct Runs<'a> {
+    request: &'a Request,
+    /// Each has a directory in it.
+    dir: &'a Path,
+    begun: AtomicUsize,
+}
+
+impl Runs<'_> {
+    /// Runs scenarios of one ground, one after the other; answers with those that did not pass. `label` goes before each
+    /// line of the machine's console.
+    fn all(&self, scenarios: &[&'static Scenario], label: &str) -> Vec<(&'static Scenario, Line)> {
+        let mut failures = Vec::new();
+        let mut remaining = scenarios;
+        while !remaining.is_empty() {
+            let run = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+            let out = self.dir.join(format!("run-{run}"));
+            let mut lines = run_batch(self.request, remaining, &out, label);
+            // Whatever was under way when the machine broke has not passed; the others get a new one.
+            if let Some(scenario) = remaining.get(lines.len()) {
+                let mut findings = Findings::default();
+                findings.gave_up(&anyhow!("the machine ended before the scenario did"));
+                let line = Line::of(&findings, scenario.name);
+                report(self.request.json, scenario, &line);
+                lines.push(line);
+            }
+            let (done, left) = remaining.split_at(lines.len());
+            failures.extend(done.iter().copied().zip(lines).filter(|(_, line)| !line.passed));
+            remaining = left;
+        }
+        failures
+    }
+}
+
+/// The last lines: how many passed, and why the others did not, so that nobody looks through the whole output for it.
+fn tell_end(scenarios: usize, failures: &[(&'static Scenario, Line)]) {
+    say!("{} of {scenarios} scenarios passed", scenarios - failures.len());
+    for (scenario, line) in failures {
+        say!("NOT PASSED: {}", scenario.name);
+        for why in &line.broken {
+            say!("  {why}");
+        }
+    }
+}
+
+/// Runs scenarios of one ground and reports each as soon as its result is there; answers with the results.
+fn run_batch(request: &Request, batch: &[&'static Scenario], out: &Path, label: &str) -> Vec<Line> {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reporter = scope.spawn(|| {
-            let mut passed = Vec::new();
+            let mut reported = Vec::new();
             loop {
                 // Looked at before the results, so that none is missed.
                 let is_last = ended.load(Ordering::Acquire);
-                for (scenario, line) in batch.iter().zip(results(out)).skip(passed.len()) {
-                    passed.push(line.passed);
+                for (scenario, line) in batch.iter().zip(results(out)).skip(reported.len()) {
                     report(request.json, scenario, &line);
+                    reported.push(line);
                 }
                 if is_last {
-                    return passed;
+                    return reported;
                 }
                 std::thread::sleep(REPORT_EVERY);
             }
         });
-        let outcome = match ground {
+        let made =
+            fs::create_dir_all(out.join("logs")).context("cannot make a directory for the run");
+        let outcome = made.and_then(|()| match batch[0].ground {
             Ground::Host => inner::run(batch, out, &request.bin_dir, request.trials),
-            Ground::Kernel => on_kernel(request.kernel, request, batch, out),
-            Ground::Twin => on_kernel(Some(Kernel::Uml), request, batch, out),
-        };
+            Ground::Kernel => on_kernel(chosen(request.kernel), request, batch, out, label),
+            Ground::Twin => on_kernel(Kernel::Uml, request, batch, out, label),
+        });
         if let Err(error) = &outcome {
             say!("the run broke: {error:#}");
         }
@@ -123,17 +177,18 @@ fn run_batch(
     })
 }
 
+/// The kernel that was asked for, or the running one where it will do.
+fn chosen(kernel: Option<Kernel>) -> Kernel {
+    kernel.unwrap_or_else(|| if host::has_ipvs() { Kernel::Plain } else { Kernel::Uml })
+}
+
 fn on_kernel(
-    chosen: Option<Kernel>,
+    kernel: Kernel,
     request: &Request,
     batch: &[&'static Scenario],
     out: &Path,
+    label: &str,
 ) -> Result<()> {
-    let kernel = match chosen {
-        Some(kernel) => kernel,
-        None if host::has_ipvs() => Kernel::Plain,
-        None => Kernel::Uml,
-    };
     host::require_programs(kernel)?;
     let needs_collector = batch.iter().any(|scenario| scenario.needs_collector);
     let collector = if needs_collector { Some(collector::install()?) } else { None };
@@ -147,13 +202,15 @@ fn on_kernel(
             let ended = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 let serving = scope.spawn(|| twin::serve(out, &second, &ended));
-                let booted = uml::boot(&script, out, Some(first.as_fd()), timeout);
+                // What one machine sends arrives at the other by the host's clock.
+                let wire = Some(first.as_fd());
+                let booted = uml::boot(&script, out, Clock::Host, wire, label, timeout);
                 ended.store(true, Ordering::Release);
                 let served = serving.join().unwrap_or(Ok(()));
                 booted.and(served)
             })
         }
-        Kernel::Uml => uml::boot(&script, out, None, timeout),
+        Kernel::Uml => uml::boot(&script, out, request.clock, None, label, timeout),
         Kernel::Plain => host::run_in_namespaces(&script, timeout),
     }
 }
@@ -161,18 +218,30 @@ fn on_kernel(
 /// A scenario's result as the inner part wrote it.
 struct Line {
     passed: bool,
+    broken: Vec<String>,
     text: String,
+}
+
+impl Line {
+    fn of(findings: &Findings, scenario: &str) -> Self {
+        Self::read(&findings.line(scenario)).expect("what findings write is readable")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        let broken = value["broken"].as_array().into_iter().flatten();
+        Some(Self {
+            passed: value["passed"].as_bool()?,
+            broken: broken.filter_map(|why| Some(why.as_str()?.to_owned())).collect(),
+            text: text.to_owned(),
+        })
+    }
 }
 
 /// The results so far, in the order of the scenarios.
 fn results(out: &Path) -> Vec<Line> {
     let text = fs::read_to_string(out.join(inner::RESULTS)).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let value: serde_json::Value = serde_json::from_str(line).ok()?;
-            Some(Line { passed: value["passed"].as_bool()?, text: line.to_owned() })
-        })
-        .collect()
+    text.lines().filter_map(Line::read).collect()
 }
 
 #[expect(clippy::print_stdout, reason = "the result lines are this program's output")]

@@ -13,11 +13,11 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use super::uml::{Boot, Machine};
+use super::uml::{Boot, Clock, Machine};
 use crate::twin::{DIRECTORY, DONE, ORDER, Order};
 
 /// Room for one director.
-const MEMORY: &str = "384M";
+const MEMORY_MIB: u64 = 384;
 /// Hardware address of the second machine's end of the wire.
 const MAC: &str = "02:00:00:00:00:02";
 /// How often orders are looked for: short against an advert interval.
@@ -67,7 +67,10 @@ fn carry_out(order: Order, machine: &mut Option<Machine>, dir: &Path, end: &Owne
             }
             let script = dir.join("init");
             let wire = Some((end.as_fd(), MAC));
-            *machine = Some(Machine::start(&Boot { script: &script, dir, memory: MEMORY, wire })?);
+            let clock = Clock::Host;
+            let boot =
+                Boot { script: &script, dir, memory_mib: MEMORY_MIB, clock, wire, label: "" };
+            *machine = Some(Machine::start(&boot)?);
         }
         (Order::End, running) => {
             if let Some(running) = running {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -20,7 +21,7 @@ use crate::process::{track, untrack, wait_until};
 use crate::say;
 
 /// Room for two Java machines, seven programs of ours and their files in memory.
-const MEMORY: &str = "1536M";
+pub(super) const MEMORY_MIB: u64 = 1536;
 /// Hardware address of the first machine's end of a wire.
 const FIRST_MAC: &str = "02:00:00:00:00:01";
 /// Lines of the console that are told when a boot breaks.
@@ -29,8 +30,24 @@ const TAIL: usize = 40;
 const NOISE: [&str; 4] =
     ["SELinux:", "mmapper_init", "Failed to initialize ubd", "reboot: System halted"];
 
-/// What user-mode-linux needs on processors with a larger register state than it knows; it says why.
-const XSTATE: &str = include_str!("../../uml/xstate.c");
+/// What user-mode-linux is given by a preloaded library; each says why.
+const SOURCES: [(&str, &str); 2] = [
+    ("xstate.c", include_str!("../../uml/xstate.c")),
+    ("clock.c", include_str!("../../uml/clock.c")),
+];
+
+/// The machine appears this many times as fast as user-mode-linux is here (`clock.c`). A system call of
+/// user-mode-linux takes 10 us on a fast host and 100 us on a busy one, a processor's own less than 1 us.
+const SLOWDOWN: u32 = 16;
+
+/// What a machine's time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Clock {
+    /// Its own: it passes slower than the host's while the machine works, and is not waited for while it is idle.
+    Own,
+    /// The host's: what the machine does takes as long as it takes here.
+    Host,
+}
 
 /// How a machine is booted.
 #[derive(Debug)]
@@ -39,8 +56,11 @@ pub(crate) struct Boot<'a> {
     pub(crate) script: &'a Path,
     /// A directory of its own for what the kernel keeps.
     pub(crate) dir: &'a Path,
-    /// Memory as the kernel's command line has it.
-    pub(crate) memory: &'a str,
+    /// Its memory.
+    pub(crate) memory_mib: u64,
+    pub(crate) clock: Clock,
+    /// What goes before each line of its console.
+    pub(crate) label: &'a str,
     /// One end of a wire: its interface `vec0`, with this hardware address.
     pub(crate) wire: Option<(BorrowedFd<'a>, &'a str)>,
 }
@@ -61,12 +81,15 @@ pub(crate) struct Machine {
 pub(crate) fn boot(
     script: &Path,
     out: &Path,
+    clock: Clock,
     wire: Option<BorrowedFd<'_>>,
+    label: &str,
     timeout: Duration,
 ) -> Result<()> {
     say!("booting user-mode-linux (at most {} s)", timeout.as_secs());
     let wire = wire.map(|end| (end, FIRST_MAC));
-    let mut machine = Machine::start(&Boot { script, dir: out, memory: MEMORY, wire })?;
+    let boot = Boot { script, dir: out, memory_mib: MEMORY_MIB, clock, wire, label };
+    let mut machine = Machine::start(&boot)?;
     let ended = wait_until("the machine powers off", timeout, || Ok(machine.child.try_wait()?));
     let tail = machine.end();
     if ended.is_ok() && out.join(inner::FINISHED).exists() {
@@ -85,25 +108,28 @@ impl Machine {
         let out = boot.dir;
         // Its memory is a file; a file system in memory makes it fast.
         let memory_dir = if Path::new("/dev/shm").is_dir() { Path::new("/dev/shm") } else { out };
-        let xstate = compile_xstate(out)?;
+        let library = compile_library(out)?;
         // When the lab is killed, its machine goes too.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "linux.uml"])
-            .arg(format!("mem={}", boot.memory))
+            .arg(format!("mem={}M", boot.memory_mib))
             .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "quiet", "panic=-1"])
             .args(["con=null", "con0=null,fd:1"])
             .arg(format!("uml_dir={}", out.display()))
             .arg(format!("init={}", boot.script.display()))
             .env_clear()
             .env("HOME", out)
-            .env("LD_PRELOAD", xstate)
+            .env("LD_PRELOAD", library)
             .env("TMPDIR", memory_dir)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0);
+        if boot.clock == Clock::Own {
+            command.env("FULCRUM_LAB_SLOWDOWN", SLOWDOWN.to_string());
+        }
         let inherited = match boot.wire {
             None => None,
             Some((end, mac)) => {
@@ -124,7 +150,8 @@ impl Machine {
         let console = child.stdout.take().context("the machine has no console")?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&tail);
-        let console = Some(std::thread::spawn(move || listen(console, &kept)));
+        let label = boot.label.to_owned();
+        let console = Some(std::thread::spawn(move || listen(console, &label, &kept)));
         Ok(Self { child, group, tail, console })
     }
 
@@ -149,13 +176,13 @@ impl Machine {
 }
 
 /// Passes the console on and keeps its end.
-fn listen(console: ChildStdout, kept: &Mutex<VecDeque<String>>) {
+fn listen(console: ChildStdout, label: &str, kept: &Mutex<VecDeque<String>>) {
     for line in BufReader::new(console).lines().map_while(Result::ok) {
         let line = line.trim_end().to_owned();
         if NOISE.iter().any(|noise| line.contains(noise)) {
             continue;
         }
-        eprintln!("{line}");
+        eprintln!("{label}{line}");
         let mut tail = kept.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL {
             tail.pop_front();
@@ -165,14 +192,16 @@ fn listen(console: ChildStdout, kept: &Mutex<VecDeque<String>>) {
 }
 
 /// Compiles the library that is preloaded; its path.
-fn compile_xstate(out: &Path) -> Result<PathBuf> {
-    let (source, library) = (out.join("xstate.c"), out.join("xstate.so"));
-    std::fs::write(&source, XSTATE)?;
-    let output = Command::new("cc")
-        .args(["-O2", "-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .output()
-        .context("cannot run cc, which Rust links with (package gcc)")?;
+fn compile_library(out: &Path) -> Result<PathBuf> {
+    let library = out.join("uml.so");
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library);
+    for (name, text) in SOURCES {
+        let source = out.join(name);
+        std::fs::write(&source, text)?;
+        command.arg(source);
+    }
+    let output = command.output().context("cannot run cc, which Rust links with (package gcc)")?;
     if !output.status.success() {
         bail!("cc failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -1,16 +1,18 @@
 //! The Active director goes by plan: requests go on, established connections live, and never do two hosts answer ARP for
 //! the VIP.
 
+use std::fs;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::client::kept::Kept;
 use crate::contest::count;
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage};
 use crate::net::mac::Mac;
+use crate::net::namespace;
 use crate::net::topology::{self, CLIENT, DIRECTORS, PORT, VIP, WITNESS};
 use crate::pair::Side;
 use crate::say;
@@ -109,6 +111,9 @@ fn measure(
         owners.two_owners().as_secs_f64(),
         owners.unowned().as_secs_f64(),
     );
+    if alive < ESTABLISHED {
+        tell_entries(&kept.lost_since(end))?;
+    }
     let name = one.name;
     findings.figure(format!("requests_{name}"), count(window.count()));
     findings.figure(format!("failed_{name}"), count(window.failed()));
@@ -123,6 +128,23 @@ fn measure(
     );
     let two_owners = owners.two_owners().as_secs_f64();
     findings.at_most(&format!("two_owners_s_{name}"), two_owners, SAME_QUESTION_S);
+    Ok(())
+}
+
+/// Says what both directors know of connections that were lost, by the client's ports.
+fn tell_entries(ports: &[u16]) -> Result<()> {
+    for director in DIRECTORS {
+        let listing = namespace::inside(director.name, || {
+            fs::read_to_string("/proc/thread-self/net/ip_vs_conn")
+                .context("the kernel has no IPVS connections")
+        })?;
+        for port in ports {
+            let word = format!("{port:04X}");
+            let of_port = |line: &&str| line.split_ascii_whitespace().nth(2) == Some(&word);
+            let entry = listing.lines().find(of_port).unwrap_or("no entry");
+            say!("  lost: client port {port} at {}: {entry}", director.name);
+        }
+    }
     Ok(())
 }
 
