@@ -128,7 +128,7 @@ pub enum VrrpError {
 
 impl InstanceStatus {
     /// Of an instance whose plan cannot be run.
-    fn refused(problem: String, since: SystemTime) -> Self {
+    pub(crate) fn refused(problem: String, since: SystemTime) -> Self {
         Self {
             role: Role::Initialize,
             since,

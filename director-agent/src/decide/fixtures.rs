@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::resource::AgentRequirement;
+use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan, VrrpInstancePlan};
+use fulcrum_model::resource::{AgentRequirement, VrrpChecksum, VrrpVersion};
+use fulcrum_model::vrrp::VrrpOptions;
 use fulcrum_model::{
-    Check, Evidence, EvidenceStamp, ForwardingMethod, Name, Port, Protocol, Scheduler,
-    ServerEvidence, Verdict, VipEvidence, Weight,
+    Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, Name, Port, Priority, Protocol,
+    Scheduler, ServerEvidence, Verdict, VipEvidence, Vrid, Weight,
 };
 
 use super::plan::Servers;
@@ -20,6 +21,26 @@ pub(crate) fn name(text: &str) -> Name {
 /// VIP 192.168.1.`number`.
 pub(crate) fn vip(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 168, 1, number))
+}
+
+/// One VIP, version 3, priority 100, adverts every second, on `eth0` of 192.168.1.9; preempts.
+pub(crate) fn vrrp_instance(text: &str, vip_number: u8) -> VrrpInstancePlan {
+    VrrpInstancePlan {
+        name: name(text),
+        vrid: Vrid::new(51).expect("a VRID"),
+        version: VrrpVersion::V3,
+        advert_interval: Duration::from_secs(1),
+        interface: "eth0".to_owned(),
+        priority: Priority::new(100).expect("a priority"),
+        preempt: true,
+        auth_pass: None,
+        vips: vec![Cidr::host(vip(vip_number))],
+        source: vip(9),
+        unicast_peers: Vec::new(),
+        checksum: VrrpChecksum::Deployed,
+        take_over: false,
+        options: VrrpOptions::default(),
+    }
 }
 
 /// Real server `webN` has RIP 10.0.0.N and an agent of its own name.

@@ -125,35 +125,20 @@ fn serving(vips: &[IpAddr], decider: &Decider) -> TargetState {
 #[cfg(test)]
 mod tests {
     use fulcrum_model::fuse::OwnProbe;
-    use fulcrum_model::resource::{VrrpChecksum, VrrpVersion};
     use fulcrum_model::vrrp::{Track, VrrpOptions};
-    use fulcrum_model::{Check, Cidr, Priority, Verdict, Vrid};
+    use fulcrum_model::{Check, Verdict};
 
     use super::super::arp::ArpLatch;
     use super::super::check::CheckKey;
-    use super::super::fixtures::{evidence, name, rip, servers, vip, virtual_server};
+    use super::super::fixtures::{evidence, name, rip, servers, virtual_server, vrrp_instance};
     use super::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
     fn instance(text: &str, vip_number: u8, tracks_agent: bool) -> VrrpInstancePlan {
         let track = tracks_agent.then_some(Track { target: TrackTarget::Agent, weight: None });
-        VrrpInstancePlan {
-            name: name(text),
-            vrid: Vrid::new(51).expect("a VRID"),
-            version: VrrpVersion::V3,
-            advert_interval: S(1),
-            interface: "eth0".to_owned(),
-            priority: Priority::new(100).expect("a priority"),
-            preempt: true,
-            auth_pass: None,
-            vips: vec![Cidr::host(vip(vip_number))],
-            source: vip(9),
-            unicast_peers: Vec::new(),
-            checksum: VrrpChecksum::Deployed,
-            take_over: false,
-            options: VrrpOptions { track: track.into_iter().collect(), ..VrrpOptions::default() },
-        }
+        let options = VrrpOptions { track: track.into_iter().collect(), ..VrrpOptions::default() };
+        VrrpInstancePlan { options, ..vrrp_instance(text, vip_number) }
     }
 
     fn own_work() -> OwnWork {

@@ -249,3 +249,55 @@ fn vips(plan: &VrrpInstancePlan) -> BTreeSet<IpAddr> {
     let held = plan.options.unadvertised_vips.iter().map(|held| held.address.address());
     advertised.chain(held).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures::{name, vip, vrrp_instance};
+    use crate::vrrp::InstanceStatus;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    /// A Backup that hears an Active, and outranks it or not.
+    fn backup(outranks: bool) -> VrrpSnapshot {
+        let status = InstanceStatus {
+            role: Role::Backup,
+            active_router: Some(vip(8)),
+            outranks,
+            ..InstanceStatus::refused(String::new(), std::time::UNIX_EPOCH)
+        };
+        VrrpSnapshot { instances: [(name("vi-1"), status)].into(), ..VrrpSnapshot::default() }
+    }
+
+    fn compared(began: u64, missing: u32) -> Measured {
+        Measured { began: S(began), at: S(began), missing, sent: 0, compared: 10 }
+    }
+
+    #[test]
+    fn a_wish_from_either_side_waits_for_a_comparison_of_its_own() {
+        let mut plan = vrrp_instance("vi-1", 1);
+        let sync = ConnectionSync { wait: S(10), max_missing: 0, ..ConnectionSync::default() };
+        plan.options.connection_sync = Some(sync);
+        let mut instance = Instance::new(plan.clone(), 1).expect("it is synchronised");
+        let mut is_held = |now: u64, outranks: bool, heard: Option<Measured>, take_over: bool| {
+            assert!(instance.change(&VrrpInstancePlan { take_over, ..plan.clone() }));
+            if let Some(measured) = heard {
+                instance.answered(S(now), measured);
+            }
+            instance.see(S(now), &name("vi-1"), &backup(outranks), false);
+            instance.hold(S(now))
+        };
+        assert!(is_held(0, false, None, false));
+        assert!(is_held(1, false, Some(compared(1, 0)), false), "nobody wants it");
+        assert!(is_held(2, true, None, false), "what was compared before the wish is no answer");
+        assert!(is_held(3, true, Some(compared(1, 0)), false), "nor is what began before it");
+        assert!(is_held(4, true, Some(compared(3, 5)), false), "five are missing");
+        assert!(!is_held(5, true, Some(compared(4, 0)), false));
+        assert!(is_held(6, false, None, false), "the wish is gone");
+        assert!(is_held(7, false, None, true), "an order is a wish, too");
+        assert!(!is_held(8, false, Some(compared(7, 0)), true));
+        assert!(is_held(9, false, None, false));
+        assert!(is_held(10, true, None, false));
+        assert!(!is_held(20, true, None, false), "it has waited long enough");
+    }
+}

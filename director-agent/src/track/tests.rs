@@ -1,10 +1,9 @@
 use fulcrum_model::vrrp::{
     GatewayMethod, GatewayProbe, Track, TrackCommand, TrackPace, VrrpOptions,
 };
-use fulcrum_model::{Cidr, Priority, Vrid};
 
 use super::*;
-use crate::decide::fixtures::{name, vip};
+use crate::decide::fixtures::{name, vip, vrrp_instance};
 
 fn plan(
     text: &str,
@@ -15,26 +14,12 @@ fn plan(
         target: target.clone(),
         weight: *weight,
     };
-    VrrpInstancePlan {
-        name: name(text),
-        vrid: Vrid::new(51).expect("a VRID"),
-        version: fulcrum_model::resource::VrrpVersion::V3,
-        advert_interval: std::time::Duration::from_secs(1),
-        interface: format!("eth-{text}"),
-        priority: Priority::new(100).expect("a priority"),
-        preempt: true,
-        auth_pass: None,
-        vips: vec![Cidr::host(vip(1))],
-        source: vip(9),
-        unicast_peers: Vec::new(),
-        checksum: fulcrum_model::resource::VrrpChecksum::Deployed,
-        take_over: false,
-        options: VrrpOptions {
-            sync_group: group.map(name),
-            track: tracks.iter().map(track).collect(),
-            ..VrrpOptions::default()
-        },
-    }
+    let options = VrrpOptions {
+        sync_group: group.map(name),
+        track: tracks.iter().map(track).collect(),
+        ..VrrpOptions::default()
+    };
+    VrrpInstancePlan { interface: format!("eth-{text}"), options, ..vrrp_instance(text, 1) }
 }
 
 fn plans<const N: usize>(plans: [VrrpInstancePlan; N]) -> Plans {

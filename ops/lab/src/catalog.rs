@@ -139,6 +139,12 @@ pub(crate) const ALL: &[Scenario] = &[
             scenarios::telemetry::run,
         )
     },
+    kernel(
+        "vrrp-load",
+        12,
+        "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",
+        scenarios::load::run,
+    ),
     Scenario {
         ground: Ground::Twin,
         ..kernel(
@@ -158,14 +164,6 @@ pub(crate) const DEMO: Scenario = kernel(
     scenarios::demo::run,
 );
 
-/// Takes its time, and measures the host as much as the program; no part of `all`.
-pub(crate) const LOAD: Scenario = kernel(
-    "vrrp-load",
-    12,
-    "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",
-    scenarios::load::run,
-);
-
 /// The scenarios of those names; `all` stands for all.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
@@ -177,10 +175,9 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
             chosen.extend(ALL);
             continue;
         }
-        let mut known = ALL.iter().chain([&DEMO, &LOAD]);
+        let mut known = ALL.iter().chain([&DEMO]);
         let Some(scenario) = known.find(|scenario| scenario.name == name) else {
-            let known: Vec<&str> =
-                ALL.iter().chain([&DEMO, &LOAD]).map(|known| known.name).collect();
+            let known: Vec<&str> = ALL.iter().chain([&DEMO]).map(|known| known.name).collect();
             bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
         };
         chosen.push(scenario);
@@ -191,7 +188,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
 /// Prints their list.
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 pub(crate) fn print() {
-    for scenario in ALL.iter().chain([&DEMO, &LOAD]) {
+    for scenario in ALL.iter().chain([&DEMO]) {
         println!("{:<22} {}", scenario.name, scenario.summary);
     }
 }
