@@ -86,7 +86,11 @@ pub(crate) fn boot(
     label: &str,
     timeout: Duration,
 ) -> Result<()> {
-    say!("booting user-mode-linux (at most {} s)", timeout.as_secs());
+    let times = match clock {
+        Clock::Own => "times are by its own clock, a machine's that is faster than this one",
+        Clock::Host => "times are by this host's clock",
+    };
+    say!("booting user-mode-linux (at most {} s of this host); {times}", timeout.as_secs());
     let wire = wire.map(|end| (end, FIRST_MAC));
     let boot = Boot { script, dir: out, memory_mib: MEMORY_MIB, clock, wire, label };
     let mut machine = Machine::start(&boot)?;
