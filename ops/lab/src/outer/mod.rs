@@ -57,6 +57,8 @@ pub(crate) enum Kernel {
 
 /// Time for the boot and for bringing the cluster up, once a boot.
 const BRING_UP: Duration = Duration::from_mins(5);
+/// A machine with a clock of its own may take this much longer by the host's, when the host is busy with other things.
+const OWN_CLOCK: u32 = 2;
 /// How often new results are looked for.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -194,7 +196,8 @@ fn on_kernel(
     let collector = if needs_collector { Some(collector::install()?) } else { None };
     // Budgets are of the usual number of trials.
     let budget = batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
-    let timeout = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
+    let budget = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
+    let timeout = if request.clock == Clock::Own { OWN_CLOCK * budget } else { budget };
     let script = script::write(kernel, batch, out, request, collector.as_deref())?;
     match kernel {
         Kernel::Uml if batch.iter().any(|scenario| scenario.ground == Ground::Twin) => {
