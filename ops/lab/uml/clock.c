@@ -27,8 +27,14 @@ static int (*real_sigsuspend)(const sigset_t *);
 
 /* How many nanoseconds of the host are one of the machine; 0 when its time is the host's. */
 static long long slowdown;
-/* The same moment on both clocks, since when the machine has worked. */
-static long long host_base, machine_base;
+/*
+ * The same moment on both clocks, since when the machine has worked. There are two, one of which counts: a signal's
+ * handler that reads the time while they change reads the old one whole.
+ */
+static struct moment {
+	long long host, machine;
+} moments[2];
+static volatile int current;
 /* The machine's one timer: when it expires on the machine's clock, and its period; 0 when there is none. */
 static timer_t timer;
 static long long expires, period;
@@ -53,7 +59,9 @@ static long long host_now(void)
 
 static long long machine_now(void)
 {
-	return machine_base + (host_now() - host_base) / slowdown;
+	const struct moment *since = &moments[current];
+
+	return since->machine + (host_now() - since->host) / slowdown;
 }
 
 __attribute__((constructor)) static void start(void)
@@ -64,7 +72,7 @@ __attribute__((constructor)) static void start(void)
 	real_timer_settime = dlsym(RTLD_NEXT, "timer_settime");
 	real_sigsuspend = dlsym(RTLD_NEXT, "sigsuspend");
 	slowdown = value ? atoll(value) : 0;
-	machine_base = host_base = host_now();
+	moments[current].host = moments[current].machine = host_now();
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -101,9 +109,12 @@ int sigsuspend(const sigset_t *mask)
 		/* The next period of a timer that has expired before. */
 		if (expires < now && period != 0)
 			expires += (now - expires + period - 1) / period * period;
-		machine_base = expires > now ? expires : now;
-		host_base = host_now();
-		expires = period == 0 ? 0 : machine_base + period;
+		if (expires < now)
+			expires = now;
+		moments[!current] = (struct moment){ host_now(), expires };
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		current = !current;
+		expires = period == 0 ? 0 : expires + period;
 		real_timer_settime(timer, 0, &at_once, NULL);
 	}
 	return real_sigsuspend(mask);
