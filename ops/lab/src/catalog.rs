@@ -164,6 +164,11 @@ pub(crate) const DEMO: Scenario = kernel(
     scenarios::demo::run,
 );
 
+/// All that can be named.
+fn known() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain([&DEMO])
+}
+
 /// The scenarios of those names; `all` stands for all.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
@@ -175,9 +180,8 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
             chosen.extend(ALL);
             continue;
         }
-        let mut known = ALL.iter().chain([&DEMO]);
-        let Some(scenario) = known.find(|scenario| scenario.name == name) else {
-            let known: Vec<&str> = ALL.iter().chain([&DEMO]).map(|known| known.name).collect();
+        let Some(scenario) = known().find(|scenario| scenario.name == name) else {
+            let known: Vec<&str> = known().map(|known| known.name).collect();
             bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
         };
         chosen.push(scenario);
@@ -188,7 +192,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
 /// Prints their list.
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 pub(crate) fn print() {
-    for scenario in ALL.iter().chain([&DEMO]) {
+    for scenario in known() {
         println!("{:<22} {}", scenario.name, scenario.summary);
     }
 }

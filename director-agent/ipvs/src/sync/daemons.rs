@@ -63,12 +63,11 @@ pub struct Wanted {
 /// The daemons for these members, in the order of their names.
 pub fn wanted(members: &[Member]) -> Wanted {
     let mut problems = Vec::new();
-    let any = |part| members.iter().any(|member| member.part == part);
-    let is_unknown = any(Part::Unknown);
-    let is = |test: fn(Part) -> bool| members.iter().any(|member| test(member.part));
-    let is_relaying = is(|part| matches!(part, Part::Active { is_relaying: true, .. }));
-    let has_come = is(|part| matches!(part, Part::Active { has_come: true, .. }));
-    let has_left = any(Part::Backup { has_left: true });
+    let any = |test: fn(Part) -> bool| members.iter().any(|member| test(member.part));
+    let is_unknown = any(|part| part == Part::Unknown);
+    let is_relaying = any(|part| matches!(part, Part::Active { is_relaying: true, .. }));
+    let has_come = any(|part| matches!(part, Part::Active { has_come: true, .. }));
+    let has_left = any(|part| part == Part::Backup { has_left: true });
     let mut of = |role: DaemonRole, takes_part: fn(&Member) -> bool| {
         let taking: Vec<&Member> = members.iter().filter(|member| takes_part(member)).collect();
         let Some(first) = taking.first() else {

@@ -71,26 +71,7 @@ pub(crate) fn run(request: &Request) -> Result<bool> {
     let mut failures = Vec::new();
     for of_ground in request.scenarios.chunk_by(|one, next| one.ground == next.ground) {
         let machines = if of_ground[0].ground == Ground::Kernel { machines } else { 1 };
-        let parts = machines::share(of_ground, machines);
-        if let [part] = parts[..] {
-            failures.extend(runs.all(part, ""));
-            continue;
-        }
-        failures.extend(std::thread::scope(|scope| {
-            let labels = ('A'..='Z').map(|letter| format!("{letter} "));
-            let started: Vec<_> = parts
-                .into_iter()
-                .zip(labels)
-                .map(|(part, label)| {
-                    let runs = &runs;
-                    scope.spawn(move || runs.all(part, &label))
-                })
-                .collect();
-            let ended = started.into_iter().map(ScopedJoinHandle::join);
-            ended
-                .flat_map(|failures| failures.expect("the thread's own panic was told"))
-                .collect::<Vec<_>>()
-        }));
+        failures.extend(runs.at_once(&machines::share(of_ground, machines)));
     }
     if request.keep || !failures.is_empty() {
         let kept = dir.keep();
@@ -109,6 +90,20 @@ struct Runs<'a> {
 }
 
 impl Runs<'_> {
+    /// Runs parts of one ground at the same time; answers with the scenarios that did not pass, in the order of the parts.
+    fn at_once(&self, parts: &[&[&'static Scenario]]) -> Vec<(&'static Scenario, Line)> {
+        std::thread::scope(|scope| {
+            let mut started = Vec::new();
+            for (part, letter) in parts.iter().zip('A'..='Z') {
+                // One alone needs none.
+                let label = if parts.len() > 1 { format!("{letter} ") } else { String::new() };
+                started.push(scope.spawn(move || self.all(part, &label)));
+            }
+            let ended = started.into_iter().map(ScopedJoinHandle::join);
+            ended.flat_map(|failures| failures.expect("the thread's own panic was told")).collect()
+        })
+    }
+
     /// Runs scenarios of one ground, one after the other; answers with those that did not pass. `label` goes before each
     /// line of the machine's console.
     fn all(&self, scenarios: &[&'static Scenario], label: &str) -> Vec<(&'static Scenario, Line)> {
@@ -197,23 +192,25 @@ fn on_kernel(
     // Budgets are of the usual number of trials.
     let budget = batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
     let budget = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
-    let timeout = if request.clock == Clock::Own { OWN_CLOCK * budget } else { budget };
+    let is_twin = batch.iter().any(|scenario| scenario.ground == Ground::Twin);
+    // What one of two machines sends arrives at the other by the host's clock.
+    let clock = if is_twin { Clock::Host } else { request.clock };
+    let timeout = if clock == Clock::Own { OWN_CLOCK * budget } else { budget };
     let script = script::write(kernel, batch, out, request, collector.as_deref())?;
     match kernel {
-        Kernel::Uml if batch.iter().any(|scenario| scenario.ground == Ground::Twin) => {
+        Kernel::Uml if is_twin => {
             let (first, second) = twin::wire()?;
             let ended = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 let serving = scope.spawn(|| twin::serve(out, &second, &ended));
-                // What one machine sends arrives at the other by the host's clock.
                 let wire = Some(first.as_fd());
-                let booted = uml::boot(&script, out, Clock::Host, wire, label, timeout);
+                let booted = uml::boot(&script, out, clock, wire, label, timeout);
                 ended.store(true, Ordering::Release);
                 let served = serving.join().unwrap_or(Ok(()));
                 booted.and(served)
             })
         }
-        Kernel::Uml => uml::boot(&script, out, request.clock, None, label, timeout),
+        Kernel::Uml => uml::boot(&script, out, clock, None, label, timeout),
         Kernel::Plain => host::run_in_namespaces(&script, timeout),
     }
 }
