@@ -139,7 +139,8 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
     if !lines.is_empty() {
         ip_batch(Some(director.name), &lines)?;
     }
-    for name in ["arp_ignore", "arp_announce"] {
+    // keepalived sets arp_filter for its virtual MACs, and takes it back only where it is stopped with grace.
+    for name in ["arp_ignore", "arp_announce", "arp_filter"] {
         set_sysctl(director.name, &format!("net/ipv4/conf/eth0/{name}"), "0")?;
     }
     // There may be no classifier on the interface, which is no failure.
