@@ -18,13 +18,14 @@ mod sync_daemons;
 mod sysctl;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use fulcrum_ipvs::Table;
-use fulcrum_ipvs::codec::Information;
+use fulcrum_ipvs::codec::{Information, Statistics};
+use fulcrum_ipvs::{Entry, Table};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use driver::table_name;
@@ -44,6 +45,9 @@ pub struct Desired {
     /// W3C trace context of what caused it; empty when none.
     pub traceparent: String,
 }
+
+/// What the kernel counts of each entry.
+pub type Traffic = BTreeMap<Entry, Statistics>;
 
 /// A virtual server that passes marked packets to another director, which still holds their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub struct IpvsSnapshot {
     /// The table as last read, and edited since; foreign virtual servers are marked. A relay is in it, for it is in the
     /// kernel: a virtual server by firewall mark, not foreign.
     pub table: Table,
+    /// The traffic of its entries, some seconds old; none of a large table, which is read for whoever asks.
+    pub traffic: Arc<Traffic>,
     /// What IPVS tells of itself.
     pub kernel: Option<Information>,
     /// Edits since the start.
@@ -107,7 +113,7 @@ struct Wish {
     traceparent: String,
 }
 
-type ReadReply = oneshot::Sender<Result<Table, IpvsError>>;
+type ReadReply = oneshot::Sender<Result<(Table, Traffic), IpvsError>>;
 
 /// How far the driver has come.
 #[derive(Clone, Debug, Default)]
@@ -167,11 +173,11 @@ impl IpvsHandle {
         }
     }
 
-    /// Reads the kernel's table now, relays and foreign virtual servers too.
+    /// Reads the kernel's table now, relays and foreign virtual servers too, and the traffic of its entries.
     ///
     /// # Errors
     /// [`IpvsError`] when the kernel does not answer.
-    pub async fn read(&self) -> Result<Table, IpvsError> {
+    pub async fn read(&self) -> Result<(Table, Traffic), IpvsError> {
         let (reply, answer) = oneshot::channel();
         self.channels.reads.send(reply).await.map_err(|_| IpvsError::Stopped)?;
         answer.await.map_err(|_| IpvsError::Stopped)?

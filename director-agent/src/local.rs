@@ -87,11 +87,11 @@ impl DirectorLocalService for Service {
         let (answer, answered) = oneshot::channel();
         self.requests.send(StatusRequest(answer)).await.map_err(|_| stopping())?;
         let mut status = answered.await.map_err(|_| stopping())?;
-        let table = self.ipvs.read().await.map_err(|error| {
+        let (table, traffic) = self.ipvs.read().await.map_err(|error| {
             Status::internal(format!("cannot read the kernel's table: {error}"))
         })?;
         let observed = status.observed.get_or_insert_default();
-        observed.ipvs = table_to_wire(&table);
+        observed.ipvs = table_to_wire(&table, &traffic);
         Ok(Response::new(status))
     }
 }

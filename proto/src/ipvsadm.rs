@@ -9,9 +9,6 @@ use std::net::IpAddr;
 
 use crate::v1;
 
-/// IANA's number of SCTP, which intent has no word for and foreign entries may hold.
-const SCTP: i32 = 132;
-
 /// The listing, with its header and a closing newline. The header's first line is left out while `kernel` is
 /// unknown.
 pub fn listing(
@@ -92,7 +89,7 @@ fn protocol(number: i32) -> String {
     match v1::Protocol::try_from(number) {
         Ok(v1::Protocol::Unspecified | v1::Protocol::Tcp) => "TCP".to_owned(),
         Ok(v1::Protocol::Udp) => "UDP".to_owned(),
-        Err(_) if number == SCTP => "SCTP".to_owned(),
+        Ok(v1::Protocol::Sctp) => "SCTP".to_owned(),
         Err(_) => number.to_string(),
     }
 }
@@ -175,7 +172,7 @@ mod tests {
         let mut mark_v6 = by_fwmark(9, true, "rr");
         mark_v6.persistence_timeout_s = 30;
         mark_v6.persistence_netmask = "64".to_owned();
-        let sctp = by_address("192.168.1.9", 9999, SCTP, "lc");
+        let sctp = by_address("192.168.1.9", 9999, 132, "lc");
         let table =
             [mark_v6, mark, v6, sctp, dns, last, web, sip, ops, mh, sh, by_fwmark(6, true, "wrr")];
         assert_eq!(listing(Some(&kernel()), &table), MANY);

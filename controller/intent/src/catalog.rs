@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fulcrum_model::Name;
 use fulcrum_model::resource::{
-    Director, Handover, Kind, Pool, RealServer, Resource, Site, Spec, VirtualServer, VrrpInstance,
+    Director, Drain, Handover, Kind, Pool, RealServer, Resource, Site, Spec, VirtualServer,
+    VrrpInstance,
 };
+use fulcrum_model::{ForwardingMethod, Name};
 
 /// Each kind's resources by name, borrowed.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(crate) struct Catalog<'a> {
     pub(crate) pools: BTreeMap<&'a Name, &'a Pool>,
     pub(crate) virtual_servers: BTreeMap<&'a Name, &'a VirtualServer>,
     pub(crate) handovers: BTreeMap<&'a Name, &'a Handover>,
+    pub(crate) drains: BTreeMap<&'a Name, &'a Drain>,
 }
 
 impl<'a> Catalog<'a> {
@@ -33,6 +35,7 @@ impl<'a> Catalog<'a> {
                 Spec::Pool(pool) => _ = catalog.pools.insert(name, pool),
                 Spec::VirtualServer(server) => _ = catalog.virtual_servers.insert(name, server),
                 Spec::Handover(handover) => _ = catalog.handovers.insert(name, handover),
+                Spec::Drain(drain) => _ = catalog.drains.insert(name, drain),
             }
         }
         catalog
@@ -47,6 +50,7 @@ impl<'a> Catalog<'a> {
             Kind::Pool => self.pools.keys().copied().collect(),
             Kind::VirtualServer => self.virtual_servers.keys().copied().collect(),
             Kind::Handover => self.handovers.keys().copied().collect(),
+            Kind::Drain => self.drains.keys().copied().collect(),
         }
     }
 
@@ -59,6 +63,7 @@ impl<'a> Catalog<'a> {
             Kind::Pool => self.pools.contains_key(name),
             Kind::VirtualServer => self.virtual_servers.contains_key(name),
             Kind::Handover => self.handovers.contains_key(name),
+            Kind::Drain => self.drains.contains_key(name),
         }
     }
 
@@ -75,14 +80,51 @@ impl<'a> Catalog<'a> {
         instances.filter(|(_, other)| of_group(other)).collect()
     }
 
-    /// The real servers of a pool that exist, with their member's place in it.
-    pub(crate) fn members(
-        &self,
-        pool: &'a Pool,
-    ) -> impl Iterator<Item = (usize, &'a Name, &'a RealServer)> {
-        pool.members.iter().enumerate().filter_map(|(index, member)| {
-            let server = self.real_servers.get(&member.real_server)?;
-            Some((index, &member.real_server, *server))
+    /// The real servers of a pool that exist: its members, and its sorry server last.
+    pub(crate) fn seats(&self, pool: &'a Pool) -> impl Iterator<Item = Seat<'a>> {
+        let members =
+            pool.members.iter().enumerate().map(|(index, member)| {
+                (Place::Member(index), &member.real_server, member.forwarding)
+            });
+        let sorry = pool.sorry_server.iter().map(|name| (Place::Sorry, name, None));
+        members.chain(sorry).filter_map(|(place, name, forwarding)| {
+            let server = self.real_servers.get(name)?;
+            Some(Seat { place, name, server, forwarding })
         })
+    }
+}
+
+/// A real server's part in a pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Seat<'a> {
+    pub(crate) place: Place,
+    pub(crate) name: &'a Name,
+    pub(crate) server: &'a RealServer,
+    forwarding: Option<ForwardingMethod>,
+}
+
+impl Seat<'_> {
+    /// How packets reach it.
+    pub(crate) fn forwarding(&self, virtual_server: &VirtualServer) -> ForwardingMethod {
+        self.forwarding.unwrap_or(virtual_server.forwarding)
+    }
+}
+
+/// Where a pool names a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Among its members, there.
+    Member(usize),
+    /// As its sorry server.
+    Sorry,
+}
+
+impl Place {
+    /// Below the pool: `spec.members[1].real_server`.
+    pub(crate) fn field(self) -> String {
+        match self {
+            Self::Member(index) => format!("spec.members[{index}].real_server"),
+            Self::Sorry => "spec.sorry_server.real_server".to_owned(),
+        }
     }
 }

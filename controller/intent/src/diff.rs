@@ -59,7 +59,7 @@ fn diff_virtual_servers(old: &Planner<'_>, new: &Planner<'_>, diff: &mut AgentDi
     let (before, after) = (old.virtual_servers_of(&director), new.virtual_servers_of(&director));
     for (name, server) in &after {
         let is_same = before.get(name).is_some_and(|before| {
-            old.ingredients(before) == new.ingredients(server)
+            old.ingredients(name, before) == new.ingredients(name, server)
                 || old.virtual_server(name, before) == new.virtual_server(name, server)
         });
         if !is_same {

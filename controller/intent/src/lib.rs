@@ -7,6 +7,7 @@
 
 mod catalog;
 mod diff;
+mod drastic;
 mod intent;
 mod planner;
 mod prepare;

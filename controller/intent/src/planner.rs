@@ -5,16 +5,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use fulcrum_model::plan::{
-    DestinationPlan, DirectorPlan, RealServerHostPlan, VirtualServerPlan, VrrpInstancePlan,
-    WatchedServer,
+    DestinationPlan, DirectorPlan, DrainPlan, RealServerHostPlan, VirtualServerPlan,
+    VrrpInstancePlan, WatchedServer,
 };
 use fulcrum_model::resource::{
-    AgentRequirement, Director, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
+    AgentRequirement, Director, Drain, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
 };
-use fulcrum_model::{Name, Priority};
+use fulcrum_model::{Cidr, Name, Priority, Thresholds, Weight};
 
 use crate::Intent;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Place, Seat};
 
 /// What an agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,8 @@ pub struct Planner<'a> {
     vips: BTreeMap<&'a Name, BTreeSet<IpAddr>>,
     /// Who shall be Active by order, by VRRP instance.
     handovers: BTreeMap<&'a Name, &'a Name>,
+    /// Who shall take no new connections, by real server.
+    drains: BTreeMap<&'a Name, Vec<(&'a Name, &'a Drain)>>,
 }
 
 /// What a virtual server's plan is made of.
@@ -86,8 +88,10 @@ pub struct Planner<'a> {
 pub(crate) struct Ingredients<'a> {
     server: &'a VirtualServer,
     pool: Option<&'a Pool>,
-    /// With each one's place in the pool.
-    real_servers: Vec<(usize, &'a Name, &'a RealServer)>,
+    seats: Vec<Seat<'a>>,
+    /// Under a firewall mark.
+    vips: Vec<IpAddr>,
+    drains: Vec<Option<DrainPlan>>,
 }
 
 impl<'a> Planner<'a> {
@@ -100,6 +104,7 @@ impl<'a> Planner<'a> {
             attended: attended(&catalog),
             vips: vips(&catalog),
             handovers: handovers(&catalog),
+            drains: drains(&catalog),
             catalog,
         };
         for (name, instance) in &planner.catalog.vrrp_instances {
@@ -155,10 +160,15 @@ impl<'a> Planner<'a> {
     }
 
     /// All that a virtual server's plan is made of. Where it is equal, so is the plan.
-    pub(crate) fn ingredients(&self, server: &'a VirtualServer) -> Ingredients<'a> {
+    pub(crate) fn ingredients(&self, name: &Name, server: &'a VirtualServer) -> Ingredients<'a> {
         let pool = self.catalog.pools.get(&server.pool).copied();
-        let real_servers = pool.into_iter().flat_map(|pool| self.catalog.members(pool)).collect();
-        Ingredients { server, pool, real_servers }
+        let seats: Vec<_> = pool.into_iter().flat_map(|pool| self.catalog.seats(pool)).collect();
+        let drains = if self.drains.is_empty() {
+            Vec::new()
+        } else {
+            seats.iter().map(|seat| self.drain(name, seat.name)).collect()
+        };
+        Ingredients { server, pool, seats, vips: self.vips_of(server), drains }
     }
 
     /// All that a real-server agent's plan is made of. Where it is equal, so is the plan.
@@ -225,30 +235,58 @@ impl<'a> Planner<'a> {
         server: &VirtualServer,
     ) -> Option<VirtualServerPlan> {
         let pool: &Pool = self.catalog.pools.get(&server.pool)?;
-        let mut destinations: Vec<DestinationPlan> = self
-            .catalog
-            .members(pool)
-            .map(|(index, name, real_server)| DestinationPlan {
-                real_server: name.clone(),
-                rip: real_server.rip,
-                port: real_server.port,
-                weight: pool.members[index].weight,
-                agent: real_server.agent.clone(),
-            })
-            .collect();
+        let (mut destinations, mut sorry_server) = (Vec::new(), None);
+        for seat in self.catalog.seats(pool) {
+            match seat.place {
+                Place::Member(index) => {
+                    let member = &pool.members[index];
+                    let drain = self.drain(name, seat.name);
+                    let share = (member.weight, member.thresholds);
+                    destinations.push(destination(server, &seat, share, drain));
+                }
+                Place::Sorry => {
+                    let share = (Weight::ONE, Thresholds::default());
+                    sorry_server = Some(destination(server, &seat, share, None));
+                }
+            }
+        }
         destinations.sort_by(|a, b| a.real_server.cmp(&b.real_server));
         Some(VirtualServerPlan {
             name: name.clone(),
-            vip: server.vip,
-            port: server.port,
-            protocol: server.protocol,
+            listen: server.listen,
+            vips: self.vips_of(server),
             scheduler: server.scheduler,
             forwarding: server.forwarding,
             persistence_timeout: server.persistence_timeout,
             destinations,
             check: pool.check.clone(),
             agent: pool.agent,
+            options: server.options,
+            quorum: pool.quorum,
+            sorry_server,
+            slow_start: pool.slow_start,
         })
+    }
+
+    /// The order that this virtual server shall give the real server no new connections. One that names the virtual server
+    /// goes before one for all.
+    fn drain(&self, virtual_server: &Name, real_server: &Name) -> Option<DrainPlan> {
+        let drains = self.drains.get(real_server)?;
+        let of = |wanted: Option<&Name>| {
+            drains.iter().find(|(_, drain)| drain.virtual_server.as_ref() == wanted)
+        };
+        let (name, drain) = of(Some(virtual_server)).or_else(|| of(None))?;
+        Some(DrainPlan {
+            name: (*name).clone(),
+            reason: drain.reason.clone(),
+            requested_by: drain.requested_by.clone(),
+            grace: drain.grace,
+        })
+    }
+
+    /// The VIPs that a virtual server's packets may go to, ordered.
+    fn vips_of(&self, server: &VirtualServer) -> Vec<IpAddr> {
+        vips_of(&self.catalog, server).into_iter().collect()
     }
 
     /// A real-server agent's plan: the VIPs that its real servers answer for, and the servers it watches.
@@ -277,8 +315,9 @@ impl<'a> Planner<'a> {
 fn attended<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, Vec<(&'a Name, &'a RealServer)>> {
     let mut requirements: BTreeMap<&Name, AgentRequirement> = BTreeMap::new();
     for pool in catalog.pools.values() {
-        for member in &pool.members {
-            let requirement = requirements.entry(&member.real_server).or_insert(pool.agent);
+        let members = pool.members.iter().map(|member| &member.real_server);
+        for name in members.chain(&pool.sorry_server) {
+            let requirement = requirements.entry(name).or_insert(pool.agent);
             if pool.agent == AgentRequirement::Required {
                 *requirement = AgentRequirement::Required;
             }
@@ -296,21 +335,64 @@ fn attended<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, Vec<(&'a Name, &'a 
     attended
 }
 
+/// A virtual server's entry for a real server. `share` is its weight and its thresholds.
+fn destination(
+    virtual_server: &VirtualServer,
+    seat: &Seat<'_>,
+    (weight, thresholds): (Weight, Thresholds),
+    drain: Option<DrainPlan>,
+) -> DestinationPlan {
+    DestinationPlan {
+        real_server: seat.name.clone(),
+        rip: seat.server.rip,
+        port: seat.server.port,
+        weight,
+        agent: seat.server.agent.clone(),
+        thresholds,
+        forwarding: seat.forwarding(virtual_server),
+        drain,
+    }
+}
+
+/// The VIPs that a virtual server's packets may go to: under a firewall mark all of the instance's that have its family.
+fn vips_of(catalog: &Catalog<'_>, server: &VirtualServer) -> BTreeSet<IpAddr> {
+    if let Some(vip) = server.listen.vip() {
+        return [vip].into();
+    }
+    let Some(instance) = catalog.vrrp_instances.get(&server.vrrp_instance) else {
+        return BTreeSet::new();
+    };
+    let held = instance.options.unadvertised_vips.iter().map(|held| held.address.address());
+    let vips = instance.vips.iter().map(Cidr::address).chain(held);
+    vips.filter(|vip| vip.is_ipv6() == server.listen.is_ipv6()).collect()
+}
+
 /// VIPs by real server. Where a pool says that there is no agent, whoever set up the host binds the VIP too.
 fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
     let mut vips: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
     for server in catalog.virtual_servers.values() {
         let Some(pool) = catalog.pools.get(&server.pool) else { continue };
         match pool.agent {
-            AgentRequirement::Required if server.forwarding.needs_arp_safety() => {
-                for member in &pool.members {
-                    vips.entry(&member.real_server).or_default().insert(server.vip);
+            AgentRequirement::Required => {
+                let asked = vips_of(catalog, server);
+                let needs_vip = |seat: &Seat<'_>| seat.forwarding(server).needs_arp_safety();
+                for seat in catalog.seats(pool).filter(needs_vip) {
+                    vips.entry(seat.name).or_default().extend(&asked);
                 }
             }
-            AgentRequirement::Required | AgentRequirement::None => {}
+            AgentRequirement::None => {}
         }
     }
     vips
+}
+
+/// Drains by real server.
+fn drains<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, Vec<(&'a Name, &'a Drain)>> {
+    let mut drains: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, drain) in &catalog.drains {
+        drains.entry(&drain.real_server).or_default().push((*name, *drain));
+    }
+    drains
 }
 
 /// The director that each hand-over names, by every VRRP instance that it moves: those of a sync group move together. One

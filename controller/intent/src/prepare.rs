@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_model::resource::{Kind, Resource, ResourceKey, Spec};
 
+use crate::drastic::drastic;
 use crate::validate::{References, Subject, validate};
 use crate::violation::{Finding, Request};
 use crate::{Intent, Violation};
@@ -24,7 +25,8 @@ pub struct Prepared {
 /// What goes beside what a set puts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removal {
-    /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays.
+    /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays, and each drain whose real
+    /// server does.
     pub prune: bool,
     /// These go, where they exist.
     pub named: BTreeSet<ResourceKey>,
@@ -90,7 +92,7 @@ pub fn prepare(
     if !violations.is_empty() {
         return Err(Rejected::Invalid(violations));
     }
-    if !allow_drastic && let Some(reason) = drastic(current, &merged.delete) {
+    if !allow_drastic && let Some(reason) = drastic(current, &merged.after) {
         return Err(Rejected::Held { reason, override_flag: "allow_drastic" });
     }
     let Merged { put, delete, after, .. } = merged;
@@ -238,29 +240,18 @@ fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> 
             let instance = ResourceKey { kind, name: handover.vrrp_instance.clone() };
             removal.named.contains(&key) || !stays(&instance)
         }
+        Spec::Drain(drain) if removal.prune => {
+            let kind = Kind::RealServer;
+            let real_server = ResourceKey { kind, name: drain.real_server.clone() };
+            removal.named.contains(&key) || !stays(&real_server)
+        }
         Spec::Site(_)
         | Spec::Director(_)
         | Spec::VrrpInstance(_)
         | Spec::RealServer(_)
         | Spec::Pool(_)
         | Spec::VirtualServer(_)
-        | Spec::Handover(_) => removal.prune || removal.named.contains(&key),
+        | Spec::Handover(_)
+        | Spec::Drain(_) => removal.prune || removal.named.contains(&key),
     }
-}
-
-/// Most names in the reason of a held change.
-const SHOWN: usize = 5;
-
-/// More than half of the virtual servers going at once is rarely meant.
-fn drastic(current: &Intent, delete: &[ResourceKey]) -> Option<String> {
-    let is_virtual_server = |key: &&ResourceKey| key.kind == Kind::VirtualServer;
-    let before = current.resources.keys().filter(is_virtual_server).count();
-    let going: Vec<&str> =
-        delete.iter().filter(is_virtual_server).map(|key| key.name.as_str()).collect();
-    if going.len() * 2 <= before {
-        return None;
-    }
-    let names = going.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    let more = if going.len() > SHOWN { ", …" } else { "" };
-    Some(format!("it deletes {} of {before} virtual servers ({names}{more})", going.len()))
 }

@@ -27,6 +27,7 @@ pub(crate) fn director(name: &str, dip: &str) -> v1::Resource {
         dip: dip.to_owned(),
         interface: "eth0".to_owned(),
         dip_ipv6: String::new(),
+        ..v1::Director::default()
     };
     resource(name, Spec::Director(spec))
 }
@@ -60,7 +61,7 @@ pub(crate) fn real_server(name: &str, rip: &str) -> v1::Resource {
 pub(crate) fn pool(name: &str, real_servers: &[&str]) -> v1::Resource {
     let members = real_servers
         .iter()
-        .map(|name| v1::PoolMember { real_server: (*name).to_owned(), weight: None });
+        .map(|name| v1::PoolMember { real_server: (*name).to_owned(), ..Default::default() });
     let spec = v1::Pool { members: members.collect(), ..Default::default() };
     resource(name, Spec::Pool(spec))
 }

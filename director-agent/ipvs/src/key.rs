@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use fulcrum_model::Protocol;
 
-/// Transport protocols that IPVS balances. SCTP is seen in foreign entries only: intent has no word for it.
+/// Transport protocols that IPVS balances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// TCP.
@@ -48,6 +48,7 @@ impl From<Protocol> for Transport {
         match protocol {
             Protocol::Tcp => Self::Tcp,
             Protocol::Udp => Self::Udp,
+            Protocol::Sctp => Self::Sctp,
         }
     }
 }

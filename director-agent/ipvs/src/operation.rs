@@ -223,7 +223,7 @@ impl fmt::Display for VirtualServerSettings {
 
 impl fmt::Display for DestinationSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "weight {}, forwarding {}", self.weight, self.forwarding.as_str())?;
+        write!(f, "weight {}, forwarding {}", self.weight, self.forwarding)?;
         if (self.upper_threshold, self.lower_threshold) != (0, 0) {
             write!(f, ", thresholds {} and {}", self.upper_threshold, self.lower_threshold)?;
         }

@@ -3,36 +3,86 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::Weight;
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
+use fulcrum_model::{Listen, PersistenceMask, Port, Weight};
 
 use crate::{
-    AddressFamily, Destination, DestinationKey, DestinationSettings, VirtualServer,
-    VirtualServerKey, VirtualServerSettings,
+    AddressFamily, Destination, DestinationKey, DestinationSettings, Flags, Forwarding, Netmask,
+    VirtualServer, VirtualServerKey, VirtualServerSettings,
 };
 
-/// The entry of a planned virtual server, with the weights that `weight` gives its real servers.
+/// What names a planned virtual server in the kernel.
+pub fn virtual_server_key(listen: &Listen) -> VirtualServerKey {
+    match *listen {
+        Listen::Address { vip, port, protocol } => VirtualServerKey::Address {
+            transport: protocol.into(),
+            vip,
+            port: port.map_or(0, Port::get),
+        },
+        Listen::Fwmark { mark, is_ipv6 } => VirtualServerKey::Fwmark {
+            mark,
+            family: if is_ipv6 { AddressFamily::V6 } else { AddressFamily::V4 },
+        },
+    }
+}
+
+/// What names a real server of a planned virtual server. Where a virtual server takes more than one port, a packet keeps
+/// its own, which the kernel calls port 0.
+pub fn destination_key(listen: &Listen, destination: &DestinationPlan) -> DestinationKey {
+    let port = listen.port().map_or(0, |_| destination.port.get());
+    DestinationKey { address: destination.rip, port }
+}
+
+/// The entry of a planned virtual server, with the weights that `weight` gives its real servers; none keeps one out of the
+/// table.
 ///
 /// Of two real servers with one address and port the last stands: the kernel can hold only one.
 pub fn virtual_server(
     plan: &VirtualServerPlan,
-    weight: impl Fn(&DestinationPlan) -> Weight,
+    weight: impl Fn(&DestinationPlan) -> Option<Weight>,
 ) -> (VirtualServerKey, Arc<VirtualServer>) {
-    let key = VirtualServerKey::Address {
-        transport: plan.protocol.into(),
-        vip: plan.vip,
-        port: plan.port.get(),
-    };
-    let settings = VirtualServerSettings::new(plan.scheduler, AddressFamily::of(plan.vip))
-        .with_persistence(plan.persistence_timeout.map_or(0, whole_seconds));
-    let destinations = plan.destinations.iter().map(|destination| {
-        let key = DestinationKey { address: destination.rip, port: destination.port.get() };
-        let weight = u32::from(weight(destination).get());
-        let settings = DestinationSettings::new(weight, plan.forwarding.into());
-        (key, Destination { settings, connections: None })
+    let destinations = plan.destinations.iter().chain(&plan.sorry_server);
+    let destinations = destinations.filter_map(|destination| {
+        let weight = weight(destination)?;
+        let key = destination_key(&plan.listen, destination);
+        let settings = DestinationSettings {
+            weight: u32::from(weight.get()),
+            forwarding: Forwarding::new(destination.forwarding, plan.options.tunnel),
+            upper_threshold: destination.thresholds.upper,
+            lower_threshold: destination.thresholds.lower,
+        };
+        Some((key, Destination { settings, connections: None }))
     });
-    let server = VirtualServer { settings, destinations: destinations.collect(), foreign: false };
-    (key, Arc::new(server))
+    let server = VirtualServer {
+        settings: settings(plan),
+        destinations: destinations.collect(),
+        foreign: false,
+    };
+    (virtual_server_key(&plan.listen), Arc::new(server))
+}
+
+fn settings(plan: &VirtualServerPlan) -> VirtualServerSettings {
+    let family = virtual_server_key(&plan.listen).family();
+    let options = &plan.options;
+    let mut settings = VirtualServerSettings::new(plan.scheduler, family)
+        .with_persistence(plan.persistence_timeout.map_or(0, whole_seconds));
+    for (is_set, flag) in [
+        (options.hash_fallback, Flags::SCHEDULER_1),
+        (options.hash_port, Flags::SCHEDULER_2),
+        (options.one_packet, Flags::ONE_PACKET),
+    ] {
+        if is_set {
+            settings.flags = settings.flags.with(flag);
+        }
+    }
+    match options.persistence_mask {
+        None => {}
+        Some(PersistenceMask::V4(mask)) => settings.netmask = Netmask::V4(mask),
+        Some(PersistenceMask::V6(length)) => settings.netmask = Netmask::V6(length.into()),
+    }
+    settings.persistence_engine =
+        options.persistence_engine.map(|engine| engine.as_str().to_owned());
+    settings
 }
 
 /// The kernel counts whole seconds; a part of one counts as one, so that persistence asked for is never off.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use fulcrum_model::{ForwardingMethod, Scheduler};
+use fulcrum_model::{ForwardingMethod, Scheduler, Tunnel};
 
 use crate::{AddressFamily, DestinationKey, VirtualServerKey};
 
@@ -232,8 +232,8 @@ pub enum Forwarding {
     Masq,
     /// This host itself.
     Local,
-    /// IP-in-IP.
-    Tunnel,
+    /// Wrapped in another packet.
+    Tunnel(Tunnel),
     /// Direct routing.
     Route,
     /// Cache bypass.
@@ -241,43 +241,50 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
-    /// All of them, at the kernel's number.
-    const ALL: [Self; 5] = [Self::Masq, Self::Local, Self::Tunnel, Self::Route, Self::Bypass];
+    /// As intent says it; `tunnel` is used where it is by tunnel.
+    pub fn new(method: ForwardingMethod, tunnel: Tunnel) -> Self {
+        match method {
+            ForwardingMethod::Dr => Self::Route,
+            ForwardingMethod::Nat => Self::Masq,
+            ForwardingMethod::Tunnel => Self::Tunnel(tunnel),
+        }
+    }
 
     /// The kernel's number.
     pub fn number(self) -> u32 {
         match self {
             Self::Masq => 0,
             Self::Local => 1,
-            Self::Tunnel => 2,
+            Self::Tunnel(_) => 2,
             Self::Route => 3,
             Self::Bypass => 4,
         }
     }
 
-    /// The method of that number, if there is one.
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|forwarding| forwarding.number() == number)
-    }
-
-    /// As ipvsadm prints it.
+    /// As ipvsadm prints it, without the tunnel.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Masq => "Masq",
             Self::Local => "Local",
-            Self::Tunnel => "Tunnel",
+            Self::Tunnel(_) => "Tunnel",
             Self::Route => "Route",
             Self::Bypass => "Bypass",
         }
     }
 }
 
-impl From<ForwardingMethod> for Forwarding {
-    fn from(method: ForwardingMethod) -> Self {
-        match method {
-            ForwardingMethod::Dr => Self::Route,
-            ForwardingMethod::Nat => Self::Masq,
-            ForwardingMethod::Tunnel => Self::Tunnel,
+impl fmt::Display for Forwarding {
+    /// `Route`, `Tunnel`, or with the tunnel where it is not IP-in-IP: `Tunnel (gue port 6080 csum)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::Tunnel(Tunnel::Gue { port, checksum }) => {
+                write!(f, " (gue port {port} {})", checksum.as_str())
+            }
+            Self::Tunnel(Tunnel::Gre { checksum }) => write!(f, " (gre {})", checksum.as_str()),
+            Self::Tunnel(Tunnel::Ipip) | Self::Masq | Self::Local | Self::Route | Self::Bypass => {
+                Ok(())
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fulcrum_ipvs::{DestinationKey, Table, VirtualServerKey, plan::virtual_server};
+use fulcrum_ipvs::Table;
+use fulcrum_ipvs::plan::{destination_key, virtual_server, virtual_server_key};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Evidence, Name, Weight};
 use fulcrum_proto::v1;
@@ -71,7 +72,7 @@ impl Agent {
         };
         self.checks.change(reindexed.begun, &reindexed.ended);
         for old in &reindexed.replaced {
-            self.wanted.virtual_servers.remove(&key(old));
+            self.wanted.virtual_servers.remove(&virtual_server_key(&old.listen));
         }
         let changed = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
@@ -179,19 +180,9 @@ fn put_weights(table: &mut Table, decider: &Decider, names: &BTreeSet<Name>) {
     for (name, server) in names.iter().filter_map(|name| decider.servers().get_key_value(name)) {
         let weights: BTreeMap<&Name, Weight> =
             decider.weights(name).iter().map(|d| (&d.real_server, d.weight)).collect();
-        let weight = |destination: &DestinationPlan| {
-            weights.get(&destination.real_server).copied().unwrap_or(Weight::ZERO)
-        };
+        let weight = |destination: &DestinationPlan| weights.get(&destination.real_server).copied();
         let (key, server) = virtual_server(server, weight);
         table.virtual_servers.insert(key, server);
-    }
-}
-
-fn key(server: &VirtualServerPlan) -> VirtualServerKey {
-    VirtualServerKey::Address {
-        transport: server.protocol.into(),
-        vip: server.vip,
-        port: server.port.get(),
     }
 }
 
@@ -201,8 +192,9 @@ fn kernel_weight(
     server: &VirtualServerPlan,
     destination: &DestinationPlan,
 ) -> Option<Weight> {
-    let name = DestinationKey { address: destination.rip, port: destination.port.get() };
-    let weight = table.destination(&key(server), &name)?.settings.weight;
+    let name = destination_key(&server.listen, destination);
+    let held = table.destination(&virtual_server_key(&server.listen), &name)?;
+    let weight = held.settings.weight;
     Weight::new(u64::from(weight.min(u32::from(u16::MAX)))).ok()
 }
 

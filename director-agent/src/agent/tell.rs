@@ -28,7 +28,7 @@ impl Agent {
             let mut observed = self.observed(&ipvs);
             let mut left_out = Vec::new();
             if ipvs.table.entries() <= report::MOST_ENTRIES {
-                observed.ipvs = table_to_wire(&ipvs.table);
+                observed.ipvs = table_to_wire(&ipvs.table, &ipvs.traffic);
             } else {
                 left_out.push(format!("the IPVS table of {} entries", ipvs.table.entries()));
             }

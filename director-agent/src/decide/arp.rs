@@ -76,6 +76,12 @@ impl ArpLatch {
             .map_or(&ArpSafety::Unproven, |said| &said.safety)
     }
 
+    /// Whether all of these VIPs are safe on the agent's host: the first that is not tells.
+    pub fn safety_of_all(&self, agent: &Name, vips: &[IpAddr]) -> &ArpSafety {
+        let mut said = vips.iter().map(|vip| self.safety(agent, *vip));
+        said.find(|safety| **safety != ArpSafety::Proven).unwrap_or(&ArpSafety::Proven)
+    }
+
     /// Forgets the agents that `is_planned` does not know, so that the latch grows no larger than the plan. Tells whether
     /// there were any.
     pub fn retain_agents(&mut self, is_planned: impl Fn(&Name) -> bool) -> bool {

@@ -222,8 +222,7 @@ mod tests {
             version: Some(version(cluster_id, revision)),
             whole,
             objects: objects.collect(),
-            removed: Vec::new(),
-            traceparent: String::new(),
+            ..v1::PlanUpdate::default()
         }
     }
 

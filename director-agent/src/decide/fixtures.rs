@@ -8,8 +8,9 @@ use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::resource::{AgentRequirement, VrrpChecksum, VrrpVersion};
 use fulcrum_model::vrrp::VrrpOptions;
 use fulcrum_model::{
-    Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, Name, Port, Priority, Protocol,
-    Scheduler, ServerEvidence, Verdict, VipEvidence, Vrid, Weight,
+    Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, Listen, Name, Port, Priority, Protocol,
+    Quorum, Scheduler, ServerEvidence, Thresholds, Verdict, VipEvidence, VirtualServerOptions,
+    Vrid, Weight,
 };
 
 use super::plan::Servers;
@@ -51,15 +52,22 @@ pub(crate) fn virtual_server(
 ) -> VirtualServerPlan {
     VirtualServerPlan {
         name: name(text),
-        vip: vip(vip_number),
-        port: Port::new(80).expect("a port"),
-        protocol: Protocol::Tcp,
+        listen: Listen::Address {
+            vip: vip(vip_number),
+            port: Some(Port::new(80).expect("a port")),
+            protocol: Protocol::Tcp,
+        },
+        vips: vec![vip(vip_number)],
         scheduler: Scheduler::Rr,
         forwarding: ForwardingMethod::Dr,
         persistence_timeout: None,
         destinations: real_servers.iter().map(|text| destination(text)).collect(),
         check: Check::default(),
         agent: AgentRequirement::Required,
+        options: VirtualServerOptions::default(),
+        quorum: Quorum::default(),
+        sorry_server: None,
+        slow_start: None,
     }
 }
 
@@ -70,6 +78,9 @@ fn destination(text: &str) -> DestinationPlan {
         port: Port::new(80).expect("a port"),
         weight: Weight::new(8).expect("a weight"),
         agent: name(text),
+        thresholds: Thresholds::default(),
+        forwarding: ForwardingMethod::Dr,
+        drain: None,
     }
 }
 

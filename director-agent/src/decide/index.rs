@@ -61,7 +61,8 @@ impl Index {
     /// VIPs whose ARP safety is asked of an agent.
     pub fn vips(&self, agent: &Name) -> BTreeSet<IpAddr> {
         let names = self.by_agent.get(agent).into_iter().flatten();
-        names.filter_map(|name| self.servers.get(name)).map(|server| server.vip).collect()
+        let servers = names.filter_map(|name| self.servers.get(name));
+        servers.flat_map(|server| server.vips.iter().copied()).collect()
     }
 
     /// Takes virtual servers that are new or differ, and lets go of those that are removed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::vrrp::TrackTarget;
 use fulcrum_model::{Name, Weight};
 use fulcrum_vrrp::track::{Health, TargetState};
@@ -101,7 +101,8 @@ impl OwnWork {
 /// Whether every virtual server of these VIPs has a real server in rotation.
 fn serving(vips: &[IpAddr], decider: &Decider) -> TargetState {
     let mut waits = false;
-    for (name, server) in decider.servers().iter().filter(|(_, s)| vips.contains(&s.vip)) {
+    let is_of = |server: &VirtualServerPlan| server.vips.iter().any(|vip| vips.contains(vip));
+    for (name, server) in decider.servers().iter().filter(|(_, server)| is_of(server)) {
         let weights = decider.weights(name);
         if weights.iter().any(|decided| decided.weight > Weight::ZERO) {
             continue;
@@ -110,10 +111,8 @@ fn serving(vips: &[IpAddr], decider: &Decider) -> TargetState {
             waits = true;
             continue;
         }
-        let seen = format!(
-            "virtual server {name} ({}, port {}) has no real server in rotation",
-            server.vip, server.port
-        );
+        let seen =
+            format!("virtual server {name} ({}) has no real server in rotation", server.listen);
         return TargetState { health: Health::Unwell, seen };
     }
     if waits {
@@ -156,7 +155,8 @@ mod tests {
         let changed: Vec<_> = plan.into_values().collect();
         decider.change_plan(S(0), &changed, &[], |_, _| None);
         if let Some(verdict) = verdict {
-            let key = CheckKey::new(rip("web1"), changed[0].port, &Check::default());
+            let port = changed[0].listen.port().expect("one");
+            let key = CheckKey::new(rip("web1"), port, &Check::default());
             decider.probe(S(1), &key, OwnProbe::Passing);
             decider.evidence(S(1), evidence("web1", 1, verdict, Some(true)));
         }
@@ -198,7 +198,7 @@ mod tests {
         let changed: Vec<_> = plan.into_values().collect();
         decider.change_plan(S(0), &changed, &[], |_, _| None);
         let states = own_work().states(S(11), 5, &decider);
-        let seen = "virtual server a (192.168.1.1, port 80) has no real server in rotation";
+        let seen = "virtual server a (TCP 192.168.1.1:80) has no real server in rotation";
         let expected = TargetState { health: Health::Unwell, seen: seen.to_owned() };
         assert_eq!(states[&name("vi-1")], expected);
     }

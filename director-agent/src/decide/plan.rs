@@ -20,11 +20,10 @@ pub fn faults(
     let mut faults = Vec::new();
     let mut by_address = BTreeMap::new();
     for server in servers.values() {
-        let address = (server.vip, server.port, server.protocol);
-        if let Some(other) = by_address.insert(address, &server.name) {
+        if let Some(other) = by_address.insert(server.listen, &server.name) {
             faults.push(format!(
-                "virtual servers {other} and {} both have {} {}:{}: give one of them another VIP or port",
-                server.name, server.protocol, server.vip, server.port
+                "virtual servers {other} and {} both have {}: give one of them another VIP or port",
+                server.name, server.listen
             ));
         }
     }
@@ -55,10 +54,13 @@ fn destination_faults(server: &VirtualServerPlan, faults: &mut Vec<String>) {
                 server.name, destination.real_server, destination.rip, destination.port
             ));
         }
-        if server.forwarding == ForwardingMethod::Dr && destination.port != server.port {
+        let mapped = server.listen.port().filter(|port| *port != destination.port);
+        if let Some(port) = mapped
+            && destination.forwarding == ForwardingMethod::Dr
+        {
             faults.push(format!(
-                "virtual server {} forwards by dr from port {} to port {} of {}: dr cannot map ports, make them equal",
-                server.name, server.port, destination.port, destination.real_server
+                "virtual server {} forwards by dr from port {port} to port {} of {}: dr cannot map ports, make them equal",
+                server.name, destination.port, destination.real_server
             ));
         }
     }
@@ -123,11 +125,11 @@ mod tests {
         );
 
         twin.destinations.truncate(1);
-        twin.port = Port::new(8080).expect("a port");
+        twin.destinations[0].port = Port::new(8080).expect("a port");
         assert_eq!(
             faults_of([twin]),
             [
-                "virtual server b forwards by dr from port 8080 to port 80 of web1: dr cannot map ports, make them equal"
+                "virtual server b forwards by dr from port 80 to port 8080 of web1: dr cannot map ports, make them equal"
             ]
         );
     }

@@ -269,10 +269,10 @@ impl Decider {
             .zip(&current)
             .map(|((destination, check), current)| {
                 let current = current.map(|(weight, _)| weight);
-                self.candidate(now, server.vip, destination, check, current)
+                self.candidate(now, &server.vips, destination, check, current)
             })
             .collect();
-        fuse(server.forwarding, server.agent, &candidates)
+        fuse(server.agent, &candidates)
             .into_iter()
             .zip(&candidates)
             .zip(current)
@@ -295,7 +295,7 @@ impl Decider {
     fn candidate<'a>(
         &'a self,
         now: Duration,
-        vip: IpAddr,
+        vips: &[IpAddr],
         destination: &'a DestinationPlan,
         check: &CheckKey,
         current: Option<Weight>,
@@ -303,12 +303,13 @@ impl Decider {
         Candidate {
             real_server: &destination.real_server,
             planned: destination.weight,
+            forwarding: destination.forwarding,
             probe: self.probes.get(check).unwrap_or(&OwnProbe::Pending),
             agent: self
                 .evidence
                 .fresh(now, &destination.agent)
                 .and_then(|evidence| evidence.server(&destination.real_server)),
-            arp: self.arp.safety(&destination.agent, vip),
+            arp: self.arp.safety_of_all(&destination.agent, vips),
             current,
         }
     }
@@ -336,12 +337,12 @@ fn standing<'a>(
 }
 
 fn is_same_entry(old: &VirtualServerPlan, new: &VirtualServerPlan) -> bool {
-    (old.vip, old.port, old.protocol) == (new.vip, new.port, new.protocol)
+    old.listen == new.listen
 }
 
 fn is_waiting(server: &VirtualServerPlan, candidate: &Candidate<'_>) -> bool {
     let needs_proof =
-        server.forwarding.needs_arp_safety() && server.agent == AgentRequirement::Required;
+        candidate.forwarding.needs_arp_safety() && server.agent == AgentRequirement::Required;
     *candidate.probe == OwnProbe::Pending || (needs_proof && *candidate.arp == ArpSafety::Unproven)
 }
 

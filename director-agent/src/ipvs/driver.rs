@@ -25,7 +25,7 @@ use self::send::Sent;
 use super::error::IpvsError;
 use super::journal::Journal;
 use super::netlink::Kernel;
-use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Wish, sysctl};
+use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Traffic, Wish, sysctl};
 
 /// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -111,6 +111,8 @@ struct Driver {
     cursor: Option<VirtualServerKey>,
     retry_at: Instant,
     retry_after: Duration,
+    traffic: Arc<Traffic>,
+    traffic_at: Instant,
 }
 
 /// What does not fit, by where it shows.
@@ -175,6 +177,8 @@ impl Driver {
             cursor: None,
             retry_at: now,
             retry_after: INTERVAL,
+            traffic: Arc::default(),
+            traffic_at: now,
         };
         // Takes back what a relay of an earlier life left behind.
         driver.set_relay(None);
@@ -200,9 +204,9 @@ impl Driver {
                     self.turn().await;
                 }
                 Some(reply) = self.inbox.read_requests.recv() => {
-                    let read = self.look(usize::MAX).await;
+                    let read = self.read_all().await;
                     // Whoever asked may have given up.
-                    let _ = reply.send(read.map(|()| self.reconciler.held().clone()));
+                    let _ = reply.send(read);
                     self.turn().await;
                 }
                 () = tokio::time::sleep_until(next_look) => {
@@ -245,6 +249,7 @@ impl Driver {
             }
         }
         self.read_stale().await;
+        self.read_traffic().await;
         self.turn().await;
     }
 

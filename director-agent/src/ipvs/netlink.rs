@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use tokio::time::{Instant, timeout};
 
 use super::error::IpvsError;
-use super::modules;
+use super::{Traffic, modules};
 
 /// Longest wait for an answer. The kernel answers within the call that sends, so this ends what is broken.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -216,6 +216,40 @@ impl Kernel {
         })
         .await?;
         Ok((found, problems))
+    }
+
+    /// The traffic of every virtual server and real server, by the table as it is.
+    pub(super) async fn traffic(&mut self) -> Result<Traffic, IpvsError> {
+        let mut found = Traffic::new();
+        let mut keys = Vec::new();
+        let doing = "read the traffic of virtual servers";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::dump_virtual_servers(buffer, family, sequence);
+        };
+        self.exchange(doing, request, |attributes| {
+            // What cannot be understood is told where the table is read.
+            let Ok((key, _)) = codec::virtual_server(attributes) else { return };
+            keys.push(key);
+            if let Ok(Some(counted)) = codec::virtual_server_statistics(attributes) {
+                found.insert((key, None), counted);
+            }
+        })
+        .await?;
+        for key in keys {
+            let doing = "read the traffic of real servers";
+            let request = |buffer: &mut Vec<u8>, family, sequence| {
+                codec::dump_destinations(buffer, family, sequence, &key);
+            };
+            self.exchange(doing, request, |attributes| {
+                let read = codec::destination(attributes, key.family());
+                let counted = codec::destination_statistics(attributes);
+                if let (Ok((name, _)), Ok(Some(counted))) = (read, counted) {
+                    found.insert((key, Some(name)), counted);
+                }
+            })
+            .await?;
+        }
+        Ok(found)
     }
 
     /// What IPVS tells of itself.

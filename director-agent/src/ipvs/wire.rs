@@ -2,16 +2,33 @@
 
 use fulcrum_ipvs::codec::Information;
 use fulcrum_ipvs::{
-    AddressFamily, Destination, DestinationKey, Flags, Netmask, SchedulerName, Table,
-    VirtualServer, VirtualServerKey,
+    AddressFamily, Destination, DestinationKey, Entry, Flags, Forwarding, Netmask, SchedulerName,
+    Table, VirtualServer, VirtualServerKey,
 };
+use fulcrum_model::{Tunnel, TunnelChecksum};
 use fulcrum_proto::v1;
 
-use super::Edits;
+use super::{Edits, Traffic};
 
-/// A table, ordered.
-pub fn table_to_wire(table: &Table) -> Vec<v1::IpvsVirtualServer> {
-    table.virtual_servers.iter().map(|(key, server)| virtual_server(key, server)).collect()
+/// A table, ordered, with the traffic of its entries where that was read.
+pub fn table_to_wire(table: &Table, traffic: &Traffic) -> Vec<v1::IpvsVirtualServer> {
+    let servers = table.virtual_servers.iter();
+    servers.map(|(key, server)| virtual_server(key, server, traffic)).collect()
+}
+
+fn statistics(traffic: &Traffic, entry: &Entry) -> Option<v1::IpvsStats> {
+    traffic.get(entry).map(|counted| v1::IpvsStats {
+        connections: counted.connections,
+        packets_in: counted.packets_in,
+        packets_out: counted.packets_out,
+        bytes_in: counted.bytes_in,
+        bytes_out: counted.bytes_out,
+        connections_per_s: counted.connections_per_s,
+        packets_in_per_s: counted.packets_in_per_s,
+        packets_out_per_s: counted.packets_out_per_s,
+        bytes_in_per_s: counted.bytes_in_per_s,
+        bytes_out_per_s: counted.bytes_out_per_s,
+    })
 }
 
 /// What IPVS tells of itself.
@@ -34,7 +51,11 @@ impl From<Edits> for v1::IpvsEdits {
     }
 }
 
-fn virtual_server(key: &VirtualServerKey, server: &VirtualServer) -> v1::IpvsVirtualServer {
+fn virtual_server(
+    key: &VirtualServerKey,
+    server: &VirtualServer,
+    traffic: &Traffic,
+) -> v1::IpvsVirtualServer {
     let settings = &server.settings;
     let named = v1::IpvsVirtualServer {
         scheduler: settings.scheduler.to_string(),
@@ -46,9 +67,10 @@ fn virtual_server(key: &VirtualServerKey, server: &VirtualServer) -> v1::IpvsVir
         destinations: server
             .destinations
             .iter()
-            .map(|(key, held)| real_server(key, held))
+            .map(|(name, held)| real_server(name, held, statistics(traffic, &(*key, Some(*name)))))
             .collect(),
         foreign: server.foreign,
+        stats: statistics(traffic, &(*key, None)),
         ..v1::IpvsVirtualServer::default()
     };
     match *key {
@@ -66,8 +88,20 @@ fn virtual_server(key: &VirtualServerKey, server: &VirtualServer) -> v1::IpvsVir
     }
 }
 
-fn real_server(key: &DestinationKey, held: &Destination) -> v1::IpvsDestination {
+fn real_server(
+    key: &DestinationKey,
+    held: &Destination,
+    stats: Option<v1::IpvsStats>,
+) -> v1::IpvsDestination {
     let connections = held.connections.unwrap_or_default();
+    let (tunnel_type, tunnel_port, checksum) = match held.settings.forwarding {
+        Forwarding::Tunnel(Tunnel::Ipip) => ("ipip", 0, None),
+        Forwarding::Tunnel(Tunnel::Gue { port, checksum }) => ("gue", port.get(), Some(checksum)),
+        Forwarding::Tunnel(Tunnel::Gre { checksum }) => ("gre", 0, Some(checksum)),
+        Forwarding::Masq | Forwarding::Local | Forwarding::Route | Forwarding::Bypass => {
+            ("", 0, None)
+        }
+    };
     v1::IpvsDestination {
         address: key.address.to_string(),
         port: u32::from(key.port),
@@ -75,6 +109,14 @@ fn real_server(key: &DestinationKey, held: &Destination) -> v1::IpvsDestination 
         forwarding: held.settings.forwarding.as_str().to_owned(),
         active_connections: u64::from(connections.active),
         inactive_connections: u64::from(connections.inactive),
+        persistent_connections: u64::from(connections.persistent),
+        upper_threshold: held.settings.upper_threshold,
+        lower_threshold: held.settings.lower_threshold,
+        tunnel_type: tunnel_type.to_owned(),
+        tunnel_port: tunnel_port.into(),
+        tunnel_checksum: checksum.map_or("", TunnelChecksum::as_str).to_owned(),
+        stats,
+        difference: String::new(),
     }
 }
 

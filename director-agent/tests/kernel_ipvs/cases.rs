@@ -252,7 +252,7 @@ async fn random_tables(directory: &Path) -> Result<(), Failure> {
         want(&handle, generation, wanted.clone()).await?;
         let is_there = |s: &IpvsSnapshot| bare(s.table.clone()) == wanted;
         until(&mut snapshots, &format!("table {generation}"), is_there).await?;
-        let read = handle.read().await.map_err(|error| error.to_string())?;
+        let (read, _) = handle.read().await.map_err(|error| error.to_string())?;
         equal("what was read", bare(read), wanted)?;
     }
     let snapshot = snapshots.borrow().clone();
@@ -279,7 +279,7 @@ async fn relays(directory: &Path) -> Result<(), Failure> {
     let snapshot = until(&mut snapshots, "told", is_told).await?;
     agrees(&snapshot)?;
     equal("edits", snapshot.edits, edits(2, 0, 0))?;
-    let read = handle.read().await.map_err(|error| error.to_string())?;
+    let (read, _) = handle.read().await.map_err(|error| error.to_string())?;
     equal("read", read.virtual_servers.len(), 2)?;
 
     // A driver that comes after it takes it back before anything is wanted.

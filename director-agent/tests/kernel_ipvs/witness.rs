@@ -55,7 +55,8 @@ pub(crate) fn restore(rules: &str) -> Result<(), Failure> {
 pub(crate) fn agrees(snapshot: &IpvsSnapshot) -> Result<(), Failure> {
     let printed = tell("-Ln")?;
     let kernel = snapshot.kernel.as_ref().map(kernel_to_wire);
-    let ours = ipvsadm::listing(kernel.as_ref(), &table_to_wire(&snapshot.table));
+    let ours =
+        ipvsadm::listing(kernel.as_ref(), &table_to_wire(&snapshot.table, &snapshot.traffic));
     equal("ipvsadm -Ln and ours", printed, ours)
 }
 

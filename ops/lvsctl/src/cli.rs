@@ -83,9 +83,9 @@ pub(crate) enum Verb {
     Wait(wait::Arguments),
     /// Make another director Active in a VRRP instance until told otherwise, without losing connections.
     Handover(handover::Arguments),
-    /// Free a director of every VIP, as before its upgrade.
+    /// Let a real server take no new connections, or free a director of every VIP, as before an upgrade.
     Drain(drain::Arguments),
-    /// Use a drained director again.
+    /// Use a drained real server or director again.
     Undrain(undrain::Arguments),
     /// Print a script that completes lvsctl's command line in your shell.
     Completion(completion::Arguments),

@@ -5,9 +5,11 @@
 
 mod cli;
 mod connect;
+mod drain;
 mod exit;
 mod handover;
 mod manifest;
+mod order;
 mod out;
 mod paint;
 mod status;

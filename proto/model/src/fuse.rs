@@ -20,6 +20,8 @@ pub struct Candidate<'a> {
     pub real_server: &'a Name,
     /// Weight when in rotation.
     pub planned: Weight,
+    /// How packets reach it.
+    pub forwarding: ForwardingMethod,
     /// The director's own probe.
     pub probe: &'a OwnProbe,
     /// The agent's evidence, if it is fresh.
@@ -67,13 +69,9 @@ pub struct Decision {
 const SATURATED_DIVISOR: u64 = 4;
 
 /// Decides the weights of a pool as one virtual server uses it, in the order of the candidates.
-pub fn fuse(
-    forwarding: ForwardingMethod,
-    requirement: AgentRequirement,
-    candidates: &[Candidate<'_>],
-) -> Vec<Decision> {
+pub fn fuse(requirement: AgentRequirement, candidates: &[Candidate<'_>]) -> Vec<Decision> {
     let standings: Vec<Standing> =
-        candidates.iter().map(|candidate| standing(forwarding, requirement, candidate)).collect();
+        candidates.iter().map(|candidate| standing(requirement, candidate)).collect();
     // Law 4 looks at those whom only their agent keeps out.
     let some_in =
         standings.iter().any(|s| matches!(s, Standing::In { .. } | Standing::Held { .. }));
@@ -111,12 +109,8 @@ enum Standing {
     ProbeFails(String),
 }
 
-fn standing(
-    forwarding: ForwardingMethod,
-    requirement: AgentRequirement,
-    candidate: &Candidate<'_>,
-) -> Standing {
-    if forwarding.needs_arp_safety() && requirement == AgentRequirement::Required {
+fn standing(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
+    if candidate.forwarding.needs_arp_safety() && requirement == AgentRequirement::Required {
         match candidate.arp {
             ArpSafety::Proven => {}
             ArpSafety::Unproven => {

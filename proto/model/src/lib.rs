@@ -18,7 +18,10 @@ pub mod vrrp;
 pub use address::{Cidr, CidrError};
 pub use check::{Check, HttpCheck, ProbeKind, ServerProbe, StatusPage};
 pub use evidence::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, Verdict, VipEvidence};
-pub use ipvs::{ForwardingMethod, Protocol, Scheduler};
+pub use ipvs::{
+    FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask, Protocol, Quorum,
+    Scheduler, Thresholds, Tunnel, TunnelChecksum, VirtualServerOptions,
+};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
-    Check, Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler,
-    ServerProbe, Vrid, VrrpOptions, Weight,
+    Check, Cidr, ForwardingMethod, Listen, Name, Port, Priority, Quorum, Revision, Scheduler,
+    ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -100,12 +100,10 @@ pub struct VrrpInstancePlan {
 pub struct VirtualServerPlan {
     /// The virtual server.
     pub name: Name,
-    /// The VIP.
-    pub vip: IpAddr,
-    /// The port.
-    pub port: Port,
-    /// Transport.
-    pub protocol: Protocol,
+    /// What it takes.
+    pub listen: Listen,
+    /// The VIPs that its packets may go to: the one of an address, those of the VRRP instance under a firewall mark.
+    pub vips: Vec<IpAddr>,
     /// Scheduler.
     pub scheduler: Scheduler,
     /// Forwarding method.
@@ -118,6 +116,14 @@ pub struct VirtualServerPlan {
     pub check: Check,
     /// Whether the agent is required.
     pub agent: AgentRequirement,
+    /// The rest.
+    pub options: VirtualServerOptions,
+    /// How much of the pool must serve.
+    pub quorum: Quorum,
+    /// Who serves while the quorum is lost.
+    pub sorry_server: Option<DestinationPlan>,
+    /// Time over which a real server that comes back is given its weight; at once when none.
+    pub slow_start: Option<Duration>,
 }
 
 /// A real server of a virtual server.
@@ -133,6 +139,25 @@ pub struct DestinationPlan {
     pub weight: Weight,
     /// The agent on its host.
     pub agent: Name,
+    /// How many connections it takes.
+    pub thresholds: Thresholds,
+    /// How packets reach it.
+    pub forwarding: ForwardingMethod,
+    /// An order that it takes no new connections.
+    pub drain: Option<DrainPlan>,
+}
+
+/// An order that a real server takes no new connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainPlan {
+    /// The Drain resource.
+    pub name: Name,
+    /// Why, for people.
+    pub reason: String,
+    /// Who, for people and programs.
+    pub requested_by: String,
+    /// Connections may go on for so long, then the entry leaves; without end when none.
+    pub grace: Option<Duration>,
 }
 
 /// All that is ordered of a real-server agent.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    Check, Cidr, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler,
-    ServerProbe, Vrid, VrrpOptions, Weight,
+    Check, Cidr, ForwardingMethod, Listen, Name, Port, Priority, Quorum, Revision, Scheduler,
+    ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// The kinds of resources, in the order in which lists show them.
@@ -27,11 +27,13 @@ pub enum Kind {
     VirtualServer,
     /// An order that a director shall be Active.
     Handover,
+    /// An order that a real server takes no new connections.
+    Drain,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Site,
         Self::Director,
         Self::VrrpInstance,
@@ -39,6 +41,7 @@ impl Kind {
         Self::Pool,
         Self::VirtualServer,
         Self::Handover,
+        Self::Drain,
     ];
 
     /// As manifests spell it.
@@ -51,6 +54,7 @@ impl Kind {
             Self::Pool => "Pool",
             Self::VirtualServer => "VirtualServer",
             Self::Handover => "Handover",
+            Self::Drain => "Drain",
         }
     }
 }
@@ -118,6 +122,8 @@ pub enum Spec {
     VirtualServer(VirtualServer),
     /// A hand-over.
     Handover(Handover),
+    /// A drain.
+    Drain(Drain),
 }
 
 impl Spec {
@@ -131,6 +137,7 @@ impl Spec {
             Self::Pool(_) => Kind::Pool,
             Self::VirtualServer(_) => Kind::VirtualServer,
             Self::Handover(_) => Kind::Handover,
+            Self::Drain(_) => Kind::Drain,
         }
     }
 }
@@ -279,6 +286,12 @@ pub struct Pool {
     pub check: Check,
     /// Whether the agent is required.
     pub agent: AgentRequirement,
+    /// How much of it must serve.
+    pub quorum: Quorum,
+    /// Who serves while the quorum is lost.
+    pub sorry_server: Option<Name>,
+    /// Time over which a real server that comes back is given its weight; at once when none.
+    pub slow_start: Option<Duration>,
 }
 
 /// A real server's part in a pool.
@@ -288,19 +301,19 @@ pub struct PoolMember {
     pub real_server: Name,
     /// Its share of new connections.
     pub weight: Weight,
+    /// How many connections it takes.
+    pub thresholds: Thresholds,
+    /// How packets reach it; the virtual server's method when none.
+    pub forwarding: Option<ForwardingMethod>,
 }
 
-/// VIP, port and protocol that clients connect to.
+/// What clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServer {
     /// The VRRP instance that moves its VIP.
     pub vrrp_instance: Name,
-    /// The VIP.
-    pub vip: IpAddr,
-    /// The port.
-    pub port: Port,
-    /// Transport.
-    pub protocol: Protocol,
+    /// What it takes.
+    pub listen: Listen,
     /// Scheduler.
     pub scheduler: Scheduler,
     /// Forwarding method.
@@ -309,6 +322,8 @@ pub struct VirtualServer {
     pub persistence_timeout: Option<Duration>,
     /// The pool that serves it.
     pub pool: Name,
+    /// The rest.
+    pub options: VirtualServerOptions,
 }
 
 /// An order that a director shall be Active in an instance, in force until it is deleted.
@@ -322,4 +337,19 @@ pub struct Handover {
     pub reason: String,
     /// Who, for people and programs.
     pub requested_by: String,
+}
+
+/// An order that a real server takes no new connections, in force until it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// The real server.
+    pub real_server: Name,
+    /// Of this virtual server only; of every one that uses it when none.
+    pub virtual_server: Option<Name>,
+    /// Why, for people.
+    pub reason: String,
+    /// Who, for people and programs.
+    pub requested_by: String,
+    /// Connections may go on for so long, then the entry leaves; without end when none.
+    pub grace: Option<Duration>,
 }

@@ -180,8 +180,7 @@ impl PlanCache {
             version: Some(version.clone()),
             whole: true,
             objects: self.objects.values().cloned().collect(),
-            removed: Vec::new(),
-            traceparent: String::new(),
+            ..v1::PlanUpdate::default()
         };
         durable::write_atomic(&self.path, &encode(&saved))
     }

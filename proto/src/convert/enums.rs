@@ -84,33 +84,34 @@ pub(super) fn protocol(
         Ok(v1::Protocol::Unspecified) => default,
         Ok(v1::Protocol::Tcp) => Some(Protocol::Tcp),
         Ok(v1::Protocol::Udp) => Some(Protocol::Udp),
+        Ok(v1::Protocol::Sctp) => Some(Protocol::Sctp),
         Err(_) => None,
     };
-    fields.accept(field, protocol, found, "use tcp or udp")
+    fields.accept(field, protocol, found, "use tcp, udp or sctp")
 }
 
 pub(super) fn protocol_to_wire(protocol: Protocol) -> v1::Protocol {
     match protocol {
         Protocol::Tcp => v1::Protocol::Tcp,
         Protocol::Udp => v1::Protocol::Udp,
+        Protocol::Sctp => v1::Protocol::Sctp,
     }
 }
 
-/// NAT and tunnel are words of the API already, and refused until a release has them.
 pub(super) fn forwarding(
     fields: &mut Fields<'_>,
     field: &str,
     found: i32,
     default: Option<ForwardingMethod>,
 ) -> Option<ForwardingMethod> {
-    const LATER: &str = "this release forwards by direct routing only; use dr";
-    match v1::ForwardingMethod::try_from(found) {
-        Ok(v1::ForwardingMethod::Unspecified) => fields.accept(field, default, "none", "use dr"),
+    let method = match v1::ForwardingMethod::try_from(found) {
+        Ok(v1::ForwardingMethod::Unspecified) => default,
         Ok(v1::ForwardingMethod::Dr) => Some(ForwardingMethod::Dr),
-        Ok(v1::ForwardingMethod::Nat) => fields.accept(field, None, "nat", LATER),
-        Ok(v1::ForwardingMethod::Tunnel) => fields.accept(field, None, "tunnel", LATER),
-        Err(_) => fields.accept(field, None, found, "use dr"),
-    }
+        Ok(v1::ForwardingMethod::Nat) => Some(ForwardingMethod::Nat),
+        Ok(v1::ForwardingMethod::Tunnel) => Some(ForwardingMethod::Tunnel),
+        Err(_) => None,
+    };
+    fields.accept(field, method, found, "use dr, nat or tunnel")
 }
 
 pub(super) fn forwarding_to_wire(forwarding: ForwardingMethod) -> v1::ForwardingMethod {

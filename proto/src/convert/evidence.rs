@@ -75,7 +75,7 @@ fn evidence(fields: &mut Fields<'_>, wire: &v1::Evidence) -> Option<Evidence> {
     }
     let mut vips = Vec::with_capacity(wire.vips.len());
     for (index, wire) in wire.vips.iter().enumerate() {
-        let vip = fields.within(&format!("vips[{index}]")).ipv4("vip", &wire.vip, "the VIP");
+        let vip = fields.within(&format!("vips[{index}]")).address("vip", &wire.vip, "the VIP");
         vips.extend(vip.map(|vip| VipEvidence {
             vip,
             bound: wire.bound,

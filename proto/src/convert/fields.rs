@@ -12,6 +12,9 @@ use super::{ConvertError, FieldViolation};
 /// Longest name of a network interface in bytes (`IFNAMSIZ` of linux/if.h, less the final zero).
 const MAX_INTERFACE_BYTES: usize = 15;
 
+/// Longest remark for people in bytes.
+const MAX_REMARK_BYTES: usize = 255;
+
 /// A message that is being read, at its place in the whole.
 pub(super) struct Fields<'a> {
     path: String,
@@ -235,6 +238,22 @@ impl<'a> Fields<'a> {
         let found = if text.is_empty() { "none".to_owned() } else { format!("{text:?}") };
         self.refuse(field, found, remedy);
         None
+    }
+
+    /// Remarks for people, one line each.
+    pub(super) fn remarks<const N: usize>(
+        &mut self,
+        remarks: [(&str, &str); N],
+    ) -> Option<[String; N]> {
+        let mut are_well = true;
+        for (field, text) in remarks {
+            if text.len() > MAX_REMARK_BYTES || text.chars().any(char::is_control) {
+                let found = format_args!("{} bytes", text.len());
+                self.refuse(field, found, "use one line of at most 255 bytes");
+                are_well = false;
+            }
+        }
+        are_well.then(|| remarks.map(|(_, text)| text.to_owned()))
     }
 
     /// A duration within its bounds; the default when none is given.

@@ -1,17 +1,12 @@
 //! Resources from the wire.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use fulcrum_model::resource::{
-    AgentRequirement, Director, Handover, Kind, Pool, PoolMember, RealServer, Resource, Site, Spec,
-    VirtualServer,
-};
-use fulcrum_model::{ForwardingMethod, Name, Port, Protocol, Revision, Scheduler, Weight};
+use fulcrum_model::resource::{Director, Handover, Kind, RealServer, Resource, Site, Spec};
+use fulcrum_model::{Name, Port, Revision};
 
-use super::duration::duration_to_text;
-use super::fields::{DurationRule, Fields};
-use super::{FieldViolation, check, enums, instance};
+use super::fields::Fields;
+use super::{FieldViolation, check, instance, pool, virtual_server};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -23,10 +18,6 @@ const MAX_LABEL_KEY_BYTES: usize = 63;
 const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// Longest description of a site in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 1024;
-/// Longest remark on a hand-over in bytes.
-const MAX_REMARK_BYTES: usize = 255;
-/// Longest persistence: what ipvsadm(8) accepts, 31 days.
-const MAX_PERSISTENCE: Duration = Duration::from_hours(31 * 24);
 
 /// Reads the resource at `index` of a request, with defaults filled in as resources.proto documents them.
 ///
@@ -64,9 +55,12 @@ fn resource(fields: &mut Fields<'_>, wire: &v1::Resource) -> Option<Resource> {
             WireSpec::RealServer(wire) => {
                 real_server(fields, wire, name.as_ref()).map(Spec::RealServer)
             }
-            WireSpec::Pool(wire) => pool(fields, wire).map(Spec::Pool),
-            WireSpec::VirtualServer(wire) => virtual_server(fields, wire).map(Spec::VirtualServer),
+            WireSpec::Pool(wire) => pool::pool(fields, wire).map(Spec::Pool),
+            WireSpec::VirtualServer(wire) => {
+                virtual_server::virtual_server(fields, wire).map(Spec::VirtualServer)
+            }
             WireSpec::Handover(wire) => handover(fields, wire).map(Spec::Handover),
+            WireSpec::Drain(wire) => pool::drain(fields, wire).map(Spec::Drain),
         }
     };
     Some(Resource {
@@ -124,7 +118,7 @@ fn real_server(
     own_name: Option<&Name>,
 ) -> Option<RealServer> {
     let site = fields.name("site", &wire.site, "name the site that the real server stands in");
-    let rip = fields.ipv4("rip", &wire.rip, "the real server's own IPv4 address");
+    let rip = fields.address("rip", &wire.rip, "the real server's own address");
     let port = fields.number("port", wire.port, Port::new);
     let agent = match wire.agent.as_str() {
         "" => own_name.cloned(),
@@ -134,84 +128,12 @@ fn real_server(
     Some(RealServer { site: site?, rip: rip?, port: port?, agent: agent?, probe: probe? })
 }
 
-fn pool(fields: &mut Fields<'_>, wire: &v1::Pool) -> Option<Pool> {
-    let mut seen = BTreeSet::new();
-    let mut members = Vec::with_capacity(wire.members.len());
-    for (index, wire) in wire.members.iter().enumerate() {
-        let mut fields = fields.within(&format!("members[{index}]"));
-        if !wire.real_server.is_empty() && !seen.insert(&wire.real_server) {
-            let remedy = "in the pool twice; list each real server once, with its whole weight";
-            fields.refuse("real_server", format_args!("{:?}", wire.real_server), remedy);
-        }
-        let real_server = fields.name("real_server", &wire.real_server, "name the real server");
-        let weight = match wire.weight {
-            None => Some(Weight::ONE),
-            Some(weight) => fields.number("weight", weight, Weight::new),
-        };
-        if let (Some(real_server), Some(weight)) = (real_server, weight) {
-            members.push(PoolMember { real_server, weight });
-        }
-    }
-    let check = check::check(&mut fields.within("check"), wire.check.as_ref());
-    let default = Some(AgentRequirement::Required);
-    let agent = enums::agent_requirement(fields, "agent", wire.agent, default);
-    Some(Pool { members, check: check?, agent: agent? })
-}
-
-fn virtual_server(fields: &mut Fields<'_>, wire: &v1::VirtualServer) -> Option<VirtualServer> {
-    let missing = "name the VRRP instance that moves the VIP";
-    let vrrp_instance = fields.name("vrrp_instance", &wire.vrrp_instance, missing);
-    let vip = fields.ipv4("vip", &wire.vip, "the VIP, one of the VRRP instance's");
-    let port = fields.number("port", wire.port, Port::new);
-    let protocol = enums::protocol(fields, "protocol", wire.protocol, Some(Protocol::Tcp));
-    let scheduler = enums::scheduler(fields, "scheduler", wire.scheduler, Some(Scheduler::Wrr));
-    let default = Some(ForwardingMethod::Dr);
-    let forwarding = enums::forwarding(fields, "forwarding", wire.forwarding, default);
-    let persistence_timeout = persistence_timeout(fields, wire.persistence_timeout.as_ref());
-    let pool = fields.name("pool", &wire.pool, "name the pool that serves it");
-    Some(VirtualServer {
-        vrrp_instance: vrrp_instance?,
-        vip: vip?,
-        port: port?,
-        protocol: protocol?,
-        scheduler: scheduler?,
-        forwarding: forwarding?,
-        persistence_timeout: persistence_timeout?,
-        pool: pool?,
-    })
-}
-
-/// `Some(None)` when off; `None` when refused.
-#[expect(clippy::option_option, reason = "refused and not given are different answers")]
-pub(super) fn persistence_timeout(
-    fields: &mut Fields<'_>,
-    wire: Option<&prost_types::Duration>,
-) -> Option<Option<Duration>> {
-    if wire.is_none() {
-        return Some(None);
-    }
-    let any = DurationRule { default: None, min: Duration::ZERO, max: Duration::MAX };
-    let timeout = fields.duration("persistence_timeout", wire, &any)?;
-    let fits = (Duration::from_secs(1)..=MAX_PERSISTENCE).contains(&timeout)
-        && timeout.subsec_nanos() == 0;
-    let found = duration_to_text(timeout);
-    let remedy = "use whole seconds from 1s to 2678400s (31 days); leave it out for none";
-    fields.accept("persistence_timeout", fits.then_some(timeout), found, remedy).map(Some)
-}
-
 fn handover(fields: &mut Fields<'_>, wire: &v1::Handover) -> Option<Handover> {
     let missing = "name the VRRP instance that is handed over";
     let vrrp_instance = fields.name("vrrp_instance", &wire.vrrp_instance, missing);
     let to = fields.name("to", &wire.to, "name the director that shall be Active");
-    let mut are_well = true;
-    for (field, text) in [("reason", &wire.reason), ("requested_by", &wire.requested_by)] {
-        if text.len() > MAX_REMARK_BYTES || text.chars().any(char::is_control) {
-            let found = format_args!("{} bytes", text.len());
-            fields.refuse(field, found, "use one line of at most 255 bytes");
-            are_well = false;
-        }
-    }
-    let (vrrp_instance, to) = (vrrp_instance?, to?);
-    let (reason, requested_by) = (wire.reason.clone(), wire.requested_by.clone());
-    are_well.then_some(Handover { vrrp_instance, to, reason, requested_by })
+    let remarks = fields
+        .remarks([("reason", wire.reason.as_str()), ("requested_by", wire.requested_by.as_str())]);
+    let [reason, requested_by] = remarks?;
+    Some(Handover { vrrp_instance: vrrp_instance?, to: to?, reason, requested_by })
 }

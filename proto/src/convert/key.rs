@@ -16,6 +16,7 @@ pub fn kind_from_wire(kind: i32) -> Option<Kind> {
         Ok(v1::Kind::Pool) => Some(Kind::Pool),
         Ok(v1::Kind::VirtualServer) => Some(Kind::VirtualServer),
         Ok(v1::Kind::Handover) => Some(Kind::Handover),
+        Ok(v1::Kind::Drain) => Some(Kind::Drain),
     }
 }
 
@@ -29,6 +30,7 @@ pub fn kind_to_wire(kind: Kind) -> v1::Kind {
         Kind::Pool => v1::Kind::Pool,
         Kind::VirtualServer => v1::Kind::VirtualServer,
         Kind::Handover => v1::Kind::Handover,
+        Kind::Drain => v1::Kind::Drain,
     }
 }
 
@@ -42,6 +44,7 @@ pub fn resource_key_from_wire(wire: &v1::Resource) -> Option<ResourceKey> {
         Spec::Pool(_) => Kind::Pool,
         Spec::VirtualServer(_) => Kind::VirtualServer,
         Spec::Handover(_) => Kind::Handover,
+        Spec::Drain(_) => Kind::Drain,
     };
     Some(ResourceKey { kind, name: wire.metadata.as_ref()?.name.parse().ok()? })
 }

@@ -13,7 +13,9 @@ mod from_wire;
 mod instance;
 mod key;
 mod plan;
+mod pool;
 mod to_wire;
+mod virtual_server;
 mod vrrp;
 
 pub use duration::{duration_from_text, duration_to_text, duration_to_wire};

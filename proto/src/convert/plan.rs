@@ -1,16 +1,17 @@
 //! Plans both ways. Reading a plan takes no defaults: plans say everything.
 
+mod virtual_server;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use fulcrum_model::plan::{
-    DestinationPlan, DirectorPlan, HOST_KEY, PlanVersion, RealServerHostPlan, VirtualServerPlan,
-    VrrpInstancePlan, WatchedServer,
+    DirectorPlan, HOST_KEY, PlanVersion, RealServerHostPlan, VrrpInstancePlan, WatchedServer,
 };
-use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions, Weight};
+use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions};
 
 use super::duration::duration_to_wire;
 use super::fields::Fields;
-use super::{ConvertError, check, enums, from_wire, instance, vrrp};
+use super::{ConvertError, check, enums, instance, vrrp};
 use crate::v1;
 use crate::v1::plan_object::Object;
 
@@ -129,86 +130,6 @@ fn each<W, T>(
     read.into_iter().collect()
 }
 
-impl From<&VirtualServerPlan> for v1::VirtualServerPlan {
-    fn from(plan: &VirtualServerPlan) -> Self {
-        Self {
-            name: plan.name.to_string(),
-            vip: plan.vip.to_string(),
-            port: u32::from(plan.port.get()),
-            protocol: enums::protocol_to_wire(plan.protocol).into(),
-            scheduler: enums::scheduler_to_wire(plan.scheduler).into(),
-            forwarding: enums::forwarding_to_wire(plan.forwarding).into(),
-            persistence_timeout: plan.persistence_timeout.map(duration_to_wire),
-            destinations: plan
-                .destinations
-                .iter()
-                .map(|destination| v1::DestinationPlan {
-                    real_server: destination.real_server.to_string(),
-                    rip: destination.rip.to_string(),
-                    port: u32::from(destination.port.get()),
-                    weight: u32::from(destination.weight.get()),
-                    agent: destination.agent.to_string(),
-                })
-                .collect(),
-            check: Some(check::check_to_wire(&plan.check)),
-            agent: enums::agent_requirement_to_wire(plan.agent).into(),
-        }
-    }
-}
-
-impl TryFrom<&v1::VirtualServerPlan> for VirtualServerPlan {
-    type Error = ConvertError;
-
-    /// # Errors
-    /// [`ConvertError`] with every bad field.
-    fn try_from(wire: &v1::VirtualServerPlan) -> Result<Self, ConvertError> {
-        Fields::read(|fields| virtual_server(fields, wire))
-    }
-}
-
-fn virtual_server(
-    fields: &mut Fields<'_>,
-    wire: &v1::VirtualServerPlan,
-) -> Option<VirtualServerPlan> {
-    let name = fields.name("name", &wire.name, "name the virtual server");
-    let vip = fields.ipv4("vip", &wire.vip, "the VIP");
-    let port = fields.number("port", wire.port, Port::new);
-    let protocol = enums::protocol(fields, "protocol", wire.protocol, None);
-    let scheduler = enums::scheduler(fields, "scheduler", wire.scheduler, None);
-    let forwarding = enums::forwarding(fields, "forwarding", wire.forwarding, None);
-    let persistence = from_wire::persistence_timeout(fields, wire.persistence_timeout.as_ref());
-    let destinations = each(fields, "destinations", &wire.destinations, destination);
-    let check = check::check(&mut fields.within("check"), wire.check.as_ref());
-    let agent = enums::agent_requirement(fields, "agent", wire.agent, None);
-    Some(VirtualServerPlan {
-        name: name?,
-        vip: vip?,
-        port: port?,
-        protocol: protocol?,
-        scheduler: scheduler?,
-        forwarding: forwarding?,
-        persistence_timeout: persistence?,
-        destinations: destinations?,
-        check: check?,
-        agent: agent?,
-    })
-}
-
-fn destination(fields: &mut Fields<'_>, wire: &v1::DestinationPlan) -> Option<DestinationPlan> {
-    let real_server = fields.name("real_server", &wire.real_server, "name the real server");
-    let rip = fields.ipv4("rip", &wire.rip, "the real server's address");
-    let port = fields.number("port", wire.port, Port::new);
-    let weight = fields.number("weight", wire.weight, Weight::new);
-    let agent = fields.name("agent", &wire.agent, "name the agent of its host");
-    Some(DestinationPlan {
-        real_server: real_server?,
-        rip: rip?,
-        port: port?,
-        weight: weight?,
-        agent: agent?,
-    })
-}
-
 impl From<&RealServerHostPlan> for v1::RealServerHostPlan {
     fn from(plan: &RealServerHostPlan) -> Self {
         Self {
@@ -238,14 +159,14 @@ impl TryFrom<&v1::RealServerHostPlan> for RealServerHostPlan {
 }
 
 fn host(fields: &mut Fields<'_>, wire: &v1::RealServerHostPlan) -> Option<RealServerHostPlan> {
-    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.ipv4("", vip, "the VIP"));
+    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.address("", vip, "the VIP"));
     let servers = each(fields, "servers", &wire.servers, watched_server);
     Some(RealServerHostPlan { vips: vips?, servers: servers? })
 }
 
 fn watched_server(fields: &mut Fields<'_>, wire: &v1::WatchedServer) -> Option<WatchedServer> {
     let real_server = fields.name("real_server", &wire.real_server, "name the real server");
-    let rip = fields.ipv4("rip", &wire.rip, "the real server's address");
+    let rip = fields.address("rip", &wire.rip, "the real server's address");
     let port = fields.number("port", wire.port, Port::new);
     let probe = check::server_probe(&mut fields.within("probe"), wire.probe.as_ref());
     Some(WatchedServer { real_server: real_server?, rip: rip?, port: port?, probe: probe? })
@@ -281,9 +202,10 @@ pub fn director_plan_from_objects<'a>(
                     plan.vrrp_instances.extend(read.map(|read| (read.name.clone(), read)));
                 }
                 Some(Object::VirtualServer(wire)) => {
-                    let read = virtual_server(&mut fields, wire);
+                    let read = virtual_server::virtual_server(&mut fields, wire);
                     plan.virtual_servers.extend(read.map(|read| (read.name.clone(), read)));
                 }
+                Some(Object::Ipvs(_)) => {}
                 Some(Object::Host(_)) => fields.refuse("", "host", "no order for a director"),
                 None => fields.refuse("", "none", "this release knows no such object; upgrade"),
             }
@@ -314,7 +236,7 @@ pub fn real_server_plan_from_objects<'a>(
                         plan = read;
                     }
                 }
-                Some(Object::VrrpInstance(_) | Object::VirtualServer(_)) => {
+                Some(Object::VrrpInstance(_) | Object::VirtualServer(_) | Object::Ipvs(_)) => {
                     fields.refuse("", "a director's object", "no order for a real server");
                 }
                 None => fields.refuse("", "none", "this release knows no such object; upgrade"),

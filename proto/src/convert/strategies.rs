@@ -1,22 +1,19 @@
 //! Arbitrary valid nouns for the round-trip tests.
 
+mod virtual_server;
 mod vrrp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use fulcrum_model::plan::{
-    DestinationPlan, DirectorPlan, RealServerHostPlan, VirtualServerPlan, VrrpInstancePlan,
-    WatchedServer,
-};
+use fulcrum_model::plan::{DirectorPlan, RealServerHostPlan, VrrpInstancePlan, WatchedServer};
 use fulcrum_model::resource::{
-    AgentRequirement, AuthPass, Director, Handover, Pool, PoolMember, RealServer, Resource, Site,
-    Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    AgentRequirement, AuthPass, Director, Handover, RealServer, Resource, Site, Spec, VrrpChecksum,
+    VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
-    Check, Cidr, Evidence, EvidenceStamp, ForwardingMethod, HttpCheck, Name, Port, Priority,
-    ProbeKind, Protocol, Revision, Scheduler, ServerEvidence, ServerLoad, ServerProbe, StatusPage,
-    Verdict, VipEvidence, Vrid, Weight,
+    Check, Cidr, Evidence, EvidenceStamp, HttpCheck, Name, Port, Priority, ProbeKind, Revision,
+    ServerEvidence, ServerLoad, ServerProbe, StatusPage, Verdict, VipEvidence, Vrid, Weight,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -178,32 +175,6 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
     )
 }
 
-fn persistence() -> impl Strategy<Value = Option<Duration>> {
-    option::of((1_u64..=2_678_400).prop_map(Duration::from_secs))
-}
-
-fn protocol() -> impl Strategy<Value = Protocol> {
-    select(vec![Protocol::Tcp, Protocol::Udp])
-}
-
-fn virtual_server() -> impl Strategy<Value = VirtualServer> {
-    let ends = (name(), ip(), port(), protocol(), name());
-    (ends, select(Scheduler::ALL.to_vec()), persistence()).prop_map(
-        |((vrrp_instance, vip, port, protocol, pool), scheduler, persistence_timeout)| {
-            VirtualServer {
-                vrrp_instance,
-                vip,
-                port,
-                protocol,
-                scheduler,
-                forwarding: ForwardingMethod::Dr,
-                persistence_timeout,
-                pool,
-            }
-        },
-    )
-}
-
 fn spec() -> impl Strategy<Value = Spec> {
     let director = (name(), ip(), option::of(vrrp::ipv6()), interface())
         .prop_map(|(site, dip, dip_ipv6, interface)| Director { site, dip, dip_ipv6, interface });
@@ -217,22 +188,15 @@ fn spec() -> impl Strategy<Value = Spec> {
     );
     let real_server = (name(), ip(), port(), name(), server_probe())
         .prop_map(|(site, rip, port, agent, probe)| RealServer { site, rip, port, agent, probe });
-    let members = btree_map(name(), weight(), 0..4).prop_map(|all| {
-        all.into_iter().map(|(real_server, weight)| PoolMember { real_server, weight }).collect()
-    });
-    let pool = (members, check(), requirement()).prop_map(|(members, check, agent)| Pool {
-        members,
-        check,
-        agent,
-    });
     prop_oneof![
         ".{0,20}".prop_map(|description| Spec::Site(Site { description })),
         director.prop_map(Spec::Director),
         vrrp_instance().prop_map(Spec::VrrpInstance),
         real_server.prop_map(Spec::RealServer),
-        pool.prop_map(Spec::Pool),
-        virtual_server().prop_map(Spec::VirtualServer),
+        virtual_server::pool().prop_map(Spec::Pool),
+        virtual_server::virtual_server().prop_map(Spec::VirtualServer),
         handover.prop_map(Spec::Handover),
+        virtual_server::drain().prop_map(Spec::Drain),
     ]
 }
 
@@ -275,38 +239,8 @@ fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
     )
 }
 
-fn virtual_server_plan() -> impl Strategy<Value = VirtualServerPlan> {
-    let destination = (name(), ip(), port(), weight(), name()).prop_map(
-        |(real_server, rip, port, weight, agent)| DestinationPlan {
-            real_server,
-            rip,
-            port,
-            weight,
-            agent,
-        },
-    );
-    let scheduler = select(Scheduler::ALL.to_vec());
-    let identity = (name(), ip(), port(), protocol(), scheduler);
-    (identity, persistence(), vec(destination, 0..4), check(), requirement()).prop_map(
-        |((name, vip, port, protocol, scheduler), persistence, destinations, check, agent)| {
-            VirtualServerPlan {
-                name,
-                vip,
-                port,
-                protocol,
-                scheduler,
-                forwarding: ForwardingMethod::Dr,
-                persistence_timeout: persistence,
-                destinations,
-                check,
-                agent,
-            }
-        },
-    )
-}
-
 pub(super) fn director_plan() -> impl Strategy<Value = DirectorPlan> {
-    (vec(vrrp_instance_plan(), 0..3), vec(virtual_server_plan(), 0..3)).prop_map(
+    (vec(vrrp_instance_plan(), 0..3), vec(virtual_server::plan(), 0..3)).prop_map(
         |(instances, servers)| DirectorPlan {
             vrrp_instances: instances.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
             virtual_servers: servers.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),

@@ -1,5 +1,6 @@
 //! Round trips, and a table of bad fields.
 
+mod virtual_server;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -240,19 +241,14 @@ fn vrrp_instances_follow_their_rules() {
 #[test]
 fn virtual_servers_follow_their_rules() {
     type Edit = fn(&mut v1::VirtualServer);
-    let cases: [(Edit, &[&str]); 8] = [
+    let cases: [(Edit, &[&str]); 7] = [
         (|_| {}, &[]),
-        (
-            |s| s.forwarding = v1::ForwardingMethod::Nat.into(),
-            &["spec.forwarding: nat: this release forwards by direct routing only; use dr"],
-        ),
-        (
-            |s| s.forwarding = v1::ForwardingMethod::Tunnel.into(),
-            &["spec.forwarding: tunnel: this release forwards by direct routing only; use dr"],
-        ),
+        (|s| s.forwarding = 4, &["spec.forwarding: 4: use dr, nat or tunnel"]),
         (
             |s| s.vip = "192.168.1.150/24".to_owned(),
-            &["spec.vip: \"192.168.1.150/24\": write the address alone, without a prefix length"],
+            &[
+                "spec.vip: \"192.168.1.150/24\": this is no IP address; give the VIP, one of the VRRP instance's, without a prefix length",
+            ],
         ),
         (
             |s| s.vip = "224.0.0.18".to_owned(),
@@ -261,12 +257,12 @@ fn virtual_servers_follow_their_rules() {
         (
             |s| {
                 s.port = 70_000;
-                s.protocol = 132;
+                s.protocol = 133;
                 s.scheduler = 99;
             },
             &[
                 "spec.port: 70000: a port is 1 to 65535",
-                "spec.protocol: 132: use tcp or udp",
+                "spec.protocol: 133: use tcp, udp or sctp",
                 "spec.scheduler: 99: use rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh or twos",
             ],
         ),
@@ -292,8 +288,10 @@ fn virtual_servers_follow_their_rules() {
 
 #[test]
 fn pools_and_probes_follow_their_rules() {
-    let member =
-        |real_server: &str, weight| v1::PoolMember { real_server: real_server.to_owned(), weight };
+    let member = |real_server: &str, weight| {
+        let real_server = real_server.to_owned();
+        v1::PoolMember { real_server, weight, ..v1::PoolMember::default() }
+    };
     let http = v1::HttpCheck {
         path: "index.html".to_owned(),
         host: "a b".to_owned(),
@@ -311,6 +309,7 @@ fn pools_and_probes_follow_their_rules() {
             port: 65536,
         }),
         agent: 7,
+        ..v1::Pool::default()
     };
     assert_eq!(
         errors(&named("tomcats", Wire::Pool(pool))),
@@ -411,11 +410,8 @@ fn defaults_are_those_of_the_contract() {
             }
             Spec::VirtualServer(server) => {
                 let text = format!(
-                    "{:?} {:?} {:?} {:?}",
-                    server.protocol,
-                    server.scheduler,
-                    server.forwarding,
-                    server.persistence_timeout
+                    "{} {:?} {:?} {:?}",
+                    server.listen, server.scheduler, server.forwarding, server.persistence_timeout
                 );
                 assert_eq!(text, "Tcp Wrr Dr None");
             }
@@ -436,7 +432,9 @@ fn defaults_are_those_of_the_contract() {
                 assert_eq!(server.agent.as_str(), "r");
                 assert_eq!(server.probe, fulcrum_model::ServerProbe::default());
             }
-            Spec::Site(_) | Spec::Director(_) | Spec::Handover(_) => panic!("not among the cases"),
+            Spec::Site(_) | Spec::Director(_) | Spec::Handover(_) | Spec::Drain(_) => {
+                panic!("not among the cases")
+            }
         }
     }
 }
@@ -471,9 +469,9 @@ fn plans_are_read_strictly() {
         told,
         [
             "vrrp/new: none: this release knows no such object; upgrade",
-            "virtual-server/web.protocol: 0: use tcp or udp",
+            "virtual-server/web.protocol: 0: use tcp, udp or sctp",
             "virtual-server/web.scheduler: 0: use rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh or twos",
-            "virtual-server/web.forwarding: none: use dr",
+            "virtual-server/web.forwarding: 0: use dr, nat or tunnel",
             "host: host: no order for a director",
         ]
     );

@@ -1,9 +1,9 @@
 //! Resources to the wire, with defaults written out.
 
-use fulcrum_model::resource::{Pool, RealServer, Resource, Spec, VirtualServer, VrrpInstance};
+use fulcrum_model::resource::{RealServer, Resource, Spec, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums, vrrp};
+use super::{check, enums, pool, virtual_server, vrrp};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -16,11 +16,15 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
             dip: director.dip.to_string(),
             interface: director.interface.clone(),
             dip_ipv6: director.dip_ipv6.map(|dip| dip.to_string()).unwrap_or_default(),
+            ipvs: None,
         }),
         Spec::VrrpInstance(instance) => WireSpec::VrrpInstance(vrrp_instance(instance)),
         Spec::RealServer(server) => WireSpec::RealServer(real_server(server)),
-        Spec::Pool(pool) => WireSpec::Pool(self::pool(pool)),
-        Spec::VirtualServer(server) => WireSpec::VirtualServer(virtual_server(server)),
+        Spec::Pool(pool) => WireSpec::Pool(pool::pool_to_wire(pool)),
+        Spec::VirtualServer(server) => {
+            WireSpec::VirtualServer(virtual_server::virtual_server_to_wire(server))
+        }
+        Spec::Drain(drain) => WireSpec::Drain(pool::drain_to_wire(drain)),
         Spec::Handover(handover) => WireSpec::Handover(v1::Handover {
             vrrp_instance: handover.vrrp_instance.to_string(),
             to: handover.to.to_string(),
@@ -98,34 +102,5 @@ fn real_server(server: &RealServer) -> v1::RealServer {
         port: u32::from(server.port.get()),
         agent: server.agent.to_string(),
         probe: Some(check::server_probe_to_wire(&server.probe)),
-    }
-}
-
-fn pool(pool: &Pool) -> v1::Pool {
-    let members = pool
-        .members
-        .iter()
-        .map(|member| v1::PoolMember {
-            real_server: member.real_server.to_string(),
-            weight: Some(u32::from(member.weight.get())),
-        })
-        .collect();
-    v1::Pool {
-        members,
-        check: Some(check::check_to_wire(&pool.check)),
-        agent: enums::agent_requirement_to_wire(pool.agent).into(),
-    }
-}
-
-fn virtual_server(server: &VirtualServer) -> v1::VirtualServer {
-    v1::VirtualServer {
-        vrrp_instance: server.vrrp_instance.to_string(),
-        vip: server.vip.to_string(),
-        port: u32::from(server.port.get()),
-        protocol: enums::protocol_to_wire(server.protocol).into(),
-        scheduler: enums::scheduler_to_wire(server.scheduler).into(),
-        forwarding: enums::forwarding_to_wire(server.forwarding).into(),
-        persistence_timeout: server.persistence_timeout.map(duration_to_wire),
-        pool: server.pool.to_string(),
     }
 }

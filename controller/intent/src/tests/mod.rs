@@ -1,5 +1,6 @@
 //! The classic cluster as intent: two directors, one VIP, two Tomcats.
 
+mod balancing;
 mod handovers;
 mod laws;
 mod plans;
@@ -10,12 +11,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fulcrum_model::resource::{
-    AgentRequirement, AuthPass, Director, Handover, Pool, PoolMember, RealServer, Resource, Site,
-    Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    AgentRequirement, AuthPass, Director, Drain, Handover, Pool, PoolMember, RealServer, Resource,
+    Site, Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
-    Check, ForwardingMethod, Name, Port, Priority, Protocol, Revision, Scheduler, ServerProbe,
-    Vrid, Weight,
+    Check, ForwardingMethod, Listen, Name, Port, Priority, Protocol, Quorum, Revision, Scheduler,
+    ServerProbe, Thresholds, VirtualServerOptions, Vrid, Weight,
 };
 
 use crate::{Intent, Rejected, Removal, prepare};
@@ -92,7 +93,12 @@ pub(crate) fn real_server(text: &str, rip: &str, port_number: u64) -> Resource {
 pub(crate) fn pool(text: &str, members: &[&str]) -> Resource {
     let members = members
         .iter()
-        .map(|member| PoolMember { real_server: name(member), weight: Weight::ONE })
+        .map(|member| PoolMember {
+            real_server: name(member),
+            weight: Weight::ONE,
+            thresholds: Thresholds::default(),
+            forwarding: None,
+        })
         .collect();
     let check = Check {
         interval: Duration::from_secs(6),
@@ -101,19 +107,30 @@ pub(crate) fn pool(text: &str, members: &[&str]) -> Resource {
         retry_delay: Duration::from_secs(8),
         ..Check::default()
     };
-    resource(text, Spec::Pool(Pool { members, check, agent: AgentRequirement::Required }))
+    let spec = Pool {
+        members,
+        check,
+        agent: AgentRequirement::Required,
+        quorum: Quorum::default(),
+        sorry_server: None,
+        slow_start: None,
+    };
+    resource(text, Spec::Pool(spec))
 }
 
 pub(crate) fn virtual_server(text: &str, vip: &str, port_number: u64) -> Resource {
     let spec = VirtualServer {
         vrrp_instance: name("vi-1"),
-        vip: ip(vip),
-        port: port(port_number),
-        protocol: Protocol::Tcp,
+        listen: Listen::Address {
+            vip: ip(vip),
+            port: Some(port(port_number)),
+            protocol: Protocol::Tcp,
+        },
         scheduler: Scheduler::Rr,
         forwarding: ForwardingMethod::Dr,
         persistence_timeout: None,
         pool: name("tomcats"),
+        options: VirtualServerOptions::default(),
     };
     resource(text, Spec::VirtualServer(spec))
 }
@@ -126,6 +143,17 @@ pub(crate) fn handover(text: &str, vrrp_instance: &str, to: &str) -> Resource {
         requested_by: "ann".to_owned(),
     };
     resource(text, Spec::Handover(spec))
+}
+
+pub(crate) fn drain(text: &str, real_server: &str, virtual_server: Option<&str>) -> Resource {
+    let spec = Drain {
+        real_server: name(real_server),
+        virtual_server: virtual_server.map(name),
+        reason: "upgrade".to_owned(),
+        requested_by: "ann".to_owned(),
+        grace: None,
+    };
+    resource(text, Spec::Drain(spec))
 }
 
 /// What is refused of a set, given an intent, as `path: description`.

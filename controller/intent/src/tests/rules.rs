@@ -9,7 +9,7 @@ use super::{
 use fulcrum_model::resource::{
     Director, Pool, RealServer, Resource, Spec, VirtualServer, VrrpInstance,
 };
-use fulcrum_model::{Protocol, Revision};
+use fulcrum_model::{Listen, Protocol, Revision};
 
 use crate::{Intent, Removal, Violation, examine, examine_alone, prepare};
 
@@ -59,6 +59,11 @@ fn as_real_server(resource: &mut Resource) -> &mut RealServer {
 fn as_pool(resource: &mut Resource) -> &mut Pool {
     let Spec::Pool(pool) = &mut resource.spec else { panic!("no pool") };
     pool
+}
+
+fn listen(resource: &mut Resource, vip: &str, number: u64, protocol: Protocol) {
+    let (vip, port) = (ip(vip), Some(port(number)));
+    as_virtual_server(resource).listen = Listen::Address { vip, port, protocol };
 }
 
 fn as_virtual_server(resource: &mut Resource) -> &mut VirtualServer {
@@ -166,16 +171,16 @@ fn sites_hold_together() {
 fn direct_routing_maps_no_ports() {
     check(
         "the virtual server is told of",
-        |set| as_virtual_server(&mut set[WEB]).port = port(8080),
+        |set| listen(&mut set[WEB], VIP, 8080, Protocol::Tcp),
         &[
-            "resources[7].spec.port: 8080: DR cannot map ports, and of pool tomcats serve web1 on 80, web2 on 80; use equal ports",
+            "resources[7].spec.port: 8080: DR cannot map ports, and of pool tomcats serve web1 on 80, web2 on 80; use equal ports, or nat",
         ],
     );
     check_change(
         "a real server changes its port",
         vec![real_server("web1", "192.168.1.138", 8080)],
         &[
-            "resources[0].spec.port: 8080: virtual server web has port 80 and DR cannot map ports; use equal ports",
+            "resources[0].spec.port: 8080: virtual server web has port 80 and DR cannot map ports; use equal ports, or nat",
         ],
     );
     let mut others = seed();
@@ -183,7 +188,7 @@ fn direct_routing_maps_no_ports() {
     assert_eq!(
         rejections(&intent(others), vec![pool("tomcats", &["web1", "web3"])], false),
         [
-            "resources[0].spec.members[1].real_server: \"web3\": serves on port 8080, virtual server web has port 80, and DR cannot map ports; use equal ports"
+            "resources[0].spec.members[1].real_server: \"web3\": serves on port 8080, virtual server web has port 80, and DR cannot map ports; use equal ports, or nat"
         ]
     );
 }
@@ -249,7 +254,7 @@ fn addresses_belong_to_one() {
         ],
     );
     let mut udp = virtual_server("web-udp", VIP, 80);
-    as_virtual_server(&mut udp).protocol = Protocol::Udp;
+    listen(&mut udp, VIP, 80, Protocol::Udp);
     check_change("another protocol", vec![udp], &[]);
     check_change(
         "a VIP that its instance does not hold",
@@ -326,7 +331,7 @@ fn what_stood_before_holds_nothing_up() {
 fn unreadable_resources_are_not_told_of_twice() {
     let mut set = indexed(seed());
     let (_, broken) = set.remove(POOL);
-    as_virtual_server(&mut set[WEB - 1].1).vip = ip("192.168.1.151");
+    listen(&mut set[WEB - 1].1, "192.168.1.151", 80, Protocol::Tcp);
     let violations =
         examine(&Intent::default(), &set, &BTreeSet::from([broken.key()]), &Removal::unlisted());
     assert_eq!(
@@ -341,11 +346,11 @@ fn unreadable_resources_are_not_told_of_twice() {
 fn a_set_is_judged_by_itself() {
     let mut set = indexed(seed());
     set.remove(D1);
-    as_virtual_server(&mut set[WEB - 1].1).port = port(8080);
+    listen(&mut set[WEB - 1].1, VIP, 8080, Protocol::Tcp);
     assert_eq!(
         told(examine_alone(&set, &BTreeSet::new())),
         [
-            "resources[7].spec.port: 8080: DR cannot map ports, and of pool tomcats serve web1 on 80, web2 on 80; use equal ports"
+            "resources[7].spec.port: 8080: DR cannot map ports, and of pool tomcats serve web1 on 80, web2 on 80; use equal ports, or nat"
         ]
     );
 }

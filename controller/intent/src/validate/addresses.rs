@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use fulcrum_model::resource::{Kind, VrrpInstance};
-use fulcrum_model::{Cidr, Name, Port};
+use fulcrum_model::resource::{Kind, VirtualServer, VrrpInstance};
+use fulcrum_model::{Cidr, Listen, Name, Port};
 
 use super::some_of;
 use crate::catalog::Catalog;
@@ -188,28 +188,60 @@ fn virtual_servers(request: &Request, catalog: &Catalog<'_>, findings: &mut Vec<
     let mut first = BTreeMap::new();
     for (name, server) in &catalog.virtual_servers {
         let Some(instance) = catalog.vrrp_instances.get(&server.vrrp_instance) else { continue };
-        if !vips(instance).any(|vip| vip == server.vip) {
-            let found = format!("{:?}", server.vip.to_string());
-            let place = Place::new(Kind::VirtualServer, name, "spec.vip", found);
-            findings.push(place.finding(no_such_vip(&server.vrrp_instance, instance)));
-        }
-        match first.entry((&instance.site, server.vip, server.port, server.protocol)) {
+        held(name, server, instance, findings);
+        match first.entry((&instance.site, server.listen)) {
             Entry::Vacant(vacant) => _ = vacant.insert(*name),
             Entry::Occupied(occupied) => {
-                let place = |name| Place::new(Kind::VirtualServer, name, "spec.port", server.port);
-                let text = |other: &Name| {
-                    format!(
-                        "virtual server {other} is {}:{}/{} already; use another port or protocol",
-                        server.vip,
-                        server.port,
-                        server.protocol.as_str().to_lowercase()
-                    )
-                };
+                let place = |name| taken_at(name, &server.listen);
+                let text = |other: &Name| taken(other, &server.listen);
                 let other = *occupied.get();
                 findings.push(
                     request.tell_later((place(other), text(name)), (place(name), text(other))),
                 );
             }
+        }
+    }
+}
+
+/// The VIP is one of the instance's; under a firewall mark it has one of the mark's family.
+fn held(name: &Name, server: &VirtualServer, instance: &VrrpInstance, findings: &mut Vec<Finding>) {
+    match server.listen {
+        Listen::Address { vip, .. } if !vips(instance).any(|held| held == vip) => {
+            let found = format!("{:?}", vip.to_string());
+            let place = Place::new(Kind::VirtualServer, name, "spec.vip", found);
+            findings.push(place.finding(no_such_vip(&server.vrrp_instance, instance)));
+        }
+        Listen::Fwmark { is_ipv6, .. } if !vips(instance).any(|vip| vip.is_ipv6() == is_ipv6) => {
+            let place = Place::new(Kind::VirtualServer, name, "spec.fwmark_ipv6", is_ipv6);
+            findings.push(place.finding(no_such_vip(&server.vrrp_instance, instance)));
+        }
+        Listen::Address { .. } | Listen::Fwmark { .. } => {}
+    }
+}
+
+/// The field that another virtual server has the same in.
+fn taken_at(name: &Name, listen: &Listen) -> Place {
+    let (field, found) = match listen {
+        Listen::Address { port: Some(port), .. } => ("spec.port", port.to_string()),
+        Listen::Address { port: None, .. } => ("spec.all_ports", "true".to_owned()),
+        Listen::Fwmark { mark, .. } => ("spec.fwmark", mark.to_string()),
+    };
+    Place::new(Kind::VirtualServer, name, field, found)
+}
+
+fn taken(other: &Name, listen: &Listen) -> String {
+    match listen {
+        Listen::Address { vip, port: Some(port), protocol } => format!(
+            "virtual server {other} is {}/{} already; use another port or protocol",
+            SocketAddr::new(*vip, port.get()),
+            protocol.as_str().to_lowercase()
+        ),
+        Listen::Address { vip, port: None, protocol } => format!(
+            "virtual server {other} takes every port of {vip}/{} already; use another VIP or protocol",
+            protocol.as_str().to_lowercase()
+        ),
+        Listen::Fwmark { .. } => {
+            format!("virtual server {other} takes this mark already; use another one")
         }
     }
 }

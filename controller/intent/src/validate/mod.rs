@@ -8,8 +8,11 @@ use crate::catalog::Catalog;
 use crate::violation::{Finding, Request};
 
 mod addresses;
+mod drains;
+mod families;
 mod groups;
 mod handovers;
+mod pools;
 mod ports;
 mod references;
 mod sites;
@@ -50,7 +53,10 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(groups::check(subject.request, &catalog));
     findings.extend(sync_daemons::check(subject.request, &catalog));
     findings.extend(handovers::check(subject.request, &catalog));
+    findings.extend(drains::check(subject.request, &catalog));
     findings.extend(ports::check(subject.request, &catalog));
+    findings.extend(families::check(subject.request, &catalog));
+    findings.extend(pools::check(subject.request, &catalog));
     findings
 }
 

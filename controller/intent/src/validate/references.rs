@@ -33,6 +33,10 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
             let field = format!("spec.members[{index}].real_server");
             references.follow((Kind::Pool, name), &field, (Kind::RealServer, &member.real_server));
         }
+        if let Some(sorry) = &pool.sorry_server {
+            let field = "spec.sorry_server.real_server";
+            references.follow((Kind::Pool, name), field, (Kind::RealServer, sorry));
+        }
     }
     for (name, server) in &catalog.virtual_servers {
         let from = (Kind::VirtualServer, *name);
@@ -45,6 +49,13 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
         let instance = (Kind::VrrpInstance, &handover.vrrp_instance);
         references.follow(from, "spec.vrrp_instance", instance);
         references.follow(from, "spec.to", (Kind::Director, &handover.to));
+    }
+    for (name, drain) in &catalog.drains {
+        let from = (Kind::Drain, *name);
+        references.follow(from, "spec.real_server", (Kind::RealServer, &drain.real_server));
+        if let Some(server) = &drain.virtual_server {
+            references.follow(from, "spec.virtual_server", (Kind::VirtualServer, server));
+        }
     }
     references.findings
 }

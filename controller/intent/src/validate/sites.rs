@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_model::Name;
 use fulcrum_model::resource::{Kind, Pool, VirtualServer};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Seat};
 use crate::violation::{Finding, Place, Request};
 
 pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
@@ -48,7 +48,7 @@ fn real_servers(
     pool: &Pool,
     findings: &mut Vec<Finding>,
 ) {
-    for (index, real_server_name, real_server) in catalog.members(pool) {
+    for Seat { place, name: real_server_name, server: real_server, .. } in catalog.seats(pool) {
         if &real_server.site == site {
             continue;
         }
@@ -71,12 +71,7 @@ fn real_servers(
                 ),
             ),
             (
-                Place::new(
-                    Kind::Pool,
-                    &server.pool,
-                    &format!("spec.members[{index}].real_server"),
-                    quoted(real_server_name),
-                ),
+                Place::new(Kind::Pool, &server.pool, &place.field(), quoted(real_server_name)),
                 format!(
                     "stands in site {real_site}, and the pool serves virtual server {name} of \
                      site {site}; use real servers of that site"

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
+use fulcrum_model::{Port, Tunnel, TunnelChecksum};
+
 use super::attribute::{Attributes, Malformed, array, read_u16, read_u32};
+use super::tunnel as number;
 use super::{address_family, command_attribute};
 use super::{dest_attribute as dest, info_attribute as info, service_attribute as service};
 use crate::{
@@ -100,8 +103,14 @@ pub fn destination(
         port: raw.port.ok_or_else(|| missing("IPVS_DEST_ATTR_PORT"))?,
     };
     let number = raw.forwarding.ok_or_else(|| missing("IPVS_DEST_ATTR_FWD_METHOD"))?;
-    let forwarding = Forwarding::from_number(number)
-        .ok_or_else(|| unknown("IPVS_DEST_ATTR_FWD_METHOD", number))?;
+    let forwarding = match number {
+        0 => Forwarding::Masq,
+        1 => Forwarding::Local,
+        2 => Forwarding::Tunnel(raw.tunnel()?),
+        3 => Forwarding::Route,
+        4 => Forwarding::Bypass,
+        _ => return Err(unknown("IPVS_DEST_ATTR_FWD_METHOD", number)),
+    };
     let settings = DestinationSettings {
         weight: raw.weight.ok_or_else(|| missing("IPVS_DEST_ATTR_WEIGHT"))?,
         forwarding,
@@ -194,6 +203,9 @@ struct RawDestination<'a> {
     active: Option<u32>,
     inactive: Option<u32>,
     persistent: Option<u32>,
+    tunnel_type: Option<u8>,
+    tunnel_port: Option<u16>,
+    tunnel_flags: Option<u16>,
 }
 
 impl<'a> RawDestination<'a> {
@@ -212,11 +224,36 @@ impl<'a> RawDestination<'a> {
                 dest::INACT_CONNS => raw.inactive = Some(read_u32(value, 0)?),
                 dest::PERSIST_CONNS => raw.persistent = Some(read_u32(value, 0)?),
                 dest::ADDR_FAMILY => raw.family = Some(read_u16(value, 0)?),
-                // Statistics, tunnel types, and what a later kernel adds.
+                dest::TUN_TYPE => raw.tunnel_type = value.first().copied(),
+                dest::TUN_PORT => raw.tunnel_port = Some(u16::from_be_bytes(array(value, 0)?)),
+                dest::TUN_FLAGS => raw.tunnel_flags = Some(read_u16(value, 0)?),
+                // Statistics, and what a later kernel adds.
                 _ => {}
             }
         }
         Ok(raw)
+    }
+
+    /// Kernels before 5.3 tell nothing: they know IP-in-IP alone.
+    fn tunnel(&self) -> Result<Tunnel, DecodeError> {
+        let flags = self.tunnel_flags.unwrap_or(0);
+        let checksum = match flags {
+            0 => TunnelChecksum::None,
+            number::CHECKSUM => TunnelChecksum::Full,
+            number::REMOTE_CHECKSUM => TunnelChecksum::Remote,
+            _ => return Err(unknown("IPVS_DEST_ATTR_TUN_FLAGS", flags)),
+        };
+        match self.tunnel_type.unwrap_or(number::IPIP) {
+            number::IPIP => Ok(Tunnel::Ipip),
+            number::GUE => {
+                let port = self.tunnel_port.unwrap_or(0);
+                let port =
+                    Port::new(port.into()).map_err(|_| unknown("IPVS_DEST_ATTR_TUN_PORT", port))?;
+                Ok(Tunnel::Gue { port, checksum })
+            }
+            number::GRE => Ok(Tunnel::Gre { checksum }),
+            other => Err(unknown("IPVS_DEST_ATTR_TUN_TYPE", other)),
+        }
     }
 
     fn connections(&self) -> Option<Connections> {

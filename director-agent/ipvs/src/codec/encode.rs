@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use fulcrum_model::{Tunnel, TunnelChecksum};
+
 use super::attribute::{align, put, put_nested};
 use super::{FAMILY_VERSION, address_family, command, command_attribute};
-use super::{dest_attribute as dest, service_attribute as service};
+use super::{dest_attribute as dest, service_attribute as service, tunnel as number};
 use crate::{
-    AddressFamily, DestinationKey, DestinationSettings, Netmask, Operation, VirtualServerKey,
-    VirtualServerSettings,
+    AddressFamily, DestinationKey, DestinationSettings, Forwarding, Netmask, Operation,
+    VirtualServerKey, VirtualServerSettings,
 };
 
 /// `NLM_F_REQUEST`.
@@ -156,8 +158,28 @@ fn put_destination(
             put(buffer, dest::WEIGHT, &settings.weight.to_ne_bytes());
             put(buffer, dest::U_THRESH, &settings.upper_threshold.to_ne_bytes());
             put(buffer, dest::L_THRESH, &settings.lower_threshold.to_ne_bytes());
+            if let Forwarding::Tunnel(tunnel) = settings.forwarding {
+                put_tunnel(buffer, tunnel);
+            }
         }
     });
+}
+
+/// Kernels before 5.3 know IP-in-IP alone, and pass over what they do not know: for that, nothing is said.
+fn put_tunnel(buffer: &mut Vec<u8>, tunnel: Tunnel) {
+    let (kind, port, checksum) = match tunnel {
+        Tunnel::Ipip => return,
+        Tunnel::Gue { port, checksum } => (number::GUE, port.get(), checksum),
+        Tunnel::Gre { checksum } => (number::GRE, 0, checksum),
+    };
+    let flags = match checksum {
+        TunnelChecksum::None => 0,
+        TunnelChecksum::Full => number::CHECKSUM,
+        TunnelChecksum::Remote => number::REMOTE_CHECKSUM,
+    };
+    put(buffer, dest::TUN_TYPE, &[kind]);
+    put(buffer, dest::TUN_PORT, &port.to_be_bytes());
+    put(buffer, dest::TUN_FLAGS, &flags.to_ne_bytes());
 }
 
 pub(super) fn put_text(buffer: &mut Vec<u8>, kind: u16, text: &str) {

@@ -12,6 +12,7 @@ mod daemon;
 mod decode;
 mod encode;
 mod message;
+mod statistics;
 
 pub use attribute::Malformed;
 pub use daemon::{DaemonRole, SyncDaemon, dump_daemons, start_daemon, stop_daemon, sync_daemon};
@@ -20,6 +21,7 @@ pub use encode::{
     dump_destinations, dump_virtual_servers, get_information, get_virtual_server, request,
 };
 pub use message::{Message, Messages, Payload, Refusal};
+pub use statistics::{Statistics, destination_statistics, virtual_server_statistics};
 
 /// Name of the generic netlink family.
 pub const FAMILY_NAME: &str = "IPVS";
@@ -75,6 +77,21 @@ mod service_attribute {
     pub(super) const TIMEOUT: u16 = 8;
     pub(super) const NETMASK: u16 = 9;
     pub(super) const PE_NAME: u16 = 11;
+    pub(super) const STATS64: u16 = 12;
+}
+
+/// `IPVS_STATS_ATTR_*`.
+mod stats_attribute {
+    pub(super) const CONNS: u16 = 1;
+    pub(super) const INPKTS: u16 = 2;
+    pub(super) const OUTPKTS: u16 = 3;
+    pub(super) const INBYTES: u16 = 4;
+    pub(super) const OUTBYTES: u16 = 5;
+    pub(super) const CPS: u16 = 6;
+    pub(super) const INPPS: u16 = 7;
+    pub(super) const OUTPPS: u16 = 8;
+    pub(super) const INBPS: u16 = 9;
+    pub(super) const OUTBPS: u16 = 10;
 }
 
 /// `IPVS_DEST_ATTR_*`.
@@ -89,6 +106,19 @@ mod dest_attribute {
     pub(super) const INACT_CONNS: u16 = 8;
     pub(super) const PERSIST_CONNS: u16 = 9;
     pub(super) const ADDR_FAMILY: u16 = 11;
+    pub(super) const STATS64: u16 = 12;
+    pub(super) const TUN_TYPE: u16 = 13;
+    pub(super) const TUN_PORT: u16 = 14;
+    pub(super) const TUN_FLAGS: u16 = 15;
+}
+
+/// `IP_VS_CONN_F_TUNNEL_TYPE_*` and `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+mod tunnel {
+    pub(super) const IPIP: u8 = 0;
+    pub(super) const GUE: u8 = 1;
+    pub(super) const GRE: u8 = 2;
+    pub(super) const CHECKSUM: u16 = 1;
+    pub(super) const REMOTE_CHECKSUM: u16 = 2;
 }
 
 /// `IPVS_DAEMON_ATTR_*`.

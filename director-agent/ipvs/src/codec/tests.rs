@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use fulcrum_model::Scheduler;
+use fulcrum_model::{Port, Scheduler, Tunnel, TunnelChecksum};
 use proptest::prelude::*;
 
 use super::{
-    DaemonRole, Information, Message, Messages, Payload, Refusal, SyncDaemon, command, destination,
-    dump_daemons, dump_destinations, dump_virtual_servers, get_information, information, request,
-    start_daemon, stop_daemon, sync_daemon, virtual_server,
+    DaemonRole, Information, Message, Messages, Payload, Refusal, Statistics, SyncDaemon, command,
+    destination, destination_statistics, dump_daemons, dump_destinations, dump_virtual_servers,
+    get_information, information, request, start_daemon, stop_daemon, sync_daemon, virtual_server,
+    virtual_server_statistics,
 };
 use crate::{
     AddressFamily, Connections, DestinationKey, DestinationSettings, Flags, Forwarding, Netmask,
@@ -104,6 +105,34 @@ fn real_servers_of_a_kernel() {
         ("192.168.1.160:80".to_owned(), route(1), idle),
     ];
     assert_eq!(found, expected);
+}
+
+/// The captured kernel counts in 64 bits, and has counted nothing.
+#[test]
+fn traffic_of_a_kernel() {
+    let idle = Ok(Some(Statistics::default()));
+    for message in messages(&hex(include_str!("captures/get_service.hex"))) {
+        if let Payload::Answer { attributes, .. } = message.payload {
+            assert_eq!(virtual_server_statistics(attributes), idle);
+        }
+    }
+    for message in messages(&hex(include_str!("captures/get_dest.hex"))) {
+        if let Payload::Answer { attributes, .. } = message.payload {
+            assert_eq!(destination_statistics(attributes), idle);
+        }
+    }
+    // The real server's container, its 64-bit statistics alone: 3 connections, 70,000 bytes in, 9 connections per second.
+    let counted = hex(
+        "2c000280 28000c80 0c000100 0300000000000000 0c000400 7011010000000000 0c000600 0900000000000000",
+    );
+    let expected = Statistics {
+        connections: 3,
+        bytes_in: 70_000,
+        connections_per_s: 9,
+        ..Statistics::default()
+    };
+    assert_eq!(destination_statistics(&counted), Ok(Some(expected)));
+    assert_eq!(destination_statistics(&hex("04000280")), Ok(None), "an older kernel");
 }
 
 #[test]
@@ -207,6 +236,30 @@ fn any_key() -> impl Strategy<Value = VirtualServerKey> {
     ]
 }
 
+fn any_forwarding() -> impl Strategy<Value = Forwarding> {
+    let port = (1_u64..=65535).prop_map(|port| Port::new(port).expect("a port"));
+    let any = prop::sample::select(vec![
+        TunnelChecksum::None,
+        TunnelChecksum::Full,
+        TunnelChecksum::Remote,
+    ]);
+    let gre = prop::sample::select(vec![TunnelChecksum::None, TunnelChecksum::Full]);
+    let tunnel = prop_oneof![
+        Just(Tunnel::Ipip),
+        (port, any).prop_map(|(port, checksum)| Tunnel::Gue { port, checksum }),
+        gre.prop_map(|checksum| Tunnel::Gre { checksum }),
+    ];
+    prop_oneof![
+        prop::sample::select(vec![
+            Forwarding::Masq,
+            Forwarding::Local,
+            Forwarding::Route,
+            Forwarding::Bypass
+        ]),
+        tunnel.prop_map(Forwarding::Tunnel),
+    ]
+}
+
 fn any_settings(family: AddressFamily) -> impl Strategy<Value = VirtualServerSettings> {
     let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
     (scheduler, any::<u32>(), any::<bool>()).prop_map(move |(scheduler, timeout_s, port)| {
@@ -237,12 +290,13 @@ proptest! {
         address in any_address(),
         port in any::<u16>(),
         weight in any::<u32>(),
+        forwarding in any_forwarding(),
         thresholds in any::<(u32, u32)>(),
     ) {
         let key = DestinationKey { address, port };
         let settings = DestinationSettings {
             weight,
-            forwarding: Forwarding::Tunnel,
+            forwarding,
             upper_threshold: thresholds.0,
             lower_threshold: thresholds.1,
         };
@@ -286,6 +340,8 @@ fn read_all(bytes: &[u8]) {
         if let Payload::Answer { attributes, .. } = message.payload {
             let _ = virtual_server(attributes);
             let _ = destination(attributes, AddressFamily::V6);
+            let _ = destination_statistics(attributes);
+            let _ = virtual_server_statistics(attributes);
         }
     }
     let _ = virtual_server(bytes);

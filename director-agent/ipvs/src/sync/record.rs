@@ -93,7 +93,7 @@ impl Record {
     ) -> Option<Self> {
         let by_method = match forwarding {
             Forwarding::Masq => 0,
-            Forwarding::Local | Forwarding::Tunnel | Forwarding::Route | Forwarding::Bypass => {
+            Forwarding::Local | Forwarding::Tunnel(_) | Forwarding::Route | Forwarding::Bypass => {
                 NO_OUTPUT
             }
         };

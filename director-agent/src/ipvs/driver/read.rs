@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fulcrum_ipvs::{Drift, Table, VirtualServer, VirtualServerKey, VirtualServerSettings};
 use tokio::time::Instant;
 
 use super::Driver;
+use crate::ipvs::Traffic;
 use crate::ipvs::error::IpvsError;
 use crate::ipvs::netlink::Kernel;
 
@@ -15,6 +17,11 @@ use crate::ipvs::netlink::Kernel;
 pub(super) const SLICE: usize = 512;
 /// Virtual servers that are read again right after they were written. The rest of a large burst waits for its slice.
 const TOUCHED: usize = 64;
+
+/// Entries whose traffic is read without being asked for: some milliseconds of work.
+const MOST_COUNTED: usize = 1000;
+/// Time between two readings of traffic: reports are made as often.
+const TRAFFIC_EVERY: Duration = Duration::from_secs(5);
 
 /// The whole table, and what in it cannot be understood.
 pub(super) async fn everything(kernel: &mut Kernel) -> Result<(Table, Vec<String>), IpvsError> {
@@ -38,6 +45,25 @@ async fn with_destinations(
 }
 
 impl Driver {
+    /// The whole table as it is now, with its traffic.
+    pub(super) async fn read_all(&mut self) -> Result<(Table, Traffic), IpvsError> {
+        self.look(usize::MAX).await?;
+        Ok((self.reconciler.held().clone(), self.kernel.traffic().await?))
+    }
+
+    /// Reads the traffic of a table that is small, when that is due. Nothing depends on it.
+    pub(super) async fn read_traffic(&mut self) {
+        let now = Instant::now();
+        if now < self.traffic_at || self.reconciler.held().entries() > MOST_COUNTED {
+            return;
+        }
+        self.traffic_at = now + TRAFFIC_EVERY;
+        match self.kernel.traffic().await {
+            Ok(traffic) => self.traffic = Arc::new(traffic),
+            Err(error) => tracing::debug!(%error, "the traffic of IPVS entries cannot be read"),
+        }
+    }
+
     /// Looks at all virtual servers, and at the real servers of `slice` of them and of those that differ.
     pub(super) async fn look(&mut self, slice: usize) -> Result<(), IpvsError> {
         let (servers, mut problems) = self.kernel.virtual_servers().await?;

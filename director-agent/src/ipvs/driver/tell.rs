@@ -1,5 +1,6 @@
 //! What the driver tells of itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Driver, Problems};
@@ -43,13 +44,15 @@ impl Driver {
         self.published = Some(changes);
         self.snapshots.send_if_modified(|told| {
             let known = (told.edits, told.generation, told.kernel);
-            let is_same =
-                known == (self.edits, generation, self.information) && told.problems == problems;
+            let is_same = known == (self.edits, generation, self.information)
+                && told.problems == problems
+                && Arc::ptr_eq(&told.traffic, &self.traffic);
             if !is_same_table {
                 told.table = self.reconciler.held().clone();
             }
             (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
             told.problems = problems;
+            told.traffic = Arc::clone(&self.traffic);
             !(is_same && is_same_table)
         });
     }

@@ -1,39 +1,16 @@
 //! Follows the topology until what was wished has come true.
 
-use std::time::Duration;
-
 use fulcrum_proto::convert::duration_to_text;
-use fulcrum_proto::v1;
-use fulcrum_runtime::backoff::Backoff;
 use tokio::time::Instant;
-use tokio_stream::StreamExt;
 
+use super::Goal;
 use super::outlook::Outlook;
-use super::{Cluster, Goal};
 use crate::cli::{Global, Output};
-use crate::connect::{self, Controllers};
+use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
+use crate::order::{self, Waiting};
 use crate::out;
 use crate::text::{Node, to_json, to_yaml};
-use crate::verbs::wait;
-
-/// First and longest pause before the controllers are asked again after a stream has ended.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Whether to wait, and how long.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Waiting {
-    /// Wait until it is done; the default.
-    #[arg(long, overrides_with = "no_wait")]
-    wait: bool,
-    /// Return as soon as the order is written.
-    #[arg(long, overrides_with = "wait")]
-    no_wait: bool,
-    /// Longest wait.
-    #[arg(long, default_value = wait::DEFAULT_TIMEOUT, value_parser = wait::parse_timeout)]
-    timeout: Duration,
-}
 
 /// Waits, if that is wanted, until every goal is reached, and tells of each step; then of the outcome.
 ///
@@ -46,7 +23,7 @@ pub(crate) async fn follow(
     goals: &[Goal],
 ) -> Result<Exit, Failure> {
     let format = global.output.unwrap_or(Output::Table);
-    if waiting.no_wait && !waiting.wait {
+    if waiting.is_unwanted() {
         return tell_unwaited(goals, format);
     }
     let start = Instant::now();
@@ -83,44 +60,14 @@ async fn watch(
     goals: &[Goal],
     told: &mut Told,
 ) -> Result<Vec<Outlook>, Failure> {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut reached: Vec<Outlook> = Vec::new();
-    loop {
-        let stream = controllers
-            .ask(|channel| async move {
-                connect::topology(channel).watch_topology(v1::WatchTopologyRequest {}).await
-            })
-            .await;
-        match stream {
-            Err(refusal) if reached.is_empty() => return Err(refusal.failure("cannot watch")),
-            // A controller that is upgraded meanwhile is no failure; the time limit is.
-            Err(_) => {}
-            Ok(mut stream) => {
-                let mut cluster = Cluster::default();
-                while let Ok(Some(Ok(response))) =
-                    tokio::time::timeout_at(deadline, stream.next()).await
-                {
-                    backoff.reset();
-                    let Some(event) = &response.event else { continue };
-                    cluster.take(event);
-                    if !cluster.is_synced {
-                        continue;
-                    }
-                    reached = goals.iter().map(|goal| goal.outlook(&cluster)).collect();
-                    told.steps(goals, &reached)?;
-                    if reached.iter().all(|outlook| outlook.waits_for.is_empty()) {
-                        return Ok(reached);
-                    }
-                }
-            }
-        }
-        let pause = Instant::now() + backoff.next();
-        if pause >= deadline {
-            tokio::time::sleep_until(deadline).await;
-            return Ok(or_unseen(reached, goals));
-        }
-        tokio::time::sleep_until(pause).await;
-    }
+    order::follow(controllers, deadline, |cluster| {
+        reached = goals.iter().map(|goal| goal.outlook(cluster)).collect();
+        told.steps(goals, &reached)?;
+        Ok(reached.iter().all(|outlook| outlook.waits_for.is_empty()))
+    })
+    .await?;
+    Ok(or_unseen(reached, goals))
 }
 
 /// Where no snapshot came in time, that is what is waited for.

@@ -1,12 +1,10 @@
-//! Who is to be Active, and how far the cluster is from it. Handover, drain and undrain share this.
+//! Who is to be Active, and how far the cluster is from it. Handover, and drain and undrain of a director, share this.
 
-mod cluster;
 mod follow;
 mod order;
 mod outlook;
 
-pub(crate) use cluster::Cluster;
-pub(crate) use follow::{Waiting, follow};
+pub(crate) use follow::follow;
 pub(crate) use order::{drained, drainer, name_for, order_of, write};
 pub(crate) use outlook::{Goal, Wish, best_of, priority_of};
 

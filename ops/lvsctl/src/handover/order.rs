@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::resource::Spec;
-use tonic_types::StatusExt;
 
-use super::Cluster;
-use crate::connect::{self, Controllers, Refusal};
-use crate::exit::{Exit, Failure};
+use crate::connect::Controllers;
+use crate::exit::Failure;
+use crate::order::{self, Cluster};
 
 /// Who requests what a drain makes: `drain/DIRECTOR`.
 const DRAIN: &str = "drain/";
@@ -57,37 +56,6 @@ pub(crate) async fn write(
     delete: Vec<String>,
     doing: &str,
 ) -> Result<u64, Failure> {
-    let resources = put.into_iter().map(|(name, handover)| v1::Resource {
-        metadata: Some(v1::Metadata { name, ..v1::Metadata::default() }),
-        spec: Some(Spec::Handover(handover)),
-    });
-    let kind = v1::Kind::Handover.into();
-    let request = v1::ApplyRequest {
-        resources: resources.collect(),
-        delete: delete.into_iter().map(|name| v1::ResourceName { kind, name }).collect(),
-        // The same on every controller that is tried: it is written once.
-        request_id: uuid::Uuid::new_v4().to_string(),
-        ..v1::ApplyRequest::default()
-    };
-    let answer = controllers
-        .ask(|channel| {
-            let request = request.clone();
-            async move { connect::intent(channel).apply(request).await }
-        })
-        .await;
-    answer.map(|answer| answer.revision).map_err(|refusal| refused(refusal, doing))
-}
-
-/// Every field that was refused, without its place in a request that nobody saw.
-fn refused(refusal: Refusal, doing: &str) -> Failure {
-    let details = match &refusal {
-        Refusal::Answered(status) => status.get_details_bad_request(),
-        Refusal::Silent(_) => None,
-    };
-    let Some(details) = details else { return refusal.failure(doing) };
-    let lines = details.field_violations.into_iter().map(|violation| {
-        let field = violation.field.split_once("].").map_or(violation.field.as_str(), |(_, f)| f);
-        format!("\n  {field}: {}", violation.description)
-    });
-    Failure::new(Exit::Usage, format!("{doing}; nothing was changed:{}", lines.collect::<String>()))
+    let put = put.into_iter().map(|(name, handover)| (name, Spec::Handover(handover)));
+    order::write(controllers, put, (v1::Kind::Handover, delete), doing).await
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fulcrum_proto::v1;
 
-use super::Cluster;
+use crate::order::Cluster;
 
 /// What is wished of an instance, once every director there is has the plan of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Goal {
             .collect();
         let mut waits_for: Vec<String> = members()
             .filter(|director| cluster.is_attached(director))
-            .filter_map(|director| self.behind(cluster, director))
+            .filter_map(|director| cluster.behind(director, self.revision))
             .collect();
         let wished = match &self.wish {
             Wish::Active(director) => Some(director.as_str()),
@@ -67,21 +67,6 @@ impl Goal {
             waits_for.push(format!("one Active instead of {}", active.len()));
         }
         Outlook { active, waits_for }
-    }
-
-    fn behind(&self, cluster: &Cluster, director: &str) -> Option<String> {
-        let ack = cluster.agents.get(director).and_then(|agent| agent.ack.as_ref());
-        let revision =
-            ack.and_then(|ack| ack.version.as_ref()).map_or(0, |version| version.revision);
-        match ack {
-            Some(ack) if !ack.applied => {
-                Some(format!("{director}, which refuses revision {revision}: {}", ack.reason))
-            }
-            _ if revision < self.revision => {
-                Some(format!("{director} to apply revision {}", self.revision))
-            }
-            Some(_) | None => None,
-        }
     }
 
     /// Why the wished director is not Active, as far as it tells.

@@ -6,7 +6,8 @@ use fulcrum_proto::v1;
 use fulcrum_proto::v1::resource::Spec;
 
 use super::outlook::Outlook;
-use super::{Cluster, Goal, Wish, best_of, drained, name_for, order_of};
+use super::{Goal, Wish, best_of, drained, name_for, order_of};
+use crate::order::Cluster;
 
 const REVISION: u64 = 13;
 

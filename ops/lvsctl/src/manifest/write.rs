@@ -16,6 +16,7 @@ pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
         Some(Spec::Pool(_)) => "Pool",
         Some(Spec::VirtualServer(_)) => "VirtualServer",
         Some(Spec::Handover(_)) => "Handover",
+        Some(Spec::Drain(_)) => "Drain",
     }
 }
 
@@ -30,6 +31,7 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
         v1::Kind::Pool => "Pool",
         v1::Kind::VirtualServer => "VirtualServer",
         v1::Kind::Handover => "Handover",
+        v1::Kind::Drain => "Drain",
     }
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
         Some(Spec::Pool(spec)) => spec_to_node("fulcrum.v1.Pool", spec),
         Some(Spec::VirtualServer(spec)) => spec_to_node("fulcrum.v1.VirtualServer", spec),
         Some(Spec::Handover(spec)) => spec_to_node("fulcrum.v1.Handover", spec),
+        Some(Spec::Drain(spec)) => spec_to_node("fulcrum.v1.Drain", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

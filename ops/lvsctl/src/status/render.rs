@@ -182,19 +182,35 @@ fn instance_row(
 fn virtual_servers(view: &View<'_>, paint: Paint) -> String {
     let mut text = String::new();
     for (name, server) in &view.virtual_servers {
-        let protocol = match server.protocol() {
-            v1::Protocol::Tcp | v1::Protocol::Unspecified => "tcp",
-            v1::Protocol::Udp => "udp",
-        };
+        let listen = listen(server);
         let scheduler = server.scheduler().as_str_name().trim_start_matches("SCHEDULER_");
-        let v1::VirtualServer { vip, port, vrrp_instance, pool, .. } = server;
+        let v1::VirtualServer { vrrp_instance, pool, .. } = server;
         text = format!(
-            "{text}  {name}  {vip}:{port}/{protocol} {}, {vrrp_instance}, pool {pool}\n",
+            "{text}  {name}  {listen} {}, {vrrp_instance}, pool {pool}\n",
             scheduler.to_lowercase()
         );
         text.push_str(&weights(view, name, server, paint).render("    "));
     }
     text
+}
+
+/// What a virtual server takes: `192.168.1.150:80/tcp`, `[2001:db8::1]:*/udp` or `fwmark 5`.
+fn listen(server: &v1::VirtualServer) -> String {
+    if server.fwmark != 0 {
+        let family = if server.fwmark_ipv6 { " IPv6" } else { "" };
+        return format!("fwmark {}{family}", server.fwmark);
+    }
+    let protocol = match server.protocol() {
+        v1::Protocol::Tcp | v1::Protocol::Unspecified => "tcp",
+        v1::Protocol::Udp => "udp",
+        v1::Protocol::Sctp => "sctp",
+    };
+    let port = if server.all_ports { "*".to_owned() } else { server.port.to_string() };
+    if server.vip.contains(':') {
+        format!("[{}]:{port}/{protocol}", server.vip)
+    } else {
+        format!("{}:{port}/{protocol}", server.vip)
+    }
 }
 
 /// A row for each real server of the pool, a column for each director.

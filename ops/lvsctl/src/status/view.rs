@@ -14,6 +14,8 @@ pub(super) struct View<'a> {
     pub(super) real_servers: BTreeMap<&'a str, &'a v1::RealServer>,
     /// By the VRRP instance that each moves.
     pub(super) handovers: BTreeMap<&'a str, &'a v1::Handover>,
+    /// In the order of their names.
+    pub(super) drains: Vec<&'a v1::Drain>,
     pub(super) directors: BTreeMap<&'a str, &'a v1::AgentStatus>,
     pub(super) real_server_agents: BTreeMap<&'a str, &'a v1::AgentStatus>,
     pub(super) evidence: BTreeMap<&'a str, &'a v1::Evidence>,
@@ -31,6 +33,7 @@ impl<'a> View<'a> {
             pools: BTreeMap::new(),
             real_servers: BTreeMap::new(),
             handovers: BTreeMap::new(),
+            drains: Vec::new(),
             directors: BTreeMap::new(),
             real_server_agents: BTreeMap::new(),
             evidence: topology.evidence.iter().map(|e| (e.agent.as_str(), e)).collect(),
@@ -43,6 +46,7 @@ impl<'a> View<'a> {
                 Some(Spec::Pool(spec)) => _ = view.pools.insert(name, spec),
                 Some(Spec::RealServer(spec)) => _ = view.real_servers.insert(name, spec),
                 Some(Spec::Handover(spec)) => _ = view.handovers.insert(&spec.vrrp_instance, spec),
+                Some(Spec::Drain(spec)) => view.drains.push(spec),
                 Some(Spec::Site(_) | Spec::Director(_)) | None => {}
             }
         }

@@ -1,131 +1,91 @@
 //! `lvsctl drain`
 
-use std::collections::BTreeSet;
+mod director;
 
+use std::time::Duration;
+
+use fulcrum_proto::convert::{duration_from_text, duration_to_wire};
 use fulcrum_proto::v1;
+use fulcrum_proto::v1::resource::Spec;
 
 use crate::cli::Global;
 use crate::connect::Controllers;
+use crate::drain::{Goal, Target, Wish, follow, name_for, read_target};
 use crate::exit::{Exit, Failure};
-use crate::handover::{
-    Cluster, Goal, Waiting, Wish, best_of, drained, drainer, follow, name_for, order_of,
-    priority_of, write,
-};
-use crate::out;
+use crate::order::{Cluster, Waiting, write};
 use crate::verbs::status;
 
-/// Which director to free.
+/// What to free.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Arguments {
-    /// The director that shall hold no VIP until `lvsctl undrain`.
-    director: String,
+    /// A real server or a director: its name, or real-server/NAME or director/NAME where both have one of the name.
+    target: String,
+    /// Of this virtual server only; of every one that uses the real server when not given.
+    #[arg(long, value_name = "VIRTUAL-SERVER")]
+    of: Option<String>,
+    /// What is left of its connections is cut after this long, such as 10m, and its entries leave the directors' tables.
+    #[arg(long, value_name = "DURATION", value_parser = parse_grace)]
+    grace: Option<Duration>,
     /// Why, for whoever reads the status.
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
+    /// Who you are, for whoever reads the status.
+    #[arg(long, env = "USER", default_value = "lvsctl", value_name = "NAME")]
+    requested_by: String,
     #[command(flatten)]
     waiting: Waiting,
+}
+
+const HELP: &str = "\
+A real server that is drained has weight 0 on every director, whatever happens there, until `lvsctl undrain`. It is done \
+when the directors that forward count no connection of it, active or inactive: the kernel counts a closed connection as \
+inactive for up to two minutes.
+
+A director that is drained hands each VIP to the best of the others and takes none until `lvsctl undrain`.";
+
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    duration_from_text(text).ok_or_else(|| "write a number and its unit, such as 10m".to_owned())
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
     let cluster = Cluster::new(&status::ask(&controllers).await?);
-    let Arguments { director, reason, waiting } = arguments;
-    if !cluster.directors.contains(&director) {
-        return Err(no_such_director(&cluster, &director));
-    }
-    let orders = orders(&cluster, &director, &reason)?;
-    if orders.is_empty() {
-        out::print(&format!("{director} is Active nowhere, and would not be; nothing to do\n"))?;
-        return Ok(Exit::Ok);
-    }
-    let doing = format!("cannot drain {director}");
-    let revision = write(&controllers, orders.clone(), Vec::new(), &doing).await?;
-    let goals: Vec<Goal> = orders
-        .iter()
-        .flat_map(|(_, order)| {
-            cluster.moved_with(&order.vrrp_instance).into_iter().map(|(instance, _)| Goal {
-                instance: instance.to_owned(),
-                wish: Wish::Active(order.to.clone()),
-                revision,
-            })
-        })
-        .collect();
-    follow(&controllers, global, waiting, &goals).await
-}
-
-/// An order for every instance, or sync group of them, in which the director is or would be Active.
-///
-/// # Errors
-/// [`Exit::Conflict`] with every instance that no other director can take.
-pub(super) fn orders(
-    cluster: &Cluster,
-    director: &str,
-    reason: &str,
-) -> Result<Vec<(String, v1::Handover)>, Failure> {
-    let mut without = drained(cluster);
-    without.insert(director.to_owned());
-    let mut orders: Vec<(String, v1::Handover)> = Vec::new();
-    let mut stuck = Vec::new();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for (name, instance) in &cluster.instances {
-        let group = cluster.moved_with(name);
-        let is_new = seen.insert(name);
-        seen.extend(group.iter().map(|(name, _)| *name));
-        let is_concerned =
-            group.iter().any(|(name, one)| is_or_would_be(cluster, director, name, one));
-        if !is_new || !is_concerned {
-            continue;
+    match read_target(&cluster, &arguments.target)? {
+        Target::RealServer(name) => {
+            real_server(global, &controllers, &cluster, name, arguments).await
         }
-        match best_of(cluster, name, instance, &without) {
-            None => stuck.push(name.as_str()),
-            Some(to) => {
-                let vrrp_instance = order_of(cluster, name)
-                    .map_or(name.clone(), |(_, order)| order.vrrp_instance.clone());
-                let order = v1::Handover {
-                    vrrp_instance,
-                    to: to.to_owned(),
-                    reason: reason.to_owned(),
-                    requested_by: drainer(director),
-                };
-                orders.push((name_for(cluster, name), order));
+        Target::Director(name) => {
+            if arguments.of.is_some() || arguments.grace.is_some() {
+                let text =
+                    format!("--of and --grace are of real servers, and {name} is a director");
+                return Err(Failure::usage(text));
             }
+            let Arguments { reason, waiting, .. } = arguments;
+            director::run(global, &controllers, &cluster, (&name, &reason), waiting).await
         }
     }
-    if stuck.is_empty() {
-        return Ok(orders);
-    }
-    Err(Failure::new(
-        Exit::Conflict,
-        format!(
-            "no other director can be Active in {}: each needs a member that is attached, takes part and is not \
-             drained; nothing was changed. `lvsctl status` tells what the others lack.",
-            stuck.join(", ")
-        ),
-    ))
 }
 
-/// Whether the director is Active, is ordered to be, or ranks highest among those that can be.
-fn is_or_would_be(
+async fn real_server(
+    global: &Global,
+    controllers: &Controllers,
     cluster: &Cluster,
-    director: &str,
-    name: &str,
-    instance: &v1::VrrpInstance,
-) -> bool {
-    if priority_of(instance, director).is_none() {
-        return false;
-    }
-    match order_of(cluster, name) {
-        // What is ordered elsewhere already may still be on its way.
-        Some((_, order)) => order.to == director,
-        None => {
-            cluster.is_active(director, name)
-                || best_of(cluster, name, instance, &BTreeSet::new()) == Some(director)
-        }
-    }
-}
-
-fn no_such_director(cluster: &Cluster, director: &str) -> Failure {
-    let names: Vec<&str> = cluster.directors.iter().map(String::as_str).collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Failure::new(Exit::NotFound, format!("there is no director {director:?}; there are {known}"))
+    name: String,
+    arguments: Arguments,
+) -> Result<Exit, Failure> {
+    let Arguments { of, grace, reason, requested_by, waiting, .. } = arguments;
+    let order = v1::Drain {
+        real_server: name.clone(),
+        virtual_server: of.clone().unwrap_or_default(),
+        reason,
+        requested_by,
+        grace: grace.map(duration_to_wire),
+    };
+    let resource = name_for(cluster, &name, of.as_deref());
+    let put = std::iter::once((resource, Spec::Drain(order)));
+    let doing = format!("cannot drain {name}");
+    let revision = write(controllers, put, (v1::Kind::Drain, Vec::new()), &doing).await?;
+    let goal = Goal { real_server: name, virtual_server: of, wish: Wish::Drained, revision };
+    follow(controllers, global, waiting, &goal).await
 }

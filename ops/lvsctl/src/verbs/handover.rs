@@ -5,7 +5,8 @@ use fulcrum_proto::v1;
 use crate::cli::Global;
 use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
-use crate::handover::{Cluster, Goal, Waiting, Wish, follow, name_for, order_of, write};
+use crate::handover::{Goal, Wish, follow, name_for, order_of, write};
+use crate::order::{Cluster, Waiting};
 use crate::verbs::status;
 
 /// What to hand over.

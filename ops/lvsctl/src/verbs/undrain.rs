@@ -1,17 +1,24 @@
 //! `lvsctl undrain`
 
+use fulcrum_proto::v1;
+
 use crate::cli::Global;
 use crate::connect::Controllers;
+use crate::drain::{self, Target, orders_of, read_target};
 use crate::exit::{Exit, Failure};
-use crate::handover::{Cluster, Goal, Waiting, Wish, drainer, follow, write};
+use crate::handover::{self, Goal, Wish, drainer};
+use crate::order::{Cluster, Waiting, write};
 use crate::out;
 use crate::verbs::status;
 
-/// Which director to use again.
+/// What to use again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The director that was drained.
-    director: String,
+    /// The real server or director that was drained, as in `lvsctl drain`.
+    target: String,
+    /// In this virtual server only; whatever was drained when not given.
+    #[arg(long, value_name = "VIRTUAL-SERVER")]
+    of: Option<String>,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -19,8 +26,47 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
     let cluster = Cluster::new(&status::ask(&controllers).await?);
-    let Arguments { director, waiting } = arguments;
-    let by = drainer(&director);
+    match read_target(&cluster, &arguments.target)? {
+        Target::RealServer(name) => {
+            real_server(global, &controllers, &cluster, name, arguments).await
+        }
+        Target::Director(name) => director(global, &controllers, &cluster, &name, arguments).await,
+    }
+}
+
+async fn real_server(
+    global: &Global,
+    controllers: &Controllers,
+    cluster: &Cluster,
+    name: String,
+    arguments: Arguments,
+) -> Result<Exit, Failure> {
+    let Arguments { of, waiting, .. } = arguments;
+    let orders = orders_of(cluster, &name, of.as_deref());
+    if orders.is_empty() {
+        out::print(&format!("{name} was not drained\n"))?;
+        return Ok(Exit::Ok);
+    }
+    let doing = format!("cannot undrain {name}");
+    let revision =
+        write(controllers, std::iter::empty(), (v1::Kind::Drain, orders), &doing).await?;
+    let wish = drain::Wish::InRotation;
+    let goal = drain::Goal { real_server: name, virtual_server: of, wish, revision };
+    drain::follow(controllers, global, waiting, &goal).await
+}
+
+async fn director(
+    global: &Global,
+    controllers: &Controllers,
+    cluster: &Cluster,
+    director: &str,
+    arguments: Arguments,
+) -> Result<Exit, Failure> {
+    if arguments.of.is_some() {
+        let text = format!("--of is of real servers, and {director} is a director");
+        return Err(Failure::usage(text));
+    }
+    let by = drainer(director);
     let orders: Vec<_> =
         cluster.handovers.iter().filter(|(_, order)| order.requested_by == by).collect();
     if orders.is_empty() {
@@ -29,11 +75,11 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
     }
     let names = orders.iter().map(|(name, _)| (*name).clone()).collect();
     let doing = format!("cannot undrain {director}");
-    let revision = write(&controllers, Vec::new(), names, &doing).await?;
+    let revision = handover::write(controllers, Vec::new(), names, &doing).await?;
     let goals: Vec<Goal> = orders
         .iter()
         .flat_map(|(_, order)| cluster.moved_with(&order.vrrp_instance))
         .map(|(instance, _)| Goal { instance: instance.to_owned(), wish: Wish::Highest, revision })
         .collect();
-    follow(&controllers, global, waiting, &goals).await
+    handover::follow(controllers, global, arguments.waiting, &goals).await
 }

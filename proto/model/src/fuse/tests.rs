@@ -41,13 +41,14 @@ fn weights(requirement: AgentRequirement, rows: &[Row]) -> Vec<u16> {
         .map(|(probe, agent, arp, current)| Candidate {
             real_server: &name,
             planned: Weight::new(8).expect("in range"),
+            forwarding: ForwardingMethod::Dr,
             probe,
             agent: agent.as_ref(),
             arp,
             current: *current,
         })
         .collect();
-    fuse(ForwardingMethod::Dr, requirement, &candidates)
+    fuse(requirement, &candidates)
         .into_iter()
         .map(|decision| {
             assert!(!decision.reasons.is_empty(), "every weight has a reason");

@@ -1,4 +1,4 @@
-//! What matters to a hand-over of a topology that is told object by object.
+//! What matters to an order of a topology that is told object by object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use fulcrum_proto::v1::watch_topology_response::Event;
 /// Role of a director agent in [`v1::AgentStatus`].
 const DIRECTOR: &str = "director";
 
-/// Directors, VRRP instances and orders, by name.
+/// Directors, what they serve, and orders, by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cluster {
     pub(crate) directors: BTreeSet<String>,
@@ -17,6 +17,10 @@ pub(crate) struct Cluster {
     pub(crate) agents: BTreeMap<String, v1::AgentStatus>,
     pub(crate) instances: BTreeMap<String, v1::VrrpInstance>,
     pub(crate) handovers: BTreeMap<String, v1::Handover>,
+    pub(crate) real_servers: BTreeMap<String, v1::RealServer>,
+    pub(crate) pools: BTreeMap<String, v1::Pool>,
+    pub(crate) virtual_servers: BTreeMap<String, v1::VirtualServer>,
+    pub(crate) drains: BTreeMap<String, v1::Drain>,
     /// The snapshot is complete.
     pub(crate) is_synced: bool,
 }
@@ -56,8 +60,11 @@ impl Cluster {
             Some(Spec::Director(_)) => _ = self.directors.insert(name),
             Some(Spec::VrrpInstance(spec)) => _ = self.instances.insert(name, spec.clone()),
             Some(Spec::Handover(spec)) => _ = self.handovers.insert(name, spec.clone()),
-            Some(Spec::Site(_) | Spec::RealServer(_) | Spec::Pool(_) | Spec::VirtualServer(_))
-            | None => {}
+            Some(Spec::RealServer(spec)) => _ = self.real_servers.insert(name, spec.clone()),
+            Some(Spec::Pool(spec)) => _ = self.pools.insert(name, spec.clone()),
+            Some(Spec::VirtualServer(spec)) => _ = self.virtual_servers.insert(name, spec.clone()),
+            Some(Spec::Drain(spec)) => _ = self.drains.insert(name, spec.clone()),
+            Some(Spec::Site(_)) | None => {}
         }
     }
 
@@ -66,11 +73,11 @@ impl Cluster {
             v1::Kind::Director => _ = self.directors.remove(name),
             v1::Kind::VrrpInstance => _ = self.instances.remove(name),
             v1::Kind::Handover => _ = self.handovers.remove(name),
-            v1::Kind::Unspecified
-            | v1::Kind::Site
-            | v1::Kind::RealServer
-            | v1::Kind::Pool
-            | v1::Kind::VirtualServer => {}
+            v1::Kind::RealServer => _ = self.real_servers.remove(name),
+            v1::Kind::Pool => _ = self.pools.remove(name),
+            v1::Kind::VirtualServer => _ = self.virtual_servers.remove(name),
+            v1::Kind::Drain => _ = self.drains.remove(name),
+            v1::Kind::Unspecified | v1::Kind::Site => {}
         }
     }
 
@@ -78,6 +85,20 @@ impl Cluster {
     pub(crate) fn vrrp(&self, director: &str, instance: &str) -> Option<&v1::VrrpObserved> {
         let observed = self.agents.get(director)?.director.as_ref()?;
         observed.vrrp_instances.iter().find(|vrrp| vrrp.instance == instance)
+    }
+
+    /// Why a director does not have the plan of a revision yet, if it does not.
+    pub(crate) fn behind(&self, director: &str, wanted: u64) -> Option<String> {
+        let ack = self.agents.get(director).and_then(|agent| agent.ack.as_ref());
+        let revision =
+            ack.and_then(|ack| ack.version.as_ref()).map_or(0, |version| version.revision);
+        match ack {
+            Some(ack) if !ack.applied => {
+                Some(format!("{director}, which refuses revision {revision}: {}", ack.reason))
+            }
+            _ if revision < wanted => Some(format!("{director} to apply revision {wanted}")),
+            Some(_) | None => None,
+        }
     }
 
     pub(crate) fn is_attached(&self, director: &str) -> bool {

@@ -1,0 +1,98 @@
+//! A virtual server's real servers have its address family, unless a tunnel reaches them; and whoever shall bind its VIPs can.
+
+use fulcrum_model::resource::{AgentRequirement, Kind, Pool, VirtualServer};
+use fulcrum_model::{ForwardingMethod, Name};
+
+use crate::catalog::{Catalog, Seat};
+use crate::violation::{Finding, Place, Request};
+
+pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, server) in &catalog.virtual_servers {
+        let Some(pool) = catalog.pools.get(&server.pool) else { continue };
+        findings.extend(unbound(request, catalog, (name, server), pool));
+        let differs = |seat: &Seat<'_>| seat.server.rip.is_ipv6() != server.listen.is_ipv6();
+        let Some(seat) = catalog.seats(pool).find(differs) else { continue };
+        let is_synchronised = catalog
+            .vrrp_instances
+            .get(&server.vrrp_instance)
+            .is_some_and(|instance| instance.options.connection_sync.is_some());
+        // The kernel's rules (`ip_vs_genl_set_cmd`, net/netfilter/ipvs/ip_vs_ctl.c).
+        let why = match seat.forwarding(server) {
+            ForwardingMethod::Dr | ForwardingMethod::Nat => {
+                "only a tunnel leads from one family to the other; use forwarding: tunnel, or a real \
+                 server of the same family"
+            }
+            ForwardingMethod::Tunnel if is_synchronised => {
+                "the kernel does not synchronise connections of mixed families; leave connection_sync \
+                 out, or use a real server of the same family"
+            }
+            ForwardingMethod::Tunnel => continue,
+        };
+        findings.push(tell(request, (name, server), &seat, why));
+    }
+    findings
+}
+
+/// The real-server agent of this release binds VIPs of IPv4.
+fn unbound(
+    request: &Request,
+    catalog: &Catalog<'_>,
+    (name, server): (&Name, &VirtualServer),
+    pool: &Pool,
+) -> Option<Finding> {
+    let needs_vip = |seat: Seat<'_>| seat.forwarding(server).needs_arp_safety();
+    let is_asked = pool.agent == AgentRequirement::Required
+        && server.listen.is_ipv6()
+        && catalog.seats(pool).any(needs_vip);
+    let remedy = "agents bind VIPs of IPv4 alone in this release; set agent: none and bind the VIP on \
+                  the real servers by hand, or forward by nat";
+    is_asked.then(|| {
+        request.tell([
+            (
+                Place::new(
+                    Kind::VirtualServer,
+                    name,
+                    "spec.pool",
+                    format!("{:?}", server.pool.as_str()),
+                ),
+                format!("the pool requires agents, and {remedy}"),
+            ),
+            (
+                Place::new(Kind::Pool, &server.pool, "spec.agent", "required"),
+                format!("virtual server {name} takes IPv6, and {remedy}"),
+            ),
+        ])
+    })
+}
+
+/// Told at the virtual server, or at what the request changed under it.
+fn tell(
+    request: &Request,
+    (name, server): (&Name, &VirtualServer),
+    seat: &Seat<'_>,
+    why: &str,
+) -> Finding {
+    let rip = seat.server.rip;
+    let quoted = |name: &Name| format!("{:?}", name.as_str());
+    request.tell([
+        (
+            Place::new(Kind::VirtualServer, name, "spec.pool", quoted(&server.pool)),
+            format!("its real server {} is {rip}, and {why}", seat.name),
+        ),
+        (
+            Place::new(Kind::RealServer, seat.name, "spec.rip", format!("{:?}", rip.to_string())),
+            format!(
+                "pool {} serves virtual server {name} ({}), and {why}",
+                server.pool, server.listen
+            ),
+        ),
+        (
+            Place::new(Kind::Pool, &server.pool, &seat.place.field(), quoted(seat.name)),
+            format!(
+                "is {rip}, the pool serves virtual server {name} ({}), and {why}",
+                server.listen
+            ),
+        ),
+    ])
+}

@@ -1,0 +1,114 @@
+//! Shows how a drain goes on, until it is done.
+
+use fulcrum_proto::convert::duration_to_text;
+use tokio::time::Instant;
+
+use super::Goal;
+use super::outlook::{Count, Outlook};
+use crate::cli::{Global, Output};
+use crate::connect::Controllers;
+use crate::exit::{Exit, Failure};
+use crate::order::{self, Waiting};
+use crate::out;
+use crate::text::{Node, to_json, to_yaml};
+
+/// Waits, if that is wanted, until the drain is done, and tells of each step; then of the outcome.
+///
+/// # Errors
+/// [`Exit::TimedOut`] with what is still waited for, or [`Exit::Unreachable`] when no controller answers at first.
+pub(crate) async fn follow(
+    controllers: &Controllers,
+    global: &Global,
+    waiting: Waiting,
+    goal: &Goal,
+) -> Result<Exit, Failure> {
+    let format = global.output.unwrap_or(Output::Table);
+    if waiting.is_unwanted() {
+        let Goal { real_server, revision, .. } = goal;
+        match format {
+            Output::Table => {
+                out::print(&format!("{real_server}: ordered at revision {revision}\n"))?
+            }
+            Output::Json => out::print(&to_json(&outcome(goal, &Outlook::default(), false)))?,
+            Output::Yaml => out::print(&to_yaml(&outcome(goal, &Outlook::default(), false)))?,
+        }
+        return Ok(Exit::Ok);
+    }
+    let start = Instant::now();
+    let (mut reached, mut last) = (None, String::new());
+    order::follow(controllers, start + waiting.timeout, |cluster| {
+        let outlook = goal.outlook(cluster);
+        let lines = lines(goal, &outlook);
+        if format == Output::Table && lines != last {
+            out::print(&lines)?;
+        }
+        last = lines;
+        let is_done = outlook.waits_for.is_empty();
+        reached = Some(outlook);
+        Ok(is_done)
+    })
+    .await?;
+    let outlook = reached.unwrap_or_else(|| Outlook {
+        waits_for: vec!["a controller to tell of the cluster".to_owned()],
+        ..Outlook::default()
+    });
+    let is_done = outlook.waits_for.is_empty();
+    match format {
+        Output::Table if is_done => {
+            let seconds = start.elapsed().as_secs_f64();
+            out::print(&format!("done after {seconds:.1} s\n"))?;
+        }
+        Output::Table => {}
+        Output::Json => out::print(&to_json(&outcome(goal, &outlook, is_done)))?,
+        Output::Yaml => out::print(&to_yaml(&outcome(goal, &outlook, is_done)))?,
+    }
+    if is_done {
+        return Ok(Exit::Ok);
+    }
+    let mut text = format!("not done after {}:", duration_to_text(waiting.timeout));
+    for waits_for in &outlook.waits_for {
+        text = format!("{text}\n  waits for {waits_for}");
+    }
+    text.push_str(
+        "\nThe order stands; run the same again to go on waiting, or give a longer --timeout.",
+    );
+    Err(Failure::new(Exit::TimedOut, text))
+}
+
+/// A line for each virtual server and director.
+fn lines(goal: &Goal, outlook: &Outlook) -> String {
+    let mut text = String::new();
+    for count in &outlook.counts {
+        let Count { virtual_server, director, weight, active, inactive, persistent, .. } = count;
+        let role = if count.is_active { "" } else { " (does not forward now)" };
+        text = format!(
+            "{text}{}: {virtual_server} on {director}{role}: weight {weight}, connections {active} active, \
+             {inactive} inactive, {persistent} persistent\n",
+            goal.real_server
+        );
+    }
+    text
+}
+
+fn outcome(goal: &Goal, outlook: &Outlook, is_done: bool) -> Node {
+    let plain = |value: &dyn ToString| Node::Plain(value.to_string());
+    let counts = outlook.counts.iter().map(|count| {
+        Node::Map(vec![
+            ("virtual_server".to_owned(), Node::text(&count.virtual_server)),
+            ("director".to_owned(), Node::text(&count.director)),
+            ("forwards".to_owned(), plain(&count.is_active)),
+            ("weight".to_owned(), plain(&count.weight)),
+            ("active_connections".to_owned(), plain(&count.active)),
+            ("inactive_connections".to_owned(), plain(&count.inactive)),
+            ("persistent_connections".to_owned(), plain(&count.persistent)),
+        ])
+    });
+    let waits_for = outlook.waits_for.iter().map(|text| Node::text(text));
+    Node::Map(vec![
+        ("done".to_owned(), plain(&is_done)),
+        ("real_server".to_owned(), Node::text(&goal.real_server)),
+        ("revision".to_owned(), plain(&goal.revision)),
+        ("connections".to_owned(), Node::List(counts.collect())),
+        ("waits_for".to_owned(), Node::List(waits_for.collect())),
+    ])
+}
