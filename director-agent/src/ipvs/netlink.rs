@@ -3,13 +3,15 @@
 //! neli resolves the family and opens the sockets; the bytes are `fulcrum_ipvs::codec`'s, because hundreds of requests
 //! go out in one send. Three traps are kept shut: every wait has an end; dumps have a socket of their own and are
 //! drained at once, for an undrained one blocks its socket; and no more requests are in flight than the receive
-//! buffer holds acknowledgements. Between two sends whoever waits for the CPU has it.
+//! buffer holds refusals. Between two sends whoever waits for the CPU has it.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use fulcrum_ipvs::codec::{self, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal};
+use fulcrum_ipvs::codec::{
+    self, Acknowledge, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal,
+};
 use fulcrum_ipvs::{
     Destination, DestinationKey, Operation, Pace, VirtualServerKey, VirtualServerSettings,
 };
@@ -28,7 +30,7 @@ use super::{Traffic, modules};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two tries to receive what should have been there at once.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Requests in flight at first. Their acknowledgements, refusals of up to 1,280 bytes with their bookkeeping, fit the
+/// Requests in flight at first. Should all be refused, the refusals of up to 1,280 bytes with their bookkeeping fit the
 /// receive buffer that any process may have (`net.core.rmem_max`, 212,992 bytes unless set otherwise, doubled). Where
 /// that is set lower, the window shrinks until they do.
 const WINDOW: usize = 256;
@@ -45,6 +47,8 @@ pub(super) struct Kernel {
     window: usize,
     pace: Pace,
     sequence: u32,
+    /// Of one send.
+    request: Vec<u8>,
 }
 
 /// How one operation went.
@@ -72,7 +76,8 @@ impl Kernel {
             resolved => resolved,
         }?;
         let (writes, reads) = (Socket::open()?, Socket::open()?);
-        Ok(Self { family, writes, reads, window: WINDOW, pace: Pace::default(), sequence: 0 })
+        let (pace, request) = (Pace::default(), Vec::new());
+        Ok(Self { family, writes, reads, window: WINDOW, pace, sequence: 0, request })
     }
 
     /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers,
@@ -99,19 +104,22 @@ impl Kernel {
     async fn write_batch(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
         let doing = "edit the IPVS table";
         let first = self.sequence.wrapping_add(1);
-        let mut request = Vec::new();
-        for operation in batch {
+        let last = batch.len().saturating_sub(1);
+        self.request.clear();
+        for (index, operation) in batch.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
-            codec::request(&mut request, self.family, self.sequence, operation);
+            let acknowledge = if index == last { Acknowledge::Yes } else { Acknowledge::No };
+            let number = (self.family, self.sequence);
+            codec::request(&mut self.request, number, operation, acknowledge);
         }
         // When others had the CPU meanwhile, that counts too: batches are then smaller than they need to be.
         let began = Instant::now();
-        self.writes.send(&request, doing)?;
+        self.writes.send(&self.request, doing)?;
         self.pace = self.pace.after(batch.len(), began.elapsed());
         let mut outcomes = vec![Outcome::Unknown; batch.len()];
-        let mut unanswered = batch.len();
+        let mut is_whole = true;
         let mut patience = PATIENCE;
-        while unanswered > 0 {
+        while outcomes.last() == Some(&Outcome::Unknown) {
             let bytes = match self.writes.receive(doing, patience).await {
                 Ok(bytes) => bytes,
                 // The buffer overflowed: what it holds is still to be read, the rest will never come.
@@ -120,13 +128,14 @@ impl Kernel {
                 {
                     self.window = (batch.len() / 2).max(1);
                     patience = Duration::ZERO;
+                    is_whole = false;
                     continue;
                 }
                 // What is still unknown will be found by reading the table.
                 Err(error) => {
                     let window = self.window;
-                    tracing::warn!(%error, unanswered, window, "acknowledgements of IPVS edits are missing");
-                    break;
+                    tracing::warn!(%error, window, "answers to IPVS edits are missing");
+                    return Ok(outcomes);
                 }
             };
             for message in Messages::new(bytes) {
@@ -141,10 +150,15 @@ impl Kernel {
                     Payload::DumpEnd
                     | Payload::DumpFailed(_)
                     | Payload::Answer { .. }
-                    | Payload::Nothing => continue,
+                    | Payload::Nothing => {}
                 }
-                unanswered -= 1;
             }
+        }
+        // The last was answered after all others: of those, nothing was heard because they were done. Where answers were
+        // lost, nobody knows.
+        let silent = outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Unknown);
+        if is_whole {
+            silent.for_each(|outcome| *outcome = Outcome::Done);
         }
         Ok(outcomes)
     }

@@ -19,9 +19,26 @@ pub(super) const ACK: u16 = 0x4;
 /// `NLM_F_DUMP`.
 pub(super) const DUMP: u16 = 0x300;
 
-/// Appends the request for an operation, with an acknowledgement asked for. `family` is the family's number, as the
-/// kernel assigned it.
-pub fn request(buffer: &mut Vec<u8>, family: u16, sequence: u32, operation: &Operation) {
+/// Whether the kernel answers a request that it has done. It answers what it refuses in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// It does. It works through a send in order, so its answer also tells that the requests before had theirs.
+    Yes,
+    /// It does not.
+    No,
+}
+
+/// Appends the request for an operation. `family` is the family's number, as the kernel assigned it.
+pub fn request(
+    buffer: &mut Vec<u8>,
+    (family, sequence): (u16, u32),
+    operation: &Operation,
+    acknowledge: Acknowledge,
+) {
+    let flags = match acknowledge {
+        Acknowledge::Yes => REQUEST | ACK,
+        Acknowledge::No => REQUEST,
+    };
     let command = match operation {
         Operation::AddVirtualServer { .. } => command::NEW_SERVICE,
         Operation::EditVirtualServer { .. } => command::SET_SERVICE,
@@ -30,7 +47,7 @@ pub fn request(buffer: &mut Vec<u8>, family: u16, sequence: u32, operation: &Ope
         Operation::EditDestination { .. } => command::SET_DEST,
         Operation::DeleteDestination { .. } => command::DEL_DEST,
     };
-    message(buffer, family, sequence, REQUEST | ACK, command, |buffer| match operation {
+    message(buffer, family, sequence, flags, command, |buffer| match operation {
         Operation::AddVirtualServer { key, settings }
         | Operation::EditVirtualServer { key, settings } => {
             put_virtual_server(buffer, key, Some(settings));

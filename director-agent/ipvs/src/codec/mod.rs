@@ -18,7 +18,8 @@ pub use attribute::Malformed;
 pub use daemon::{DaemonRole, SyncDaemon, dump_daemons, start_daemon, stop_daemon, sync_daemon};
 pub use decode::{DecodeError, Information, destination, information, virtual_server};
 pub use encode::{
-    dump_destinations, dump_virtual_servers, get_information, get_virtual_server, request,
+    Acknowledge, dump_destinations, dump_virtual_servers, get_information, get_virtual_server,
+    request,
 };
 pub use message::{Message, Messages, Payload, Refusal};
 pub use statistics::{Statistics, destination_statistics, virtual_server_statistics};

@@ -8,10 +8,10 @@ use fulcrum_model::{Port, Scheduler, Tunnel, TunnelChecksum};
 use proptest::prelude::*;
 
 use super::{
-    DaemonRole, Information, Message, Messages, Payload, Refusal, Statistics, SyncDaemon, command,
-    destination, destination_statistics, dump_daemons, dump_destinations, dump_virtual_servers,
-    get_information, information, request, start_daemon, stop_daemon, sync_daemon, virtual_server,
-    virtual_server_statistics,
+    Acknowledge, DaemonRole, Information, Message, Messages, Payload, Refusal, Statistics,
+    SyncDaemon, command, destination, destination_statistics, dump_daemons, dump_destinations,
+    dump_virtual_servers, get_information, information, request, start_daemon, stop_daemon,
+    sync_daemon, virtual_server, virtual_server_statistics,
 };
 use crate::{
     AddressFamily, Connections, DestinationKey, DestinationSettings, Flags, Forwarding, Netmask,
@@ -202,7 +202,8 @@ fn requests_have_these_bytes() {
     let settings = DestinationSettings::new(5, Forwarding::Route);
     let key = DestinationKey { address: address("192.168.1.160"), port: 80 };
     let mut bytes = Vec::new();
-    request(&mut bytes, FAMILY, 9, &Operation::EditDestination { virtual_server, key, settings });
+    let edit = Operation::EditDestination { virtual_server, key, settings };
+    request(&mut bytes, (FAMILY, 9), &edit, Acknowledge::Yes);
     let expected = "8c000000 1c00 0500 09000000 00000000 06010000 \
          3000 0180 0600 0100 0200 0000 0600 0200 0600 0000 \
          1400 0300 c0a80196 00000000 00000000 00000000 0600 0400 0050 0000 \
@@ -280,7 +281,7 @@ proptest! {
     ) {
         let mut bytes = Vec::new();
         let operation = Operation::AddVirtualServer { key, settings: settings.clone() };
-        request(&mut bytes, FAMILY, 1, &operation);
+        request(&mut bytes, (FAMILY, 1), &operation, Acknowledge::No);
         prop_assert_eq!(virtual_server(&bytes[20..]), Ok((key, settings)));
     }
 
@@ -302,7 +303,7 @@ proptest! {
         };
         let mut bytes = Vec::new();
         let operation = Operation::AddDestination { virtual_server, key, settings };
-        request(&mut bytes, FAMILY, 1, &operation);
+        request(&mut bytes, (FAMILY, 1), &operation, Acknowledge::No);
         let read = destination(&bytes[20..], AddressFamily::V4);
         let read = read.map(|(key, held)| (key, held.settings));
         prop_assert_eq!(read, Ok((key, settings)));
