@@ -140,6 +140,12 @@ pub(crate) const ALL: &[Scenario] = &[
         )
     },
     kernel(
+        "ipvs-matrix",
+        6,
+        "everything that IPVS can do, programmed and read back by ipvsadm",
+        scenarios::ipvs_matrix::run,
+    ),
+    kernel(
         "vrrp-load",
         12,
         "adverts while the host is busy: 100,000 rules, 1,000 probes, netlink",

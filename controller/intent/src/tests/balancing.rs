@@ -103,11 +103,15 @@ fn what_is_taken_is_taken_once() {
             "resources[9].spec.all_ports: true: virtual server a takes every port of 192.168.1.150/tcp already; use another VIP or protocol",
         ],
     );
+    let mut six = pool("six", &["s1"]);
+    edit_pool(&mut six, |pool| pool.agent = AgentRequirement::None);
+    let mut strange = twin("a", mark(5, true));
+    edit_server(&mut strange, |server| server.pool = name("six"));
     check(
         "a mark of a family that the instance has no VIP of",
-        with([twin("a", mark(5, true))]),
+        with([real_server("s1", "2001:db8:1::1", 8080), six, strange]),
         &[
-            "resources[8].spec.fwmark_ipv6: true: VRRP instance vi-1 holds 192.168.1.150; use one of its VIPs, or add this one to it",
+            "resources[10].spec.fwmark_ipv6: true: VRRP instance vi-1 holds 192.168.1.150; use one of its VIPs, or add this one to it",
         ],
     );
 }

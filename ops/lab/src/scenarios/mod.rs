@@ -5,6 +5,7 @@ pub(crate) mod failover;
 pub(crate) mod faults;
 pub(crate) mod headless;
 pub(crate) mod interop;
+pub(crate) mod ipvs_matrix;
 pub(crate) mod load;
 pub(crate) mod pause;
 pub(crate) mod planned;

@@ -7,7 +7,7 @@ use fulcrum_proto::v1::resource::Spec;
 
 use crate::connect::Controllers;
 use crate::exit::Failure;
-use crate::order::{self, Cluster};
+use crate::order::{self, Change, Cluster};
 
 /// Who requests what a drain makes: `drain/DIRECTOR`.
 const DRAIN: &str = "drain/";
@@ -56,6 +56,12 @@ pub(crate) async fn write(
     delete: Vec<String>,
     doing: &str,
 ) -> Result<u64, Failure> {
-    let put = put.into_iter().map(|(name, handover)| (name, Spec::Handover(handover)));
-    order::write(controllers, put, (v1::Kind::Handover, delete), doing).await
+    let mut change = Change::default();
+    for (name, handover) in put {
+        change.put(name, Spec::Handover(handover));
+    }
+    for name in delete {
+        change.delete(v1::Kind::Handover, name);
+    }
+    order::write(controllers, change, doing).await
 }

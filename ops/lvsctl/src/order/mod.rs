@@ -6,4 +6,4 @@ mod write;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use follow::{Waiting, follow};
-pub(crate) use write::write;
+pub(crate) use write::{Change, is_held, write};

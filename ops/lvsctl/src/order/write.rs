@@ -2,26 +2,45 @@
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::resource::Spec;
+use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 
-/// Writes and deletes orders, all or none. The revision afterwards.
+/// Orders to write and to delete, all or none.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    resources: Vec<v1::Resource>,
+    delete: Vec<v1::ResourceName>,
+    /// It is meant, even where it leaves less than half of a pool.
+    pub(crate) allow_drastic: bool,
+}
+
+impl Change {
+    /// Adds an order to write.
+    pub(crate) fn put(&mut self, name: String, spec: Spec) {
+        let metadata = Some(v1::Metadata { name, ..v1::Metadata::default() });
+        self.resources.push(v1::Resource { metadata, spec: Some(spec) });
+    }
+
+    /// Adds an order to delete.
+    pub(crate) fn delete(&mut self, kind: v1::Kind, name: String) {
+        self.delete.push(v1::ResourceName { kind: kind.into(), name });
+    }
+}
+
+/// Writes a change. The revision afterwards.
 pub(crate) async fn write(
     controllers: &Controllers,
-    put: impl Iterator<Item = (String, Spec)>,
-    (kind, delete): (v1::Kind, Vec<String>),
+    change: Change,
     doing: &str,
 ) -> Result<u64, Failure> {
-    let resources = put.map(|(name, spec)| v1::Resource {
-        metadata: Some(v1::Metadata { name, ..v1::Metadata::default() }),
-        spec: Some(spec),
-    });
-    let kind = kind.into();
+    let Change { resources, delete, allow_drastic } = change;
     let request = v1::ApplyRequest {
-        resources: resources.collect(),
-        delete: delete.into_iter().map(|name| v1::ResourceName { kind, name }).collect(),
+        resources,
+        delete,
+        allow_drastic,
         // The same on every controller that is tried: it is written once.
         request_id: uuid::Uuid::new_v4().to_string(),
         ..v1::ApplyRequest::default()
@@ -41,10 +60,24 @@ fn refused(refusal: Refusal, doing: &str) -> Failure {
         Refusal::Answered(status) => status.get_details_bad_request(),
         Refusal::Silent(_) => None,
     };
-    let Some(details) = details else { return refusal.failure(doing) };
+    let Some(details) = details else {
+        let is_held = is_held(&refusal);
+        let mut failure = refusal.failure(doing);
+        if is_held {
+            failure.text.push_str("\nIf it is meant, give --allow-drastic.");
+        }
+        return failure;
+    };
     let lines = details.field_violations.into_iter().map(|violation| {
         let field = violation.field.split_once("].").map_or(violation.field.as_str(), |(_, f)| f);
         format!("\n  {field}: {}", violation.description)
     });
     Failure::new(Exit::Usage, format!("{doing}; nothing was changed:{}", lines.collect::<String>()))
+}
+
+/// Whether the change is held as too drastic.
+pub(crate) fn is_held(refusal: &Refusal) -> bool {
+    let Refusal::Answered(status) = refusal else { return false };
+    status.code() == Code::FailedPrecondition
+        && status.get_details_error_info().is_some_and(|info| info.reason == "PLAN_HELD")
 }

@@ -190,8 +190,19 @@ fn virtual_servers(view: &View<'_>, paint: Paint) -> String {
             scheduler.to_lowercase()
         );
         text.push_str(&weights(view, name, server, paint).render("    "));
+        for drain in view.drains_of(name, server) {
+            text = format!("{text}    {}\n", drained(drain));
+        }
     }
     text
+}
+
+/// An order that a real server takes no new connections, for people.
+fn drained(drain: &v1::Drain) -> String {
+    let v1::Drain { real_server, reason, requested_by, .. } = drain;
+    let by = if requested_by.is_empty() { "somebody" } else { requested_by };
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    format!("{real_server} is drained by {by}{reason}")
 }
 
 /// What a virtual server takes: `192.168.1.150:80/tcp`, `[2001:db8::1]:*/udp` or `fwmark 5`.

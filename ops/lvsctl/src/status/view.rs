@@ -80,6 +80,18 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The orders that real servers of a virtual server take no new connections.
+    pub(super) fn drains_of(&self, name: &str, server: &v1::VirtualServer) -> Vec<&'a v1::Drain> {
+        let pool = self.pools.get(server.pool.as_str());
+        let members = pool.map(|pool| pool.members.as_slice()).unwrap_or_default();
+        let concerns = |drain: &&&v1::Drain| {
+            let of = &drain.virtual_server;
+            (of.is_empty() || of == name)
+                && members.iter().any(|member| member.real_server == drain.real_server)
+        };
+        self.drains.iter().filter(concerns).copied().collect()
+    }
+
     pub(super) fn is_attached(&self, director: &str) -> bool {
         self.directors.get(director).is_some_and(|agent| agent.attached)
     }

@@ -14,6 +14,7 @@ use crate::cli::{Global, Output};
 use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest, Mistake};
+use crate::order::is_held;
 use crate::out;
 use crate::table::Table;
 use crate::text::{message_to_node, to_json, to_yaml};
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     /// Delete every resource that these manifests do not hold.
     #[arg(long)]
     prune: bool,
-    /// Mean it, even where it deletes more than half of the virtual servers.
+    /// Mean it, even where it deletes more than half of the virtual servers, or leaves one less than half of its weight.
     #[arg(long)]
     allow_drastic: bool,
     /// Wait until every agent has applied it.
@@ -153,8 +154,7 @@ fn refused(refusal: Refusal, manifests: &[Manifest]) -> Failure {
     if let Some(failure) = bad_request(status, manifests) {
         return failure;
     }
-    let held = status.code() == Code::FailedPrecondition
-        && status.get_details_error_info().is_some_and(|info| info.reason == "PLAN_HELD");
+    let held = is_held(&refusal);
     let stale = status.code() == Code::Aborted;
     let mut failure = refusal.failure("nothing was changed");
     if held {

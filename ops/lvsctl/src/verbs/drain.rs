@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::connect::Controllers;
 use crate::drain::{Goal, Target, Wish, follow, name_for, read_target};
 use crate::exit::{Exit, Failure};
-use crate::order::{Cluster, Waiting, write};
+use crate::order::{Change, Cluster, Waiting, write};
 use crate::verbs::status;
 
 /// What to free.
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Who you are, for whoever reads the status.
     #[arg(long, env = "USER", default_value = "lvsctl", value_name = "NAME")]
     requested_by: String,
+    /// Mean it, even where it leaves a virtual server less than half of its weight.
+    #[arg(long)]
+    allow_drastic: bool,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -74,7 +77,7 @@ async fn real_server(
     name: String,
     arguments: Arguments,
 ) -> Result<Exit, Failure> {
-    let Arguments { of, grace, reason, requested_by, waiting, .. } = arguments;
+    let Arguments { of, grace, reason, requested_by, allow_drastic, waiting, .. } = arguments;
     let order = v1::Drain {
         real_server: name.clone(),
         virtual_server: of.clone().unwrap_or_default(),
@@ -83,9 +86,10 @@ async fn real_server(
         grace: grace.map(duration_to_wire),
     };
     let resource = name_for(cluster, &name, of.as_deref());
-    let put = std::iter::once((resource, Spec::Drain(order)));
+    let mut change = Change { allow_drastic, ..Change::default() };
+    change.put(resource, Spec::Drain(order));
     let doing = format!("cannot drain {name}");
-    let revision = write(controllers, put, (v1::Kind::Drain, Vec::new()), &doing).await?;
+    let revision = write(controllers, change, &doing).await?;
     let goal = Goal { real_server: name, virtual_server: of, wish: Wish::Drained, revision };
     follow(controllers, global, waiting, &goal).await
 }

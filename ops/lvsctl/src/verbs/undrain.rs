@@ -7,7 +7,7 @@ use crate::connect::Controllers;
 use crate::drain::{self, Target, orders_of, read_target};
 use crate::exit::{Exit, Failure};
 use crate::handover::{self, Goal, Wish, drainer};
-use crate::order::{Cluster, Waiting, write};
+use crate::order::{Change, Cluster, Waiting, write};
 use crate::out;
 use crate::verbs::status;
 
@@ -48,8 +48,11 @@ async fn real_server(
         return Ok(Exit::Ok);
     }
     let doing = format!("cannot undrain {name}");
-    let revision =
-        write(controllers, std::iter::empty(), (v1::Kind::Drain, orders), &doing).await?;
+    let mut change = Change::default();
+    for name in orders {
+        change.delete(v1::Kind::Drain, name);
+    }
+    let revision = write(controllers, change, &doing).await?;
     let wish = drain::Wish::InRotation;
     let goal = drain::Goal { real_server: name, virtual_server: of, wish, revision };
     drain::follow(controllers, global, waiting, &goal).await
