@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fulcrum_ipvs::Table;
+use fulcrum_ipvs::{Allowances, Table};
 use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_proto::v1;
@@ -24,10 +24,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::PlanBook;
+use crate::decide::decided::Effect;
 use crate::decide::gate::{Gate, Opened};
 use crate::decide::own::OwnWork;
 use crate::decide::pacer::Pacer;
-use crate::decide::weights::{Decider, Effect};
+use crate::decide::weights::Decider;
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use crate::latch;
 use crate::local::{self, SocketError, StatusRequest};
@@ -139,6 +140,8 @@ struct Agent {
     plan_saver: Saver<Arc<PlanCache>>,
     latch_saver: Saver<ArpLatch>,
     wanted: Table,
+    /// Of real servers that are to leave the kernel's table.
+    allowances: Allowances,
     generation: u64,
     /// The relay that IPVS was told of last.
     relay: Option<Relay>,
@@ -266,6 +269,7 @@ impl Agent {
             following: None,
             results: results_sender,
             wanted: Table::default(),
+            allowances: Allowances::default(),
             generation: 0,
             relay: None,
             ipvs_seen: ipvs_seen.clone(),
@@ -359,6 +363,7 @@ impl Agent {
             self.program(&effect.weights);
             plans::log_changes(&effect.changes);
         }
+        plans::log_turns(&effect.turns);
         if effect.to_latch {
             // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.
             drop(self.latch_saver.save(self.decider.arp().clone()));

@@ -68,8 +68,11 @@ struct File {
     track_command_dir: Option<PathBuf>,
 }
 
+/// The state directory, unless the file names another.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/fulcrum/director";
+
 fn default_state_dir() -> PathBuf {
-    PathBuf::from("/var/lib/fulcrum/director")
+    PathBuf::from(DEFAULT_STATE_DIR)
 }
 
 fn default_socket() -> PathBuf {

@@ -8,12 +8,15 @@ pub mod alarms;
 pub mod arp;
 pub mod book;
 pub mod check;
+pub mod decided;
 pub mod evidence;
 pub mod gate;
 pub mod index;
 pub mod own;
 pub mod pacer;
+mod past;
 pub mod plan;
+pub mod shared;
 pub mod weights;
 
 #[cfg(test)]

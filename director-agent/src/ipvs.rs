@@ -14,24 +14,28 @@ mod error;
 mod journal;
 mod modules;
 mod netlink;
+mod restore;
+mod settings;
 mod sync_daemons;
-mod sysctl;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_ipvs::codec::{Information, Statistics};
-use fulcrum_ipvs::{Entry, Table};
+use fulcrum_ipvs::{Allowances, Entry, Table};
+use fulcrum_model::IpvsSettings;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use driver::table_name;
 pub use error::{IpvsError, IpvsRefused};
+pub use restore::{RestoreError, Restored, restore};
 pub(crate) use sync_daemons::SyncDaemons;
-pub use wire::{kernel_to_wire, table_to_wire};
+pub use wire::{drift_to_wire, kernel_to_wire, table_to_wire};
 
 /// The whole table of ours that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -42,12 +46,57 @@ pub struct Desired {
     pub revision: u64,
     /// Virtual servers with the weights in force, as [`fulcrum_ipvs::plan::virtual_server`] makes them.
     pub table: Table,
+    /// How long real servers that are out of `table` may keep their connections, where that differs from the usual.
+    pub allowances: Allowances,
     /// W3C trace context of what caused it; empty when none.
     pub traceparent: String,
 }
 
+/// A difference that another program made, and how it was put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriftSeen {
+    /// When it was found, by the wall clock.
+    pub found_at: SystemTime,
+    /// The virtual server, or the real server and its virtual server.
+    pub entry: Entry,
+    /// What the kernel held, in words.
+    pub found: String,
+    /// The repair, in words.
+    pub repair: String,
+}
+
+impl Edits {
+    /// Those of every kind.
+    pub fn all(&self) -> u64 {
+        self.added + self.edited + self.deleted
+    }
+}
+
+/// How much drift is remembered: enough to see what a program does that edits again and again.
+pub const MOST_DRIFT: usize = 16;
+
+/// The kernel's table as it was read for whoever asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Relays and foreign virtual servers too.
+    pub table: Table,
+    /// The traffic of its entries.
+    pub traffic: Traffic,
+    /// What is wanted of it, the relay with it; none before the first plan.
+    pub wanted: Option<Arc<Table>>,
+}
+
 /// What the kernel counts of each entry.
 pub type Traffic = BTreeMap<Entry, Statistics>;
+
+/// What is wanted of the host's settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostSettings {
+    /// As the plan orders.
+    pub ordered: IpvsSettings,
+    /// Connections are synchronised with other directors.
+    pub synchronises: bool,
+}
 
 /// A virtual server that passes marked packets to another director, which still holds their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +126,10 @@ pub struct IpvsSnapshot {
     /// The table as last read, and edited since; foreign virtual servers are marked. A relay is in it, for it is in the
     /// kernel: a virtual server by firewall mark, not foreign.
     pub table: Table,
+    /// What is wanted of it, the relay with it; none before the first plan.
+    pub wanted: Option<Arc<Table>>,
+    /// What other programs changed in entries of ours, the latest first; at most [`MOST_DRIFT`].
+    pub drift: Arc<VecDeque<DriftSeen>>,
     /// The traffic of its entries, some seconds old; none of a large table, which is read for whoever asks.
     pub traffic: Arc<Traffic>,
     /// What IPVS tells of itself.
@@ -85,6 +138,9 @@ pub struct IpvsSnapshot {
     pub edits: Edits,
     /// What does not fit, each with its remedy. Empty when all is well.
     pub problems: Vec<String>,
+    /// How long the last whole round of looks at the table took: what another program changes is found within so long. None
+    /// before the first.
+    pub round: Option<Duration>,
     /// The newest generation that is in the kernel; 0 before the first.
     pub generation: u64,
 }
@@ -100,6 +156,7 @@ pub struct IpvsHandle {
 struct Channels {
     wishes: watch::Sender<Option<Arc<Wish>>>,
     relay: watch::Sender<Option<Relay>>,
+    settings: watch::Sender<Option<HostSettings>>,
     reads: mpsc::Sender<ReadReply>,
     progress: watch::Receiver<Progress>,
 }
@@ -110,10 +167,11 @@ struct Wish {
     generation: u64,
     revision: u64,
     table: Arc<Table>,
+    allowances: Allowances,
     traceparent: String,
 }
 
-type ReadReply = oneshot::Sender<Result<(Table, Traffic), IpvsError>>;
+type ReadReply = oneshot::Sender<Result<Reading, IpvsError>>;
 
 /// How far the driver has come.
 #[derive(Clone, Debug, Default)]
@@ -129,8 +187,8 @@ const READERS: usize = 16;
 
 impl IpvsHandle {
     /// Opens the kernel's table, reads it and begins to watch it. Nothing is written before the first
-    /// [`Self::set_desired`], but what a relay of an earlier life left behind is taken back. The journal of what we made is
-    /// kept in `state_dir`.
+    /// [`Self::set_desired`], but the virtual server that a relay of an earlier life left behind is taken back, and no
+    /// setting before the first [`Self::set_settings`]. The journal of what we made and changed is kept in `state_dir`.
     ///
     /// # Errors
     /// [`IpvsError`]: a capability, the kernel module or the kernel's answer is missing, each with its remedy.
@@ -139,19 +197,31 @@ impl IpvsHandle {
     ) -> Result<(Self, watch::Receiver<IpvsSnapshot>), IpvsError> {
         let (wishes, wishes_seen) = watch::channel(None);
         let (relay, relay_seen) = watch::channel(None);
+        let (settings, settings_seen) = watch::channel(None);
         let (reads, read_requests) = mpsc::channel(READERS);
         let (progress_told, progress) = watch::channel(Progress::default());
-        let inbox = driver::Inbox { wishes: wishes_seen, relay: relay_seen, read_requests };
+        let inbox = driver::Inbox {
+            wishes: wishes_seen,
+            relay: relay_seen,
+            settings: settings_seen,
+            read_requests,
+        };
         let snapshots = driver::spawn(state_dir, inbox, progress_told).await?;
-        let channels = Arc::new(Channels { wishes, relay, reads, progress });
+        let channels = Arc::new(Channels { wishes, relay, settings, reads, progress });
         Ok((Self { channels }, snapshots))
     }
 
     /// Wants this table from now on. Never waits: of several wishes the newest wins.
     pub fn set_desired(&self, desired: Desired) {
-        let Desired { generation, revision, table, traceparent } = desired;
-        let wish = Wish { generation, revision, table: Arc::new(table), traceparent };
+        let Desired { generation, revision, table, allowances, traceparent } = desired;
+        let table = Arc::new(table);
+        let wish = Wish { generation, revision, table, allowances, traceparent };
         self.channels.wishes.send_replace(Some(Arc::new(wish)));
+    }
+
+    /// Wants these settings of the host from now on. What is no longer wanted goes back to what it was.
+    pub fn set_settings(&self, settings: HostSettings) {
+        self.channels.settings.send_replace(Some(settings));
     }
 
     /// Waits until the table of that generation, or of a later one, is in the kernel: every entry stands as wanted,
@@ -177,7 +247,7 @@ impl IpvsHandle {
     ///
     /// # Errors
     /// [`IpvsError`] when the kernel does not answer.
-    pub async fn read(&self) -> Result<(Table, Traffic), IpvsError> {
+    pub async fn read(&self) -> Result<Reading, IpvsError> {
         let (reply, answer) = oneshot::channel();
         self.channels.reads.send(reply).await.map_err(|_| IpvsError::Stopped)?;
         answer.await.map_err(|_| IpvsError::Stopped)?

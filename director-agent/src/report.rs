@@ -12,17 +12,17 @@ use fulcrum_vrrp::{LatenessSummary, Role};
 use prost::Message;
 
 use crate::clock::Clock;
-use crate::decide::weights::{Decided, Decider};
+use crate::decide::decided::Decided;
+use crate::decide::weights::Decider;
 use crate::sync::{SyncRole, SyncSnapshot};
 use crate::vrrp::{InstanceStatus, Rival, VrrpSnapshot, mac_text};
 
 /// Every weight with its reasons, ordered by virtual server and real server.
 pub fn weights(decider: &Decider, clock: Clock) -> Vec<v1::WeightDecision> {
     decider
-        .servers()
-        .keys()
-        .flat_map(|name| {
-            let mut decided: Vec<&Decided> = decider.weights(name).iter().collect();
+        .pools()
+        .flat_map(|(name, pool)| {
+            let mut decided: Vec<&Decided> = pool.all().collect();
             decided.sort_by(|a, b| a.real_server.cmp(&b.real_server));
             decided.into_iter().map(move |decided| weight(name.as_str(), decided, clock))
         })
@@ -33,21 +33,28 @@ fn weight(virtual_server: &str, decided: &Decided, clock: Clock) -> v1::WeightDe
     v1::WeightDecision {
         virtual_server: virtual_server.to_owned(),
         real_server: decided.real_server.to_string(),
-        weight: decided.weight.get().into(),
+        weight: decided.weight().get().into(),
         planned_weight: decided.planned.get().into(),
-        reasons: decided.reasons.clone(),
-        probe: probe(&decided.probe).into(),
+        reasons: decided.reasons.to_vec(),
+        probe: probe(decided.probe.as_ref()).into(),
         verdict: verdict_to_wire(decided.verdict).into(),
         since: Some(clock.wall(decided.since).into()),
     }
 }
 
-fn probe(probe: &OwnProbe) -> v1::ProbeResult {
+fn probe(probe: Option<&OwnProbe>) -> v1::ProbeResult {
     match probe {
-        OwnProbe::Pending => v1::ProbeResult::Pending,
-        OwnProbe::Passing => v1::ProbeResult::Passing,
-        OwnProbe::Failing(_) => v1::ProbeResult::Failing,
+        None => v1::ProbeResult::Unspecified,
+        Some(OwnProbe::Pending) => v1::ProbeResult::Pending,
+        Some(OwnProbe::Passing) => v1::ProbeResult::Passing,
+        Some(OwnProbe::Failing(_)) => v1::ProbeResult::Failing,
     }
+}
+
+/// Virtual servers whose pools have lost their quorum, ordered.
+pub fn quorum_lost(decider: &Decider) -> Vec<String> {
+    let lost = decider.pools().filter(|(_, pool)| pool.has_lost_quorum());
+    lost.map(|(name, _)| name.to_string()).collect()
 }
 
 /// How late the VRRP thread woke; none before it has.

@@ -14,7 +14,6 @@ mod instance;
 mod sockets;
 mod table;
 mod task;
-mod threshold;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -191,8 +191,7 @@ impl Agent {
         // On a copy, so that a plan that cannot be read leaves the one in force.
         let mut cache = self.cache.clone();
         cache.apply(update).map_err(|refused| refused.to_string())?;
-        real_server_plan_from_objects(cache.objects().values())
-            .map_err(|error| error.to_string())?;
+        real_server_plan_from_objects(cache.objects()).map_err(|error| error.to_string())?;
         self.cache = cache;
         if let Err(error) = self.cache.save() {
             // The plan is in force all the same; only a restart without controllers would miss it.
@@ -225,7 +224,7 @@ impl Agent {
 
     /// Takes the cached plan as the one in force. A damaged one leaves what was in force.
     fn adopt_plan(&mut self) {
-        let plan = match real_server_plan_from_objects(self.cache.objects().values()) {
+        let plan = match real_server_plan_from_objects(self.cache.objects()) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::error!(%error, "the plan on disk cannot be read and is left alone until a controller sends it again");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_model::Name;
-use fulcrum_model::plan::HOST_KEY;
+use fulcrum_model::plan::{HOST_KEY, IPVS_KEY};
 
 use crate::Intent;
 use crate::planner::{AgentId, AgentRole, Planner};
@@ -31,6 +31,13 @@ pub fn diff_agents(before: &Intent, after: &Intent) -> Vec<AgentDiff> {
         let mut diff = AgentDiff { agent: agent.clone(), changed: Vec::new(), removed: Vec::new() };
         match agent.role {
             AgentRole::Director => {
+                if !new_agents.contains(agent) {
+                    diff.removed.push(IPVS_KEY.to_owned());
+                } else if !old_agents.contains(agent)
+                    || old.ipvs_of(&agent.name) != new.ipvs_of(&agent.name)
+                {
+                    diff.changed.push(IPVS_KEY.to_owned());
+                }
                 diff_virtual_servers(&old, &new, &mut diff);
                 diff_vrrp_instances(&old, &new, &mut diff);
             }

@@ -126,6 +126,9 @@ mod tests {
         ["a", "b", "c", "d"].map(|name| name.parse().expect("a name")).into()
     }
 
+    /// What is tried, who carries which weight before, and after, and whether it is drastic.
+    type Case = (&'static str, &'static [(usize, u64)], &'static [(usize, u64)], bool);
+
     fn capacity<'a>(names: &'a [Name], weights: &[(usize, u64)]) -> Capacity<'a> {
         let weight = |weight| Weight::new(weight).expect("a weight");
         weights.iter().map(|(index, value)| (&names[*index], weight(*value))).collect()
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn more_than_half_is_drastic() {
         let names = names();
-        let cases: [(&str, &[(usize, u64)], &[(usize, u64)], bool); 8] = [
+        let cases: [Case; 8] = [
             ("one of two goes", &[(0, 1), (1, 1)], &[(0, 1)], false),
             ("two of three go", &[(0, 1), (1, 1), (2, 1)], &[(2, 1)], true),
             ("the stronger of two goes", &[(0, 9), (1, 1)], &[(1, 1)], true),

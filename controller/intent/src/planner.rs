@@ -11,7 +11,7 @@ use fulcrum_model::plan::{
 use fulcrum_model::resource::{
     AgentRequirement, Director, Drain, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
 };
-use fulcrum_model::{Cidr, Name, Priority, Thresholds, Weight};
+use fulcrum_model::{Cidr, ForwardingMethod, IpvsSettings, Name, Priority, Thresholds, Weight};
 
 use crate::Intent;
 use crate::catalog::{Catalog, Place, Seat};
@@ -128,7 +128,7 @@ impl<'a> Planner<'a> {
         directors.chain(real_servers).collect()
     }
 
-    /// A director's plan: the VRRP instances it takes part in, and their virtual servers. A Backup programs them too,
+    /// A director's plan: the VRRP instances it takes part in, their virtual servers, and its settings. A Backup programs them too,
     /// so that it serves from its first packet as Active.
     pub fn director(&self, director: &Name) -> DirectorPlan {
         let servers = self.virtual_servers_of(director).into_iter();
@@ -138,7 +138,30 @@ impl<'a> Planner<'a> {
         DirectorPlan {
             virtual_servers: virtual_servers.collect(),
             vrrp_instances: self.vrrp_instances_of(director),
+            ipvs: self.ipvs_of(director),
         }
+    }
+
+    /// The host's IPVS as a whole in a director's plan: as its resource says, and with the forwarding that nat needs where
+    /// that says nothing.
+    pub(crate) fn ipvs_of(&self, director: &Name) -> IpvsSettings {
+        let given = self.catalog.directors.get(director).map(|director| director.ipvs);
+        let mut settings = given.unwrap_or_default();
+        let servers = self.virtual_servers_of(director);
+        let has_nat = |is_ipv6: bool| {
+            let of_family = servers.values().filter(|server| server.listen.is_ipv6() == is_ipv6);
+            of_family.copied().any(|server| self.has_nat(server)).then_some(true)
+        };
+        settings.ip_forward = settings.ip_forward.or_else(|| has_nat(false));
+        settings.ipv6_forward = settings.ipv6_forward.or_else(|| has_nat(true));
+        settings
+    }
+
+    /// Whether packets reach any of its real servers by nat.
+    fn has_nat(&self, server: &VirtualServer) -> bool {
+        let pool = self.catalog.pools.get(&server.pool).copied();
+        let mut seats = pool.into_iter().flat_map(|pool| self.catalog.seats(pool));
+        seats.any(|seat| seat.forwarding(server) == ForwardingMethod::Nat)
     }
 
     /// The VRRP part of a director's plan.
@@ -350,7 +373,7 @@ fn destination(
         agent: seat.server.agent.clone(),
         thresholds,
         forwarding: seat.forwarding(virtual_server),
-        drain,
+        drain: drain.map(Box::new),
     }
 }
 

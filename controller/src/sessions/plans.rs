@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use fulcrum_intent::{AgentId, AgentRole, Intent, Planner};
 use fulcrum_model::Name;
+use fulcrum_model::plan::VirtualServerPlan;
 use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::{convert, v1};
 
@@ -67,7 +68,8 @@ impl Planned {
         let (objects, agents) = match key.role {
             AgentRole::Director => {
                 let plan = planner.director(&key.name);
-                let servers = plan.virtual_servers.values().flat_map(|server| &server.destinations);
+                let servers =
+                    plan.virtual_servers.values().flat_map(VirtualServerPlan::all_destinations);
                 let agents = servers.map(|destination| destination.agent.clone()).collect();
                 (convert::director_plan_to_objects(&plan), agents)
             }

@@ -16,7 +16,7 @@ async fn an_agent_gets_its_plan_whole_then_what_changed_then_bare_versions() {
     assert_eq!((d1.welcome.controller.as_str(), d1.welcome.highest_epoch), ("c1", 1));
     let plan = d1.plan().await;
     assert_eq!((plan.whole, revision(&plan)), (true, first));
-    assert_eq!(keys(&plan), ["virtual-server/web", "vrrp/vi-1"]);
+    assert_eq!(keys(&plan), ["ipvs", "virtual-server/web", "vrrp/vi-1"]);
     let version = plan.version.as_ref().expect("it has one");
     assert_eq!(version.cluster_id, d1.welcome.cluster_id);
 

@@ -15,6 +15,7 @@ pub mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod removal;
+pub mod rounds;
 pub mod sync;
 pub mod table;
 
@@ -23,7 +24,7 @@ pub use key::{AddressFamily, DestinationKey, KeyError, Transport, VirtualServerK
 pub use operation::{ApplyError, Operation};
 pub use pace::Pace;
 pub use reconcile::{Drift, Entry, Reconciler, Refused};
-pub use removal::Removals;
+pub use removal::{Allowances, Removals};
 pub use table::{
     Connections, Destination, DestinationSettings, Flags, Forwarding, Netmask, SchedulerName,
     Table, VirtualServer, VirtualServerSettings,

@@ -41,7 +41,7 @@ pub fn virtual_server(
     plan: &VirtualServerPlan,
     weight: impl Fn(&DestinationPlan) -> Option<Weight>,
 ) -> (VirtualServerKey, Arc<VirtualServer>) {
-    let destinations = plan.destinations.iter().chain(&plan.sorry_server);
+    let destinations = plan.all_destinations();
     let destinations = destinations.filter_map(|destination| {
         let weight = weight(destination)?;
         let key = destination_key(&plan.listen, destination);

@@ -19,7 +19,8 @@ use crate::codec::Refusal;
 use crate::diff::diff_one;
 use crate::operation::OperationKind;
 use crate::{
-    DestinationKey, Operation, Ownership, Removals, Table, VirtualServer, VirtualServerKey,
+    Allowances, DestinationKey, Operation, Ownership, Removals, Table, VirtualServer,
+    VirtualServerKey,
 };
 
 /// An entry of a table: a virtual server, or a real server of one.
@@ -55,6 +56,8 @@ pub struct Reconciler {
     /// Counts changes of `held`.
     changes: u64,
     made: Ownership,
+    /// Nothing is foreign: what nobody ordered goes.
+    is_exclusive: bool,
     /// `made` has changed since the journal was written.
     journal_is_due: bool,
     relay: Option<(VirtualServerKey, VirtualServer)>,
@@ -93,11 +96,30 @@ impl Reconciler {
         reconciler
     }
 
-    /// Wants this table of ours from now on.
-    pub fn want(&mut self, table: Arc<Table>) {
+    /// Wants this table of ours from now on. `allowances` are those of real servers that leave for a reason of their own.
+    pub fn want(&mut self, table: Arc<Table>, allowances: Allowances) {
         self.is_told = true;
         self.desired = table;
+        self.removals.allow(allowances);
         self.merge();
+    }
+
+    /// What nobody ordered goes from now on, or is foreign and stays. A virtual server that goes lets its connections end
+    /// first, like any other.
+    pub fn set_exclusive(&mut self, is_exclusive: bool) {
+        if std::mem::replace(&mut self.is_exclusive, is_exclusive) == is_exclusive {
+            return;
+        }
+        let keys: Vec<_> = self.held.virtual_servers.keys().copied().collect();
+        for key in keys {
+            self.mark(&key);
+            self.dirty.insert(key);
+        }
+    }
+
+    /// What is wanted; none before the first table.
+    pub fn wanted(&self) -> Option<&Arc<Table>> {
+        self.is_told.then_some(&self.wanted)
     }
 
     /// Wants this relay, or none, beside the table.
@@ -192,7 +214,7 @@ impl Reconciler {
             }
             let wanted = self.wanted.virtual_servers.get(&key).map(Arc::as_ref);
             let found = self.held.virtual_servers.get(&key).map(Arc::as_ref);
-            let found = found.filter(|_| wanted.is_some() || self.made.made(&key));
+            let found = found.filter(|_| self.is_ours(&key));
             self.removals.follow_one(&key, wanted, found, now, self.allowance);
             let list = match (wanted, found) {
                 (Some(_), Some(_)) => &mut operations,
@@ -203,13 +225,31 @@ impl Reconciler {
             diff_one(list, &key, wanted, found, &self.removals, now);
             if list.len() == before {
                 self.dirty.remove(&key);
+                self.share(key);
             }
         }
-        operations.append(&mut additions);
+        // At the start there are additions alone, and many.
+        let mut operations = if operations.is_empty() {
+            additions
+        } else {
+            operations.append(&mut additions);
+            operations
+        };
         operations.append(&mut retirements);
         self.forget_refused_but(&operations);
         operations.retain(|operation| self.is_due(operation));
         operations
+    }
+
+    /// Keeps what is held once with what is wanted, where nothing but the wanted is known of it.
+    fn share(&mut self, key: VirtualServerKey) {
+        let wanted = self.wanted.virtual_servers.get(&key);
+        if let (Some(wanted), Some(held)) = (wanted, self.held.virtual_servers.get_mut(&key))
+            && !Arc::ptr_eq(wanted, held)
+            && wanted == held
+        {
+            held.clone_from(wanted);
+        }
     }
 
     /// What was refused and is no longer wanted so is no news.
@@ -291,11 +331,15 @@ impl Reconciler {
 
     /// Whether what was read differs from what we think, counters aside.
     pub fn differs(&self, key: &VirtualServerKey, found: Option<&VirtualServer>) -> bool {
-        let settings = |server: &VirtualServer| {
-            let destinations = server.destinations.iter().map(|(k, d)| (*k, d.settings));
-            (server.settings.clone(), destinations.collect::<Vec<_>>())
-        };
-        self.held.virtual_servers.get(key).map(Arc::as_ref).map(settings) != found.map(settings)
+        match (self.held.virtual_servers.get(key), found) {
+            (None, None) => false,
+            (Some(held), Some(found)) => {
+                let held_settings = held.destinations.iter().map(|(name, d)| (name, d.settings));
+                let found_settings = found.destinations.iter().map(|(name, d)| (name, d.settings));
+                held.settings != found.settings || !held_settings.eq(found_settings)
+            }
+            (None, Some(_)) | (Some(_), None) => true,
+        }
     }
 
     /// Takes in what the kernel holds under `key` now: none when there is no such virtual server. Gives the drift that
@@ -331,7 +375,7 @@ impl Reconciler {
     }
 
     fn is_ours(&self, key: &VirtualServerKey) -> bool {
-        self.wanted.virtual_servers.contains_key(key) || self.made.made(key)
+        self.is_exclusive || self.wanted.virtual_servers.contains_key(key) || self.made.made(key)
     }
 
     /// What nobody of ours changed, and all that is to be done.

@@ -1,5 +1,6 @@
 //! The laws of this crate, attacked with random tables.
 
+mod allowances;
 mod laws;
 mod life;
 mod tables;

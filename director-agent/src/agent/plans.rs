@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fulcrum_ipvs::Table;
 use fulcrum_ipvs::plan::{destination_key, virtual_server, virtual_server_key};
+use fulcrum_ipvs::{Allowances, Table};
+use fulcrum_model::fuse::{Place, QuorumState};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Evidence, Name, Weight};
 use fulcrum_proto::v1;
@@ -17,8 +18,9 @@ use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
-use crate::decide::weights::{Change, Decider};
-use crate::ipvs::Desired;
+use crate::decide::decided::{Change, Turn, TurnKind};
+use crate::decide::weights::Decider;
+use crate::ipvs::{Desired, HostSettings};
 use crate::state_dir::StateDir;
 
 impl Agent {
@@ -62,7 +64,9 @@ impl Agent {
 
     fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
-        let Order { version, changed, removed, instances, .. } = order;
+        let Order { version, changed, removed, instances, ipvs } = order;
+        let synchronises = instances.values().any(|plan| plan.options.connection_sync.is_some());
+        self.ipvs.set_settings(HostSettings { ordered: ipvs, synchronises });
         let (mut effect, reindexed) = {
             let seen = self.ipvs_seen.borrow();
             let adopted = |server: &VirtualServerPlan, destination: &DestinationPlan| {
@@ -72,7 +76,9 @@ impl Agent {
         };
         self.checks.change(reindexed.begun, &reindexed.ended);
         for old in &reindexed.replaced {
-            self.wanted.virtual_servers.remove(&virtual_server_key(&old.listen));
+            let key = virtual_server_key(&old.listen);
+            self.wanted.virtual_servers.remove(&key);
+            self.allowances.set(key, BTreeMap::new());
         }
         let changed = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
@@ -149,12 +155,13 @@ impl Agent {
 
     /// Writes the weights of these virtual servers into the wanted table and hands it to the IPVS driver.
     pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
-        put_weights(&mut self.wanted, &self.decider, names);
+        put_weights(&mut self.wanted, &mut self.allowances, &self.decider, names);
         self.generation += 1;
         self.ipvs.set_desired(Desired {
             generation: self.generation,
             revision: self.plans.in_force().map_or(0, |version| version.revision),
             table: self.wanted.clone(),
+            allowances: self.allowances.clone(),
             traceparent: traceparent(),
         });
     }
@@ -176,12 +183,61 @@ pub(super) fn log_changes(changes: &[Change]) {
     }
 }
 
-fn put_weights(table: &mut Table, decider: &Decider, names: &BTreeSet<Name>) {
-    for (name, server) in names.iter().filter_map(|name| decider.servers().get_key_value(name)) {
-        let weights: BTreeMap<&Name, Weight> =
-            decider.weights(name).iter().map(|d| (&d.real_server, d.weight)).collect();
-        let weight = |destination: &DestinationPlan| weights.get(&destination.real_server).copied();
-        let (key, server) = virtual_server(server, weight);
+/// Logs what began or ended for pools.
+pub(super) fn log_turns(turns: &[Turn]) {
+    for Turn { virtual_server, kind } in turns.iter().take(LOGGED_CHANGES) {
+        match kind {
+            TurnKind::QuorumLost(QuorumState { in_rotation, needed, .. }) => {
+                tracing::warn!(%virtual_server, in_rotation, needed, "quorum lost");
+            }
+            TurnKind::QuorumMet(QuorumState { in_rotation, .. }) => {
+                tracing::info!(%virtual_server, in_rotation, "quorum met again");
+            }
+            TurnKind::SorryServerBegins(real_server) => {
+                tracing::warn!(%virtual_server, %real_server, "the sorry server serves");
+            }
+            TurnKind::SorryServerEnds(real_server) => {
+                tracing::info!(%virtual_server, %real_server, "the sorry server serves no longer");
+            }
+            TurnKind::DrainBegins(real_server, order) => {
+                tracing::info!(%virtual_server, %real_server, order, "drain begins");
+            }
+            TurnKind::DrainEnds(real_server) => {
+                tracing::info!(%virtual_server, %real_server, "drain ends");
+            }
+        }
+    }
+    if let Some(more @ 1..) = turns.len().checked_sub(LOGGED_CHANGES) {
+        tracing::info!(more, "quorums and drains changed besides");
+    }
+}
+
+fn put_weights(
+    table: &mut Table,
+    allowances: &mut Allowances,
+    decider: &Decider,
+    names: &BTreeSet<Name>,
+) {
+    for name in names {
+        let (Some(plan), Some(pool)) = (decider.servers().get(name), decider.pool(name)) else {
+            continue;
+        };
+        let places: BTreeMap<&Name, Place> =
+            pool.all().map(|decided| (&decided.real_server, decided.place)).collect();
+        let (key, server) =
+            virtual_server(plan, |destination| match places.get(&destination.real_server)? {
+                Place::In(weight) => Some(*weight),
+                Place::Leaving { .. } => None,
+            });
+        let own_allowance =
+            |destination: &DestinationPlan| match places.get(&destination.real_server)? {
+                Place::In(_) => None,
+                Place::Leaving { within } => {
+                    Some((destination_key(&plan.listen, destination), (*within)?))
+                }
+            };
+        let destinations = plan.all_destinations();
+        allowances.set(key, destinations.filter_map(own_allowance).collect());
         table.virtual_servers.insert(key, server);
     }
 }
@@ -213,3 +269,6 @@ pub(super) fn saved_latch(state_dir: &StateDir) -> ArpLatch {
         ArpLatch::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use fulcrum_proto::v1;
 
 use super::Agent;
 use crate::decide::alarms::alarms;
-use crate::ipvs::{Edits, IpvsSnapshot, kernel_to_wire, table_to_wire};
+use crate::ipvs::{Edits, IpvsSnapshot, drift_to_wire, kernel_to_wire, table_to_wire};
 use crate::report;
 use crate::vrrp::VrrpSnapshot;
 
@@ -28,11 +28,11 @@ impl Agent {
             let mut observed = self.observed(&ipvs);
             let mut left_out = Vec::new();
             if ipvs.table.entries() <= report::MOST_ENTRIES {
-                observed.ipvs = table_to_wire(&ipvs.table, &ipvs.traffic);
+                observed.ipvs = table_to_wire(&ipvs.table, &ipvs.traffic, ipvs.wanted.as_deref());
             } else {
                 left_out.push(format!("the IPVS table of {} entries", ipvs.table.entries()));
             }
-            let weights: usize = self.decider.all_weights().map(|(_, decided)| decided.len()).sum();
+            let weights: usize = self.decider.pools().map(|(_, pool)| pool.all().count()).sum();
             if weights <= report::MOST_WEIGHTS {
                 observed.weights = report::weights(&self.decider, self.clock);
             } else {
@@ -67,6 +67,8 @@ impl Agent {
             problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
+            ipvs_drift: ipvs.drift.iter().map(drift_to_wire).collect(),
+            quorum_lost: report::quorum_lost(&self.decider),
             ..Default::default()
         }
     }
@@ -74,7 +76,7 @@ impl Agent {
     /// Each with its remedy, the gravest first.
     fn problems(&self, ipvs: &IpvsSnapshot, vrrp: &VrrpSnapshot) -> Vec<String> {
         let mut problems = self.plans.problems();
-        problems.extend(alarms(self.decider.all_weights()));
+        problems.extend(alarms(self.decider.pools()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
         problems.extend(self.sync_seen.borrow().problems.clone());
         // What keeps a plan from the kernel is told by both.

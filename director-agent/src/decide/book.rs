@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
-use fulcrum_model::{Name, PlanVersion};
+use fulcrum_model::plan::{IPVS_KEY, VirtualServerPlan, VrrpInstancePlan};
+use fulcrum_model::{IpvsSettings, Name, PlanVersion};
 use fulcrum_proto::convert::director_plan_from_objects;
 use fulcrum_proto::v1;
+use fulcrum_proto::v1::PlanObject;
+use fulcrum_proto::v1::plan_object::Object;
 use fulcrum_session::PlanCache;
 
 use super::plan::{Servers, faults, guard};
@@ -24,6 +26,7 @@ pub struct PlanBook {
     pending: BTreeSet<String>,
     servers: Servers,
     instances: BTreeMap<Name, VrrpInstancePlan>,
+    ipvs: IpvsSettings,
     in_force: Option<v1::PlanVersion>,
     refused: Option<String>,
     not_programmed: Option<String>,
@@ -40,6 +43,8 @@ pub struct Order {
     pub removed: Vec<Name>,
     /// All VRRP instances.
     pub instances: BTreeMap<Name, VrrpInstancePlan>,
+    /// The host's IPVS as a whole.
+    pub ipvs: IpvsSettings,
 }
 
 /// An update that is taken.
@@ -55,10 +60,11 @@ impl PlanBook {
     /// Opens the book with the saved plan, which may be none, and is not in force yet.
     pub fn new(saved: PlanCache) -> Self {
         Self {
-            pending: saved.objects().keys().cloned().collect(),
+            pending: saved.keys().cloned().collect(),
             told: Arc::new(saved),
             servers: Servers::new(),
             instances: BTreeMap::new(),
+            ipvs: IpvsSettings::default(),
             in_force: None,
             refused: None,
             not_programmed: None,
@@ -110,17 +116,20 @@ impl PlanBook {
 
     /// Reads what is pending and puts it in force, or leaves all as it was.
     fn put_in_force(&mut self, version: v1::PlanVersion) -> Result<Order, String> {
-        let objects = self.told.objects();
-        let told = self.pending.iter().filter_map(|key| objects.get(key));
+        let told = self.pending.iter().filter_map(|key| self.told.object(key));
         let read = director_plan_from_objects(told)
             .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
-        let changed: Vec<_> = read.virtual_servers.into_values().map(Arc::new).collect();
+        let mut names = BTreeSet::new();
+        let shared = read.virtual_servers.into_values().map(|server| share(server, &mut names));
+        let changed: Vec<_> = shared.map(Arc::new).collect();
         let own_keys = changed.iter().map(|server| server.key());
-        let own_keys: BTreeSet<String> =
-            own_keys.chain(read.vrrp_instances.values().map(VrrpInstancePlan::key)).collect();
+        let own_keys = own_keys.chain(read.vrrp_instances.values().map(VrrpInstancePlan::key));
+        let is_ipvs = |object: &PlanObject| matches!(object.object, Some(Object::Ipvs(_)));
+        let ipvs = self.told.object(IPVS_KEY).filter(is_ipvs);
+        let own_keys: BTreeSet<String> = own_keys.chain(ipvs.map(|object| object.key)).collect();
 
         let gone: BTreeSet<&String> =
-            self.pending.iter().filter(|key| !objects.contains_key(*key)).collect();
+            self.pending.iter().filter(|key| !self.told.contains(key)).collect();
         let is_gone = |key: String| !gone.is_empty() && gone.contains(&key);
         let removed = self.servers.values().filter(|server| is_gone(server.key()));
         let removed: BTreeSet<Name> = removed.map(|server| server.name.clone()).collect();
@@ -130,6 +139,8 @@ impl PlanBook {
         let mut instances = self.instances.clone();
         instances.retain(|_, instance| !is_gone(instance.key()));
         instances.extend(read.vrrp_instances);
+        // Where the object has gone, its default is what was read.
+        let ipvs = if self.pending.contains(IPVS_KEY) { read.ipvs } else { self.ipvs };
 
         let mut faults = faults(&servers, &changed, &instances);
         let strays = self.pending.iter().filter(|key| !gone.contains(key));
@@ -140,11 +151,11 @@ impl PlanBook {
             return Err(join(faults));
         }
         self.pending.clear();
-        (self.servers, self.instances) = (servers, instances.clone());
+        (self.servers, self.instances, self.ipvs) = (servers, instances.clone(), ipvs);
         self.in_force = Some(version.clone());
         self.not_programmed = None;
         let removed = removed.into_iter().collect();
-        Ok(Order { version, changed, removed, instances })
+        Ok(Order { version, changed, removed, instances, ipvs })
     }
 
     /// The kernel has the plan of this version, or refuses a part of it. Returns what to answer.
@@ -180,6 +191,20 @@ impl PlanBook {
         let refused = self.refused.iter().map(|reason| format!("newest plan refused: {reason}"));
         refused.chain(self.not_programmed.iter().cloned()).collect()
     }
+}
+
+/// Lets the names of its real servers and of their agents share their text with `names`.
+fn share(mut server: VirtualServerPlan, names: &mut BTreeSet<Name>) -> VirtualServerPlan {
+    let destinations = server.destinations.iter_mut();
+    for name in destinations.flat_map(|d| [&mut d.real_server, &mut d.agent]) {
+        match names.get(name) {
+            Some(known) => name.clone_from(known),
+            None => {
+                names.insert(name.clone());
+            }
+        }
+    }
+    server
 }
 
 fn join(mut faults: Vec<String>) -> String {
@@ -305,8 +330,35 @@ mod tests {
     #[test]
     fn an_object_lies_under_its_own_key() {
         let mut wrong = update("x", 1, true, &[("a", 1)]);
-        wrong.objects[0].key = "virtual-server/b".to_owned();
+        wrong.objects[1].key = "virtual-server/b".to_owned();
         assert!(run(&[wrong])[0].contains("send it under its own key"));
+    }
+
+    #[test]
+    fn settings_stay_until_they_are_told_anew() {
+        let settings = IpvsSettings { sloppy_tcp: Some(true), ..IpvsSettings::default() };
+        let plan = DirectorPlan { ipvs: settings, ..DirectorPlan::default() };
+        let mut first = update("x", 1, true, &[]);
+        first.objects = director_plan_to_objects(&plan);
+        let mut unchanged = update("x", 2, false, &[("a", 1)]);
+        unchanged.objects.retain(|object| object.key != IPVS_KEY);
+        let mut removed = update("x", 3, false, &[]);
+        removed.removed = vec![IPVS_KEY.to_owned()];
+        let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
+        for (update, expected) in
+            [(first, settings), (unchanged, settings), (removed, IpvsSettings::default())]
+        {
+            match book.offer(&update).expect("taken") {
+                Taken::New(order) => assert_eq!(order.ipvs, expected, "{update:?}"),
+                Taken::Same(_) => panic!("{update:?}"),
+            }
+        }
+        let mut stray = update("x", 4, false, &[("b", 2)]);
+        stray.objects.swap(0, 1);
+        stray.objects[0].key = IPVS_KEY.to_owned();
+        stray.objects.truncate(1);
+        let refused = book.offer(&stray).expect_err("a virtual server under that key");
+        assert!(refused.reason.contains("send it under its own key"), "{refused:?}");
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub(crate) fn virtual_server(
     }
 }
 
-fn destination(text: &str) -> DestinationPlan {
+/// Of weight 8 and forwarding method dr.
+pub(crate) fn destination(text: &str) -> DestinationPlan {
     DestinationPlan {
         real_server: name(text),
         rip: rip(text),

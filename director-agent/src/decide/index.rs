@@ -19,9 +19,9 @@ use super::plan::Servers;
 pub struct Index {
     servers: Servers,
     by_agent: BTreeMap<Name, BTreeSet<Name>>,
-    by_check: BTreeMap<CheckKey, BTreeSet<Name>>,
-    /// The checks of each virtual server, in the order of its destinations.
-    checks: BTreeMap<Name, Vec<CheckKey>>,
+    by_check: BTreeMap<Arc<CheckKey>, BTreeSet<Name>>,
+    /// The checks of each virtual server, in the order of its destinations. Those who want the same share it.
+    checks: BTreeMap<Name, Vec<Arc<CheckKey>>>,
 }
 
 /// What a change of the plan changes here.
@@ -54,7 +54,7 @@ impl Index {
     }
 
     /// The checks of a virtual server, in the order of its destinations.
-    pub fn checks(&self, virtual_server: &Name) -> &[CheckKey] {
+    pub fn checks(&self, virtual_server: &Name) -> &[Arc<CheckKey>] {
         self.checks.get(virtual_server).map_or(&[], Vec::as_slice)
     }
 
@@ -78,7 +78,7 @@ impl Index {
         for check in left {
             if self.by_check.get(&check).is_some_and(BTreeSet::is_empty) {
                 self.by_check.remove(&check);
-                reindexed.ended.push(check);
+                reindexed.ended.push(CheckKey::clone(&check));
             }
         }
         self.by_agent.retain(|_, servers| !servers.is_empty());
@@ -86,9 +86,14 @@ impl Index {
     }
 
     /// Leaves empty sets behind, for what is put in next most often belongs there again.
-    fn take_out(&mut self, name: &Name, reindexed: &mut Reindexed, left: &mut BTreeSet<CheckKey>) {
+    fn take_out(
+        &mut self,
+        name: &Name,
+        reindexed: &mut Reindexed,
+        left: &mut BTreeSet<Arc<CheckKey>>,
+    ) {
         let Some(server) = self.servers.remove(name) else { return };
-        for destination in &server.destinations {
+        for destination in server.all_destinations() {
             if let Some(servers) = self.by_agent.get_mut(&destination.agent) {
                 servers.remove(name);
                 reindexed.agents.insert(destination.agent.clone());
@@ -106,18 +111,23 @@ impl Index {
     fn put_in(&mut self, server: &Arc<VirtualServerPlan>, reindexed: &mut Reindexed) {
         let name = &server.name;
         let mut checks = Vec::with_capacity(server.destinations.len());
-        for destination in &server.destinations {
-            if server.agent == AgentRequirement::Required {
+        if server.agent == AgentRequirement::Required {
+            for destination in server.all_destinations() {
                 let agent = &destination.agent;
                 self.by_agent.entry(agent.clone()).or_default().insert(name.clone());
                 reindexed.agents.insert(agent.clone());
             }
+        }
+        // The sorry server has no check: it serves when nobody else can.
+        for destination in &server.destinations {
             let check = CheckKey::new(destination.rip, destination.port, &server.check);
-            let is_new = !self.by_check.contains_key(&check);
-            self.by_check.entry(check.clone()).or_default().insert(name.clone());
-            if is_new {
+            let check = if let Some((known, _)) = self.by_check.get_key_value(&check) {
+                Arc::clone(known)
+            } else {
                 reindexed.begun.push(check.clone());
-            }
+                Arc::new(check)
+            };
+            self.by_check.entry(Arc::clone(&check)).or_default().insert(name.clone());
             checks.push(check);
         }
         self.checks.insert(name.clone(), checks);

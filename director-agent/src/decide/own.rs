@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use fulcrum_model::Name;
 use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::vrrp::TrackTarget;
-use fulcrum_model::{Name, Weight};
 use fulcrum_vrrp::track::{Health, TargetState};
 
 use super::gate::LATER_WAIT;
@@ -98,16 +98,13 @@ impl OwnWork {
     }
 }
 
-/// Whether every virtual server of these VIPs has a real server in rotation.
+/// Whether every virtual server of these VIPs has somebody who serves it.
 fn serving(vips: &[IpAddr], decider: &Decider) -> TargetState {
     let mut waits = false;
     let is_of = |server: &VirtualServerPlan| server.vips.iter().any(|vip| vips.contains(vip));
     for (name, server) in decider.servers().iter().filter(|(_, server)| is_of(server)) {
-        let weights = decider.weights(name);
-        if weights.iter().any(|decided| decided.weight > Weight::ZERO) {
-            continue;
-        }
-        if weights.iter().any(|decided| decided.is_waiting) {
+        let Some(pool) = decider.pool(name).filter(|pool| !pool.is_served()) else { continue };
+        if pool.is_waiting() {
             waits = true;
             continue;
         }

@@ -45,7 +45,7 @@ pub fn faults(
 fn destination_faults(server: &VirtualServerPlan, faults: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     let mut names = BTreeSet::new();
-    for destination in &server.destinations {
+    for destination in server.all_destinations() {
         if !seen.insert((destination.rip, destination.port))
             || !names.insert(&destination.real_server)
         {

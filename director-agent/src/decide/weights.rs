@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{ArpSafety, Candidate, OwnProbe, fuse};
+use fulcrum_model::fuse::{Candidate, History, OwnProbe, PoolEvidence, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{Evidence, Name, Verdict, Weight};
 
 use super::arp::ArpLatch;
 use super::check::CheckKey;
+use super::decided::{Change, Decided, DecidedPool, Effect};
 use super::evidence::{EvidenceStore, Receipt};
 use super::index::{Index, Reindexed};
+use super::past::Past;
 use super::plan::Servers;
+use super::shared::Shared;
 
 /// The plan's virtual servers with the weights decided for them.
 ///
@@ -25,68 +27,13 @@ pub struct Decider {
     evidence: EvidenceStore,
     arp: ArpLatch,
     probes: BTreeMap<CheckKey, OwnProbe>,
-    weights: BTreeMap<Name, Vec<Decided>>,
+    /// The reasons that are in force.
+    reasons: Shared<[String]>,
+    pools: BTreeMap<Name, DecidedPool>,
+    /// When which virtual server is to be decided anew although nothing was heard.
+    looks: BTreeSet<(Duration, Name)>,
     /// Up to when expiry has been looked at.
     looked_at: Duration,
-}
-
-/// A weight with all that tells why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decided {
-    /// The real server.
-    pub real_server: Name,
-    /// Weight to program.
-    pub weight: Weight,
-    /// Weight that the plan wants when in rotation.
-    pub planned: Weight,
-    /// What decided, in words, strongest first.
-    pub reasons: Vec<String>,
-    /// The director's own probe.
-    pub probe: OwnProbe,
-    /// The agent's verdict; unknown when the agent is silent.
-    pub verdict: Verdict,
-    /// When the weight last changed, in monotonic time.
-    pub since: Duration,
-    /// Neither check nor agent has said yet what is needed for a weight of its own.
-    pub is_waiting: bool,
-}
-
-/// What came of an input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effect {
-    /// Virtual servers with weights to program anew.
-    pub weights: BTreeSet<Name>,
-    /// Something is to be told: a weight, a reason, a probe or a verdict.
-    pub to_tell: bool,
-    /// The latch is to be saved.
-    pub to_latch: bool,
-    /// Weights that check or evidence changed, for people.
-    pub changes: Vec<Change>,
-}
-
-/// A weight that changed while the plan stood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The virtual server.
-    pub virtual_server: Name,
-    /// The real server.
-    pub real_server: Name,
-    /// Weight until now.
-    pub before: Weight,
-    /// Weight from now on.
-    pub after: Weight,
-    /// What decided, strongest first.
-    pub reasons: Vec<String>,
-}
-
-impl Effect {
-    /// Adds what came of another input.
-    pub fn merge(&mut self, other: Self) {
-        self.weights.extend(other.weights);
-        self.to_tell |= other.to_tell;
-        self.to_latch |= other.to_latch;
-        self.changes.extend(other.changes);
-    }
 }
 
 /// Weight that the kernel holds for a real server of a virtual server, looked up when a plan arrives.
@@ -104,9 +51,14 @@ impl Decider {
         self.index.servers()
     }
 
-    /// The weights of a virtual server, in the order of its destinations; empty when there is none of that name.
-    pub fn weights(&self, virtual_server: &Name) -> &[Decided] {
-        self.weights.get(virtual_server).map_or(&[], Vec::as_slice)
+    /// What was decided of a virtual server; none when there is none of that name.
+    pub fn pool(&self, virtual_server: &Name) -> Option<&DecidedPool> {
+        self.pools.get(virtual_server)
+    }
+
+    /// Every virtual server with what was decided of it, ordered by name.
+    pub fn pools(&self) -> impl Iterator<Item = (&Name, &DecidedPool)> {
+        self.pools.iter()
     }
 
     /// The latch, to be saved.
@@ -130,20 +82,18 @@ impl Decider {
         for check in &reindexed.ended {
             self.probes.remove(check);
         }
-        let before: BTreeMap<&Name, (&VirtualServerPlan, Vec<Decided>)> = reindexed
-            .replaced
-            .iter()
-            .map(|old| (&old.name, (&**old, self.weights.remove(&old.name).unwrap_or_default())))
-            .collect();
+        let mut before: BTreeMap<&Name, (&VirtualServerPlan, DecidedPool)> = BTreeMap::new();
+        for old in &reindexed.replaced {
+            if let Some(pool) = self.take_out(&old.name) {
+                before.insert(&old.name, (old, pool));
+            }
+        }
         for server in changed {
             let before = before.get(&server.name).filter(|(old, _)| is_same_entry(old, server));
-            let decided = self.decide(now, server, |destination| {
-                match before.and_then(|(old, decided)| standing(old, decided, destination)) {
-                    Some(decided) => Some((decided.weight, decided.since)),
-                    None => adopted(server, destination).map(|weight| (weight, now)),
-                }
-            });
-            self.weights.insert(server.name.clone(), decided);
+            let past = Past::of_plan(now, server, before, &adopted);
+            let decided = self.decide(now, server, &past);
+            effect.compare(&server.name, before.map(|(_, pool)| pool), &decided);
+            self.put_in(server.name.clone(), decided);
             effect.weights.insert(server.name.clone());
         }
         drop(before);
@@ -199,47 +149,42 @@ impl Decider {
         self.redo(now, &touched)
     }
 
-    /// Lets evidence expire up to `now`.
+    /// Lets time pass up to `now`: evidence expires, weights rise, dead real servers leave.
     pub fn expire(&mut self, now: Duration) -> Effect {
-        let touched: BTreeSet<Name> = self
+        let mut touched: BTreeSet<Name> = self
             .evidence
             .expired(self.looked_at, now)
             .filter_map(|agent| self.index.of_agent(agent))
             .flatten()
             .cloned()
             .collect();
+        let due = self.looks.iter().take_while(|(at, _)| *at <= now);
+        touched.extend(due.map(|(_, name)| name.clone()));
         self.looked_at = now;
         self.redo(now, &touched)
     }
 
     /// When [`Self::expire`] has something to do again.
     pub fn deadline(&self) -> Option<Duration> {
-        self.evidence.next_expiry(self.looked_at)
+        let look = self.looks.first().map(|(at, _)| *at);
+        self.evidence.next_expiry(self.looked_at).into_iter().chain(look).min()
     }
 
     /// Whether every virtual server has someone to serve it, or has heard from all why not: before that, this director
     /// had better not become Active.
     pub fn is_settled(&self) -> bool {
-        self.weights.values().all(|decided| {
-            decided.iter().any(|d| d.weight > Weight::ZERO) || !decided.iter().any(|d| d.is_waiting)
-        })
-    }
-
-    /// Every virtual server with its weights, ordered by name.
-    pub fn all_weights(&self) -> impl Iterator<Item = (&Name, &[Decided])> {
-        self.weights.iter().map(|(name, decided)| (name, decided.as_slice()))
+        self.pools.values().all(|pool| pool.is_served() || !pool.is_waiting())
     }
 
     fn redo(&mut self, now: Duration, touched: &BTreeSet<Name>) -> Effect {
         let mut effect = Effect::default();
         for name in touched {
             let server = self.index.servers().get(name);
-            let (Some(server), Some(before)) = (server, self.weights.get(name)) else {
+            let (Some(server), Some(before)) = (server, self.pools.get(name)) else {
                 continue;
             };
-            let mut held = before.iter().map(|decided| (decided.weight, decided.since));
-            let after = self.decide(now, server, |_| held.next());
-            let pairs = before.iter().zip(&after).filter(|(b, a)| b.weight != a.weight);
+            let after = self.decide(now, server, &Past::of_pool(before));
+            let pairs = before.all().zip(after.all()).filter(|(b, a)| b.place != a.place);
             let changes: Vec<Change> = pairs.map(|(b, a)| change(name, b, a)).collect();
             if !changes.is_empty() {
                 effect.weights.insert(name.clone());
@@ -247,49 +192,55 @@ impl Decider {
             }
             if *before != after {
                 effect.to_tell = true;
-                self.weights.insert(name.clone(), after);
+                effect.compare(name, Some(before), &after);
+                self.take_out(name);
+                self.put_in(name.clone(), after);
             }
         }
         effect
     }
 
-    /// `current` is asked once for each destination, in order: its weight and since when.
-    fn decide(
-        &self,
-        now: Duration,
-        server: &VirtualServerPlan,
-        mut current: impl FnMut(&DestinationPlan) -> Option<(Weight, Duration)>,
-    ) -> Vec<Decided> {
-        let current: Vec<_> = server.destinations.iter().map(&mut current).collect();
+    fn put_in(&mut self, name: Name, mut pool: DecidedPool) {
+        for decided in pool.members.iter_mut().chain(&mut pool.sorry_server) {
+            self.reasons.share(&mut decided.reasons);
+        }
+        self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
+        self.pools.insert(name, pool);
+    }
+
+    fn take_out(&mut self, name: &Name) -> Option<DecidedPool> {
+        let pool = self.pools.remove(name)?;
+        if let Some(at) = pool.next_look {
+            self.looks.remove(&(at, name.clone()));
+        }
+        Some(pool)
+    }
+
+    fn decide(&self, now: Duration, server: &VirtualServerPlan, past: &Past) -> DecidedPool {
         let checks = self.index.checks(&server.name);
-        let candidates: Vec<Candidate<'_>> = server
+        let members: Vec<Candidate<'_>> = server
             .destinations
             .iter()
             .zip(checks)
-            .zip(&current)
-            .map(|((destination, check), current)| {
-                let current = current.map(|(weight, _)| weight);
-                self.candidate(now, &server.vips, destination, check, current)
+            .zip(&past.members)
+            .map(|((destination, check), (history, _))| {
+                let probe = self.probes.get(check).unwrap_or(&OwnProbe::Pending);
+                self.candidate(now, &server.vips, destination, probe, *history)
             })
             .collect();
-        fuse(server.agent, &candidates)
-            .into_iter()
-            .zip(&candidates)
-            .zip(current)
-            .map(|((decision, candidate), current)| Decided {
-                since: match current {
-                    Some((weight, since)) if weight == decision.weight => since,
-                    Some(_) | None => now,
-                },
-                real_server: decision.real_server,
-                weight: decision.weight,
-                planned: candidate.planned,
-                reasons: decision.reasons,
-                probe: candidate.probe.clone(),
-                verdict: candidate.agent.map_or(Verdict::Unknown, |said| said.verdict),
-                is_waiting: is_waiting(server, candidate),
-            })
-            .collect()
+        let sorry_server = server.sorry_server.as_ref().map(|sorry| {
+            self.candidate(now, &server.vips, sorry, &OwnProbe::Pending, History::default())
+        });
+        let pool = PoolEvidence {
+            requirement: server.agent,
+            members: &members,
+            sorry_server,
+            quorum: server.quorum,
+            was_quorum_met: past.was_quorum_met,
+            slow_start: server.slow_start,
+            on_failure: server.options.on_failure,
+        };
+        past.decided(now, &pool, fuse(now, &pool))
     }
 
     fn candidate<'a>(
@@ -297,20 +248,21 @@ impl Decider {
         now: Duration,
         vips: &[IpAddr],
         destination: &'a DestinationPlan,
-        check: &CheckKey,
-        current: Option<Weight>,
+        probe: &'a OwnProbe,
+        history: History,
     ) -> Candidate<'a> {
         Candidate {
             real_server: &destination.real_server,
             planned: destination.weight,
             forwarding: destination.forwarding,
-            probe: self.probes.get(check).unwrap_or(&OwnProbe::Pending),
+            probe,
             agent: self
                 .evidence
                 .fresh(now, &destination.agent)
                 .and_then(|evidence| evidence.server(&destination.real_server)),
             arp: self.arp.safety_of_all(&destination.agent, vips),
-            current,
+            drain: destination.drain.as_deref(),
+            history,
         }
     }
 }
@@ -319,31 +271,14 @@ fn change(virtual_server: &Name, before: &Decided, after: &Decided) -> Change {
     Change {
         virtual_server: virtual_server.clone(),
         real_server: after.real_server.clone(),
-        before: before.weight,
-        after: after.weight,
+        before: before.place,
+        after: after.place,
         reasons: after.reasons.clone(),
     }
 }
 
-/// What was decided for a real server, if it was one of the old plan.
-fn standing<'a>(
-    old: &VirtualServerPlan,
-    decided: &'a [Decided],
-    destination: &DestinationPlan,
-) -> Option<&'a Decided> {
-    let mut pairs = old.destinations.iter().zip(decided);
-    let found = pairs.find(|(old, _)| (old.rip, old.port) == (destination.rip, destination.port));
-    found.map(|(_, decided)| decided)
-}
-
 fn is_same_entry(old: &VirtualServerPlan, new: &VirtualServerPlan) -> bool {
     old.listen == new.listen
-}
-
-fn is_waiting(server: &VirtualServerPlan, candidate: &Candidate<'_>) -> bool {
-    let needs_proof =
-        candidate.forwarding.needs_arp_safety() && server.agent == AgentRequirement::Required;
-    *candidate.probe == OwnProbe::Pending || (needs_proof && *candidate.arp == ArpSafety::Unproven)
 }
 
 #[cfg(test)]

@@ -2,50 +2,53 @@
 //!
 //! ```text
 //!   a wish comes in ----> plan -> write -> told as converged -> read what was touched -> delete what has drained
-//!   every second -------> read a slice of the table ------------^
+//!   every second or so -> read a slice of the table ------------^
 //! ```
 
 mod read;
 mod relay;
 mod send;
+mod settings;
 mod tell;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_ipvs::codec::Information;
-use fulcrum_ipvs::{Ownership, Reconciler, SchedulerName, VirtualServerKey};
+use fulcrum_ipvs::{Ownership, Reconciler, SchedulerName, VirtualServerKey, rounds};
 use fulcrum_runtime::boot;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::read::Round;
 use self::send::Sent;
+use self::settings::Settings;
 use super::error::IpvsError;
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::netlink::Kernel;
-use super::{Edits, IpvsSnapshot, Progress, ReadReply, Relay, Traffic, Wish, sysctl};
+use super::{
+    DriftSeen, Edits, HostSettings, IpvsSnapshot, Progress, ReadReply, Relay, Traffic, Wish,
+};
 
-/// Time between two looks at the table. IPVS sends no notifications, so this bounds how long drift stands.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Reading may take one part in so many of the time; a large table is then looked at less often.
-const READING_SHARE: u32 = 20;
-/// But never less often than this.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// A leaving real server may keep its connections for so long: as long as the kernel keeps an idle TCP connection
 /// (900 s, `ipvsadm --list --timeout`), so whoever is cut off has been silent for all that time.
 const REMOVAL_ALLOWANCE: Duration = Duration::from_mins(15);
-/// Longest time between two attempts at what the kernel refused; the first comes after [`INTERVAL`]. A missing
-/// scheduler makes the kernel run modprobe each time.
+/// Shortest and longest time between two attempts at what the kernel refused. A missing scheduler makes the kernel run
+/// modprobe each time.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// Wishes that may interrupt one another before the driver looks at its other duties. Each is begun, so none starves.
 const ROUNDS: usize = 16;
+/// So many edits at once are worth a line in the log, with the time that they took.
+const MANY: u64 = 1000;
 
 /// What comes in.
 pub(super) struct Inbox {
     pub(super) wishes: watch::Receiver<Option<Arc<Wish>>>,
     pub(super) relay: watch::Receiver<Option<Relay>>,
+    pub(super) settings: watch::Receiver<Option<HostSettings>>,
     pub(super) read_requests: mpsc::Receiver<ReadReply>,
 }
 
@@ -93,8 +96,7 @@ struct Driver {
     reconciler: Reconciler,
     journal: Journal,
     relay: Option<Relay>,
-    /// `net.ipv4.vs.sloppy_tcp` as it was before a relay.
-    sloppy_tcp: Option<String>,
+    settings: Settings,
     start: Instant,
     wish: Option<Arc<Wish>>,
     edits: Edits,
@@ -107,20 +109,19 @@ struct Driver {
     touched: BTreeSet<VirtualServerKey>,
     /// Held something else than was thought, in this turn.
     surprised: BTreeSet<VirtualServerKey>,
-    /// The rolling read goes on after this virtual server.
-    cursor: Option<VirtualServerKey>,
+    round: Round,
     retry_at: Instant,
     retry_after: Duration,
     traffic: Arc<Traffic>,
     traffic_at: Instant,
+    /// The latest first.
+    drift: Arc<VecDeque<DriftSeen>>,
 }
 
 /// What does not fit, by where it shows.
 #[derive(Default)]
 struct Problems {
     journal: Option<String>,
-    relay: Option<String>,
-    settings: Option<String>,
     reading: Option<String>,
     writing: Option<String>,
     entries: Vec<String>,
@@ -136,7 +137,7 @@ impl Driver {
         let mut kernel = Kernel::open().await?;
         let (held, entries) = read::everything(&mut kernel).await?;
         let information = kernel.information().await?;
-        let (journal, known, problem) = Journal::open(state_dir.join("ipvs-journal"), table_name());
+        let (journal, known, problem) = Journal::open(state_dir.join(journal::FILE), table_name());
         if let Some(problem) = &problem {
             tracing::error!("{problem}");
         }
@@ -160,25 +161,21 @@ impl Driver {
             reconciler: Reconciler::new(&made, known.relays, held, REMOVAL_ALLOWANCE),
             journal,
             relay: None,
-            sloppy_tcp: known.sloppy_tcp,
+            settings: Settings::new(known.settings),
             start: now,
             wish: None,
             edits: Edits::default(),
             published: None,
-            problems: Problems {
-                journal: problem,
-                settings: sysctl::schedule_anew(),
-                entries,
-                ..Problems::default()
-            },
+            problems: Problems { journal: problem, entries, ..Problems::default() },
             schedulers,
             touched: BTreeSet::new(),
             surprised: BTreeSet::new(),
-            cursor: None,
+            round: Round::begun(now),
             retry_at: now,
-            retry_after: INTERVAL,
+            retry_after: SHORTEST_RETRY,
             traffic: Arc::default(),
             traffic_at: now,
+            drift: Arc::default(),
         };
         // Takes back what a relay of an earlier life left behind.
         driver.set_relay(None);
@@ -188,7 +185,7 @@ impl Driver {
 
     /// Until every handle is dropped. The kernel's table stays as it is.
     async fn run(mut self) {
-        let mut next_look = Instant::now() + INTERVAL;
+        let mut next_look = Instant::now() + rounds::INTERVAL;
         loop {
             tokio::select! {
                 changed = self.inbox.wishes.changed() => {
@@ -203,6 +200,12 @@ impl Driver {
                     }
                     self.turn().await;
                 }
+                changed = self.inbox.settings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.turn().await;
+                }
                 Some(reply) = self.inbox.read_requests.recv() => {
                     let read = self.read_all().await;
                     // Whoever asked may have given up.
@@ -212,8 +215,7 @@ impl Driver {
                 () = tokio::time::sleep_until(next_look) => {
                     let began = Instant::now();
                     self.look_and_repair().await;
-                    let pause = READING_SHARE * began.elapsed();
-                    next_look = Instant::now() + pause.clamp(INTERVAL, LONGEST_INTERVAL);
+                    next_look = Instant::now() + rounds::pause(began.elapsed());
                 }
             }
         }
@@ -235,10 +237,10 @@ impl Driver {
     async fn look_and_repair(&mut self) {
         if Instant::now() >= self.retry_at {
             let longer = (2 * self.retry_after).min(LONGEST_RETRY);
-            self.retry_after = if self.reconciler.retry() { longer } else { INTERVAL };
+            self.retry_after = if self.reconciler.retry() { longer } else { SHORTEST_RETRY };
             self.retry_at = Instant::now() + self.retry_after;
         }
-        match self.look(read::SLICE).await {
+        match self.look(rounds::slice(self.reconciler.held().entries())).await {
             Ok(()) => self.problems.reading = None,
             Err(error) => {
                 let problem = error.to_string();
@@ -259,17 +261,23 @@ impl Driver {
         let is_known =
             |wish: &Arc<Wish>| self.wish.as_ref().is_some_and(|known| Arc::ptr_eq(known, wish));
         if let Some(wish) = wish.filter(|wish| !is_known(wish)) {
-            self.reconciler.want(Arc::clone(&wish.table));
+            self.reconciler.want(Arc::clone(&wish.table), wish.allowances.clone());
             self.wish = Some(wish);
         }
         let relay = *self.inbox.relay.borrow_and_update();
         if relay != self.relay {
             self.set_relay(relay);
         }
+        if let Some(settings) = *self.inbox.settings.borrow_and_update() {
+            self.reconciler.set_exclusive(settings.ordered.exclusive);
+            self.settings.want(settings);
+        }
     }
 
     /// Writes until nothing is left to write, taking in newer wishes on the way, and tells how far that came.
     async fn write_wishes(&mut self) {
+        self.keep_settings().await;
+        let (began, before) = (Instant::now(), self.edits.all());
         for _ in 0..ROUNDS {
             let operations = self.reconciler.plan(self.start.elapsed());
             if operations.is_empty() {
@@ -287,6 +295,11 @@ impl Driver {
                     break;
                 }
             }
+        }
+        let edits = self.edits.all() - before;
+        if edits >= MANY {
+            let took_ms = 1000.0 * began.elapsed().as_secs_f64();
+            tracing::info!(edits, took_ms, "IPVS table programmed");
         }
         if self.reconciler.journal_is_due() {
             self.write_journal();

@@ -1,4 +1,5 @@
-//! Which virtual servers we made, on disk: what tells ours from foreign ones after a restart.
+//! Which virtual servers we made, and which settings we changed, on disk: what tells ours from foreign ones after a
+//! restart, and what a setting was before we came.
 //!
 //! A text file, written before the kernel is: it may name what was never made, never the other way round. It counts only
 //! for the boot and the network namespace that it was written in: another kernel's table knows nothing of it.
@@ -11,8 +12,15 @@ use std::path::{Path, PathBuf};
 use fulcrum_ipvs::{Ownership, VirtualServerKey};
 use fulcrum_runtime::durable;
 
+use super::settings::{Note, Notes, Setting, Sysctl};
+
+/// Its name in the state directory.
+pub(super) const FILE: &str = "ipvs-journal";
+
 /// First line: the format.
-const FORMAT: &str = "fulcrum-ipvs-journal 1";
+const FORMAT: &str = "fulcrum-ipvs-journal 2";
+/// The format before: of settings it knows `sloppy_tcp` alone, which a relay had set to 1.
+const FORMAT_1: &str = "fulcrum-ipvs-journal 1";
 
 /// What the journal tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +29,8 @@ pub(super) struct Entries {
     pub(super) made: BTreeSet<VirtualServerKey>,
     /// Those that were relays.
     pub(super) relays: BTreeSet<VirtualServerKey>,
-    /// `net.ipv4.vs.sloppy_tcp` as it was before a relay; none when it is as it was.
-    pub(super) sloppy_tcp: Option<String>,
+    /// Settings that we changed.
+    pub(super) settings: Notes,
 }
 
 /// The journal's file.
@@ -64,7 +72,8 @@ impl Journal {
 fn unreadable(path: &Path, what: &str) -> String {
     format!(
         "the journal {} cannot be read ({what}): virtual servers that an earlier run made and that are no longer planned \
-         count as foreign; delete those by hand with ipvsadm -D",
+         count as foreign; delete those by hand with ipvsadm -D; settings that it changed are not put back; kernel-settings.md \
+         has the kernel's own values",
         path.display()
     )
 }
@@ -76,8 +85,8 @@ fn encode(entries: &Entries, table: &str) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{word} {key}");
     }
-    if let Some(value) = &entries.sloppy_tcp {
-        let _ = writeln!(text, "sloppy_tcp {value}");
+    for (setting, Note { before, ours }) in &entries.settings {
+        let _ = writeln!(text, "setting {setting} {before} -> {ours}");
     }
     text
 }
@@ -85,9 +94,11 @@ fn encode(entries: &Entries, table: &str) -> String {
 /// An error says which line is wrong, in words.
 fn decode(text: &str, table: &str) -> Result<Entries, String> {
     let mut lines = text.lines();
-    if lines.next() != Some(FORMAT) {
-        return Err(format!("its first line is not {FORMAT:?}"));
-    }
+    let is_format_1 = match lines.next() {
+        Some(FORMAT) => false,
+        Some(FORMAT_1) => true,
+        Some(_) | None => return Err(format!("its first line is not {FORMAT:?}")),
+    };
     let mut entries = Entries::default();
     for (index, line) in lines.enumerate() {
         let error = || format!("line {} is {line:?}", index + 2);
@@ -102,52 +113,88 @@ fn decode(text: &str, table: &str) -> Result<Entries, String> {
                     entries.relays.insert(key);
                 }
             }
-            "sloppy_tcp" => entries.sloppy_tcp = Some(rest.to_owned()),
+            "setting" if !is_format_1 => {
+                let (setting, note) = decode_setting(rest).ok_or_else(error)?;
+                entries.settings.insert(setting, note);
+            }
+            "sloppy_tcp" if is_format_1 => {
+                let note = Note { before: rest.to_owned(), ours: "1".to_owned() };
+                entries.settings.insert(Setting::Sysctl(Sysctl::SloppyTcp), note);
+            }
             _ => return Err(error()),
         }
     }
     Ok(entries)
 }
 
+/// Values may hold blanks, names hold none.
+fn decode_setting(text: &str) -> Option<(Setting, Note)> {
+    let (name, values) = text.split_once(' ')?;
+    let (before, ours) = values.split_once(" -> ")?;
+    let note = Note { before: before.to_owned(), ours: ours.to_owned() };
+    Some((name.parse().ok()?, note))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Timeout;
     use super::*;
 
     fn key(text: &str) -> VirtualServerKey {
         text.parse().expect("a key")
     }
 
+    fn note(before: &str, ours: &str) -> Note {
+        Note { before: before.to_owned(), ours: ours.to_owned() }
+    }
+
     fn entries() -> Entries {
         Entries {
             made: [key("TCP 192.168.1.150:80"), key("UDP [2001:db8::1]:53"), key("FWM 7")].into(),
             relays: [key("FWM 7")].into(),
-            sloppy_tcp: Some("0".to_owned()),
+            settings: [
+                (Setting::Timeout(Timeout::Tcp), note("900", "600")),
+                (Setting::Sysctl(Sysctl::SyncThreshold), note("3 50", "2 50")),
+            ]
+            .into(),
         }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let text = "fulcrum-ipvs-journal 1\n\
+        let text = "fulcrum-ipvs-journal 2\n\
             table boot-1 net:[1]\n\
             made TCP 192.168.1.150:80\n\
             made UDP [2001:db8::1]:53\n\
             relay FWM 7\n\
-            sloppy_tcp 0\n";
+            setting ipvs.tcp_timeout 900 -> 600\n\
+            setting net.ipv4.vs.sync_threshold 3 50 -> 2 50\n";
         assert_eq!(encode(&entries(), "boot-1 net:[1]"), text);
         assert_eq!(decode(text, "boot-1 net:[1]"), Ok(entries()));
         assert_eq!(decode(text, "boot-2 net:[1]"), Ok(Entries::default()), "another boot");
     }
 
     #[test]
+    fn the_format_before_is_read() {
+        let text = "fulcrum-ipvs-journal 1\ntable t\nrelay FWM 7\nsloppy_tcp 0\n";
+        let relay = BTreeSet::from([key("FWM 7")]);
+        let settings = [(Setting::Sysctl(Sysctl::SloppyTcp), note("0", "1"))].into();
+        assert_eq!(decode(text, "t"), Ok(Entries { made: relay.clone(), relays: relay, settings }));
+    }
+
+    #[test]
     fn what_is_damaged_is_told() {
         for (text, expected) in [
-            ("", "its first line is not \"fulcrum-ipvs-journal 1\""),
+            ("", "its first line is not \"fulcrum-ipvs-journal 2\""),
+            ("fulcrum-ipvs-journal 3\n", "its first line is not \"fulcrum-ipvs-journal 2\""),
             (
-                "fulcrum-ipvs-journal 1\ntable t\nmade TCP 1.2.3.4\n",
+                "fulcrum-ipvs-journal 2\ntable t\nmade TCP 1.2.3.4\n",
                 "line 3 is \"made TCP 1.2.3.4\"",
             ),
-            ("fulcrum-ipvs-journal 1\nmade", "line 2 is \"made\""),
-            ("fulcrum-ipvs-journal 1\nbuilt FWM 1", "line 2 is \"built FWM 1\""),
+            ("fulcrum-ipvs-journal 2\nmade", "line 2 is \"made\""),
+            ("fulcrum-ipvs-journal 2\nbuilt FWM 1", "line 2 is \"built FWM 1\""),
+            ("fulcrum-ipvs-journal 2\nsloppy_tcp 0", "line 2 is \"sloppy_tcp 0\""),
+            ("fulcrum-ipvs-journal 2\nsetting net.x 0 -> 1", "line 2 is \"setting net.x 0 -> 1\""),
         ] {
             assert_eq!(decode(text, "t"), Err(expected.to_owned()), "{text:?}");
         }

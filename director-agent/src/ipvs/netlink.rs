@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use fulcrum_ipvs::codec::{
-    self, Acknowledge, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal,
+    self, Acknowledge, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal, Timeouts,
 };
 use fulcrum_ipvs::{
     Destination, DestinationKey, Operation, Pace, VirtualServerKey, VirtualServerSettings,
@@ -276,6 +276,25 @@ impl Kernel {
         self.exchange(doing, request, |attributes| found = codec::information(attributes).ok())
             .await?;
         Ok(found)
+    }
+
+    /// The timeouts of connections.
+    pub(super) async fn timeouts(&mut self) -> Result<Timeouts, IpvsError> {
+        let mut found = Ok(Timeouts::default());
+        let doing = "read the timeouts of connections";
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::get_timeouts(buffer, family, sequence);
+        };
+        self.exchange(doing, request, |attributes| found = codec::timeouts(attributes)).await?;
+        found.map_err(|source| IpvsError::Malformed { doing, source })
+    }
+
+    /// Sets those timeouts of connections that are given.
+    pub(super) async fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), IpvsError> {
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::set_timeouts(buffer, family, sequence, timeouts);
+        };
+        self.exchange("set the timeouts of connections", request, |_| {}).await
     }
 
     /// Sends one request on the reading socket and takes in all its answers. IPVS's dumps are positional and do not say

@@ -1,19 +1,92 @@
 //! What the driver saw, as the API tells it.
 
+use std::sync::Arc;
+
 use fulcrum_ipvs::codec::Information;
 use fulcrum_ipvs::{
     AddressFamily, Destination, DestinationKey, Entry, Flags, Forwarding, Netmask, SchedulerName,
     Table, VirtualServer, VirtualServerKey,
 };
 use fulcrum_model::{Tunnel, TunnelChecksum};
+use fulcrum_proto::ipvsadm::MISSING;
 use fulcrum_proto::v1;
 
-use super::{Edits, Traffic};
+use super::{DriftSeen, Edits, Traffic};
 
-/// A table, ordered, with the traffic of its entries where that was read.
-pub fn table_to_wire(table: &Table, traffic: &Traffic) -> Vec<v1::IpvsVirtualServer> {
-    let servers = table.virtual_servers.iter();
-    servers.map(|(key, server)| virtual_server(key, server, traffic)).collect()
+/// A table, ordered, with the traffic of its entries where that was read, and with what differs from what is wanted, where that
+/// is known. What is wanted and not there stands in it, too.
+pub fn table_to_wire(
+    table: &Table,
+    traffic: &Traffic,
+    wanted: Option<&Table>,
+) -> Vec<v1::IpvsVirtualServer> {
+    let nothing = Table::default();
+    let lacking = wanted.unwrap_or(&nothing).virtual_servers.iter();
+    let lacking = lacking.filter(|(key, _)| !table.virtual_servers.contains_key(key));
+    let mut told: Vec<_> = table
+        .virtual_servers
+        .iter()
+        .map(|(key, server)| {
+            let wish = wanted.map(|wanted| wanted.virtual_servers.get(key).map(Arc::as_ref));
+            let mut told = virtual_server(key, server, traffic);
+            if let Some(wish) = wish.filter(|_| !server.foreign) {
+                differences(&mut told, server, wish);
+            }
+            told
+        })
+        .collect();
+    told.extend(lacking.map(|(key, server)| v1::IpvsVirtualServer {
+        difference: MISSING.to_owned(),
+        ..virtual_server(key, server, &Traffic::new())
+    }));
+    told
+}
+
+/// Said of what is there until its connections have ended.
+const LEAVING: &str = "leaves";
+
+/// Says what differs; `told` has the real servers of `found` in their order.
+fn differences(
+    told: &mut v1::IpvsVirtualServer,
+    found: &VirtualServer,
+    wish: Option<&VirtualServer>,
+) {
+    told.difference = match wish {
+        None => LEAVING.to_owned(),
+        Some(wish) if wish.settings == found.settings => String::new(),
+        Some(wish) => format!("{} instead of {}", found.settings, wish.settings),
+    };
+    for ((name, held), told) in found.destinations.iter().zip(&mut told.destinations) {
+        told.difference = match wish.and_then(|wish| wish.destinations.get(name)) {
+            None => LEAVING.to_owned(),
+            Some(wish) if wish.settings == held.settings => String::new(),
+            Some(wish) if wish.settings == held.settings.with_weight(wish.settings.weight) => {
+                format!("weight {} instead of {}", held.settings.weight, wish.settings.weight)
+            }
+            Some(wish) => format!("{} instead of {}", held.settings, wish.settings),
+        };
+    }
+    let wished = wish.into_iter().flat_map(|wish| &wish.destinations);
+    let lacking = wished.filter(|(name, _)| !found.destinations.contains_key(name));
+    told.destinations.extend(lacking.map(|(name, wish)| v1::IpvsDestination {
+        difference: MISSING.to_owned(),
+        ..real_server(name, wish, None)
+    }));
+}
+
+/// What other programs changed, as the API tells it.
+pub fn drift_to_wire(seen: &DriftSeen) -> v1::IpvsDrift {
+    let (server, real_server) = &seen.entry;
+    let entry = match real_server {
+        None => server.to_string(),
+        Some(name) => format!("{name} of {server}"),
+    };
+    v1::IpvsDrift {
+        found_at: Some(seen.found_at.into()),
+        entry,
+        found: seen.found.clone(),
+        repair: seen.repair.clone(),
+    }
 }
 
 fn statistics(traffic: &Traffic, entry: &Entry) -> Option<v1::IpvsStats> {
@@ -141,3 +214,6 @@ fn persistence_netmask(netmask: Netmask) -> String {
         Netmask::V6(prefix_length) => prefix_length.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::daemons::Daemons;
 use super::instance::{Instance, READING_SHARE};
 use super::sockets::{Heard, Link};
 use super::table::{self, MOST_CONNECTIONS, Ours};
-use super::{Holds, Orders, SyncSnapshot, threshold};
+use super::{Holds, Orders, SyncSnapshot};
 use crate::clock::Clock;
 use crate::ipvs::{IpvsError, IpvsSnapshot};
 use crate::vrrp::VrrpSnapshot;
@@ -75,8 +75,6 @@ pub(super) fn spawn(
                 send_at: Duration::ZERO,
                 relayed_until: Duration::ZERO,
                 malformed: 0,
-                is_threshold_set: false,
-                threshold: None,
             };
             task.run(frames).await;
         });
@@ -104,9 +102,6 @@ struct Task {
     /// Entries that lead to the Active before us may be in the table until then.
     relayed_until: Duration,
     malformed: u64,
-    /// Whether `sync_threshold` was looked at, and what is wrong with it.
-    is_threshold_set: bool,
-    threshold: Option<String>,
 }
 
 /// A datagram that waits.
@@ -156,10 +151,6 @@ impl Task {
             {
                 self.instances.insert(name, instance);
             }
-        }
-        if !self.instances.is_empty() && !self.is_threshold_set {
-            self.is_threshold_set = true;
-            self.threshold = threshold::set();
         }
     }
 
@@ -394,7 +385,6 @@ impl Task {
                 ));
             }
         }
-        problems.extend(self.threshold.clone());
         let is_full = |instance: &&Instance| {
             instance.census.as_ref().is_some_and(|census| census.len() >= MOST_CONNECTIONS)
         };

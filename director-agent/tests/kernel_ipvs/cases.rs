@@ -7,20 +7,20 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use caps::{CapSet, Capability};
-use fulcrum_director::ipvs::{Edits, IpvsError, IpvsHandle, IpvsSnapshot, Relay};
+use fulcrum_director::ipvs::{Edits, HostSettings, IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use fulcrum_ipvs::{Table, VirtualServerKey};
 use fulcrum_model::Scheduler;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use crate::settings::{says_what_cannot_be_set, settings_are_set_repaired_and_put_back, sysctl};
 use crate::trouble::{
     a_meddler_is_outlasted, connections_hold_what_leaves, killed_while_it_writes,
     lost_answers_are_found_by_reading, says_that_lo_is_down,
 };
 use crate::witness::{
-    Failure, agrees, bare, driver, equal, eventually, run as command, server, stop, table, tell,
-    until, want, web,
+    Failure, agrees, bare, driver, equal, eventually, server, stop, table, tell, until, want, web,
 };
 
 /// Runs every case and prints one line for each.
@@ -60,6 +60,8 @@ pub(crate) async fn run(state_dir: &Path) -> ExitCode {
     case!(lost_answers_are_found_by_reading);
     case!(a_meddler_is_outlasted);
     case!(killed_while_it_writes);
+    case!(settings_are_set_repaired_and_put_back);
+    case!(says_what_cannot_be_set);
     let passed = failures == 0;
     println!(
         "{{\"scenario\": \"kernel-ipvs\", \"passed\": {passed}, \"figures\": {{\"cases\": {cases}, \"failed\": {failures}}}}}"
@@ -252,7 +254,7 @@ async fn random_tables(directory: &Path) -> Result<(), Failure> {
         want(&handle, generation, wanted.clone()).await?;
         let is_there = |s: &IpvsSnapshot| bare(s.table.clone()) == wanted;
         until(&mut snapshots, &format!("table {generation}"), is_there).await?;
-        let (read, _) = handle.read().await.map_err(|error| error.to_string())?;
+        let read = handle.read().await.map_err(|error| error.to_string())?.table;
         equal("what was read", bare(read), wanted)?;
     }
     let snapshot = snapshots.borrow().clone();
@@ -264,6 +266,7 @@ async fn random_tables(directory: &Path) -> Result<(), Failure> {
 
 async fn relays(directory: &Path) -> Result<(), Failure> {
     let (handle, mut snapshots) = driver(directory).await?;
+    handle.set_settings(HostSettings::default());
     let wanted = table(&[(web(0, 1), server(Scheduler::Rr, &[(1, 1)]))]);
     want(&handle, 1, wanted.clone()).await?;
     let mark = NonZeroU32::new(77).ok_or("no mark")?;
@@ -279,13 +282,14 @@ async fn relays(directory: &Path) -> Result<(), Failure> {
     let snapshot = until(&mut snapshots, "told", is_told).await?;
     agrees(&snapshot)?;
     equal("edits", snapshot.edits, edits(2, 0, 0))?;
-    let (read, _) = handle.read().await.map_err(|error| error.to_string())?;
+    let read = handle.read().await.map_err(|error| error.to_string())?.table;
     equal("read", read.virtual_servers.len(), 2)?;
 
-    // A driver that comes after it takes it back before anything is wanted.
+    // A driver that comes after it takes it back before a table is wanted.
     stop(handle, snapshots.clone()).await;
     equal("it stands", sloppy_tcp()?.as_str(), "1")?;
     let (handle, restarted) = driver(directory).await?;
+    handle.set_settings(HostSettings::default());
     snapshots = restarted;
     eventually("taken back", || Ok(!tell("-Ln")?.contains("FWM") && sloppy_tcp()? == "0")).await?;
     want(&handle, 1, wanted.clone()).await?;
@@ -303,7 +307,7 @@ async fn relays(directory: &Path) -> Result<(), Failure> {
 }
 
 fn sloppy_tcp() -> Result<String, Failure> {
-    command("sysctl", "-n net.ipv4.vs.sloppy_tcp").map(|text| text.trim().to_owned())
+    sysctl("net.ipv4.vs.sloppy_tcp")
 }
 
 async fn says_which_capability_is_missing(directory: &Path) -> Result<(), Failure> {

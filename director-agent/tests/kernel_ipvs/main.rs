@@ -3,11 +3,12 @@
 //! It needs root, the `ip_vs` modules and `ipvsadm`, and it changes the table of its network namespace: the lab runs it
 //! in a kernel of its own. `kernel_ipvs run STATE_DIR` runs every case, prints one line for each and a line of figures at
 //! the end; `kernel_ipvs bulk STATE_DIR COUNT` and `kernel_ipvs bulk-ipvsadm COUNT` measure, each in a kernel
-//! that has just booted. (`kernel_ipvs hold STATE_DIR` is one of the cases' victims.) Without these words it does
+//! that has just booted. (`kernel_ipvs hold STATE_DIR` and `read-only STATE_DIR` are what cases start.) Without these words it does
 //! nothing, so that test runners may start it.
 
 mod bulk;
 mod cases;
+mod settings;
 mod trouble;
 mod witness;
 
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["run", state_dir] => runtime.block_on(cases::run(&PathBuf::from(state_dir))),
         ["hold", state_dir] => runtime.block_on(trouble::hold(&PathBuf::from(state_dir))),
+        ["read-only", state_dir] => {
+            runtime.block_on(settings::read_only(&PathBuf::from(state_dir)))
+        }
         ["bulk", state_dir, count] => match count.parse() {
             Ok(count) => runtime.block_on(bulk::run(&PathBuf::from(state_dir), count)),
             Err(error) => usage(&error),

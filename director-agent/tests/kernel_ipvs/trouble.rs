@@ -107,7 +107,7 @@ pub(crate) async fn lost_answers_are_found_by_reading(directory: &Path) -> Resul
     agrees(&snapshot)?;
     let wanted = many(&[(1, 7)]);
     want(&handle, 2, wanted.clone()).await?;
-    let (read, _) = handle.read().await.map_err(|error| error.to_string())?;
+    let read = handle.read().await.map_err(|error| error.to_string())?.table;
     let weight = |table: &Table| -> u32 {
         let servers = table.virtual_servers.values();
         servers.flat_map(|server| server.destinations.values()).map(|d| d.settings.weight).sum()

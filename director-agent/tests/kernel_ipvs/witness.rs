@@ -55,8 +55,11 @@ pub(crate) fn restore(rules: &str) -> Result<(), Failure> {
 pub(crate) fn agrees(snapshot: &IpvsSnapshot) -> Result<(), Failure> {
     let printed = tell("-Ln")?;
     let kernel = snapshot.kernel.as_ref().map(kernel_to_wire);
-    let ours =
-        ipvsadm::listing(kernel.as_ref(), &table_to_wire(&snapshot.table, &snapshot.traffic));
+    let ours = ipvsadm::listing(
+        ipvsadm::Format::default(),
+        kernel.as_ref(),
+        &table_to_wire(&snapshot.table, &snapshot.traffic, None),
+    );
     equal("ipvsadm -Ln and ours", printed, ours)
 }
 
@@ -121,7 +124,7 @@ pub(crate) async fn want(
     generation: u64,
     table: Table,
 ) -> Result<(), Failure> {
-    let desired = Desired { generation, revision: generation, table, traceparent: String::new() };
+    let desired = Desired { generation, revision: generation, table, ..Desired::default() };
     handle.set_desired(desired);
     handle.converged(generation).await.map_err(|refused| refused.to_string())
 }

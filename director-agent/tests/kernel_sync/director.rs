@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use fulcrum_director::clock::Clock;
-use fulcrum_director::ipvs::{Desired, IpvsHandle};
+use fulcrum_director::ipvs::{Desired, HostSettings, IpvsHandle};
 use fulcrum_director::sync::{SyncHandle, SyncSnapshot};
 use fulcrum_director::vrrp::{VrrpHandle, VrrpSnapshot};
 use fulcrum_ipvs::{
@@ -31,6 +31,7 @@ pub(crate) fn run(address: &str, priority: &str, state_dir: &Path) -> Result<()>
     let plan = plan(address, priority.parse()?)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir).await?;
+        ipvs.set_settings(HostSettings { synchronises: true, ..HostSettings::default() });
         ipvs.set_desired(Desired { generation: 1, table: table()?, ..Desired::default() });
         ipvs.converged(1).await?;
         let (vrrp, mut vrrp_seen) = VrrpHandle::spawn(state_dir)?;

@@ -5,13 +5,61 @@
 //!    or down. A silent agent is *unknown*, not down: the own probe decides.
 //! 2. In dr and tunnel, where the agent is required, ARP safety must have been proven first.
 //! 3. Saturated lowers the weight, never to zero.
-//! 4. Agents alone never empty a pool: where every real server whose own probe passes is objected to by its agent
-//!    with *down*, the own probes decide.
-//! 5. When own probes fail for all, all are kept (panic): to drop everyone helps nobody.
+//! 4. Agents alone never empty a pool, nor lose its quorum: where every real server whose own probe passes is objected
+//!    to by its agent with *down*, the own probes decide.
+//! 5. When own probes fail for all, all are kept (panic): to drop everyone helps nobody. Not where a sorry server serves.
 //! 6. Before the first probe has an answer, the kernel's weight stands.
+//! 7. An order to drain takes the weight away, whatever else is known. With a grace the entry leaves the table, when its
+//!    connections have ended or the grace is over; without one it stays.
+//! 8. The quorum is lost and met by the planned weights of those in rotation ([`QuorumState`]).
+//! 9. While the quorum is lost the sorry server serves, and it alone, as with keepalived: members that could serve have
+//!    weight 0, but where keepalived deletes their entries here their connections go on. It is not probed. Where
+//!    law 2 keeps it out, the pool decides as if it had none.
+//! 10. Slow start: a real server that comes back to a pool with a warm one rises to its weight in at most ten steps.
+//! 11. With [`FailurePolicy::Reset`] the entry of one that is dead, by its own probe or its agent, and has stayed out for
+//!     [`RESET_AFTER`] leaves the table with its connections. Never that of one that is drained, or kept by laws 4 and 5.
+//!
+//! ```text
+//!   evidence -> standing (1, 2, 6, 7) -> quorum (8) -> settled (3, 4, 5, 9) -> slow start (10) -> place (7, 11)
+//! ```
 
+mod quorum;
+mod settle;
+mod slow_start;
+mod standing;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
-use crate::{ForwardingMethod, Name, ServerEvidence, Verdict, Weight};
+use crate::{FailurePolicy, ForwardingMethod, Name, Quorum, ServerEvidence, Weight};
+
+pub use quorum::QuorumState;
+use settle::Settled;
+pub use slow_start::Service;
+
+/// A dead real server keeps its entry, with weight 0, for so long, so that a check that fails once resets nobody.
+pub const RESET_AFTER: Duration = Duration::from_secs(1);
+
+/// What a director knows of a pool, as one virtual server uses it.
+#[derive(Clone, Debug)]
+pub struct PoolEvidence<'a> {
+    /// Whether the agents of its real servers are required.
+    pub requirement: AgentRequirement,
+    /// Its real servers.
+    pub members: &'a [Candidate<'a>],
+    /// Who serves while the quorum is lost. Of its probe, its drain and its history nothing is asked.
+    pub sorry_server: Option<Candidate<'a>>,
+    /// How much of it must serve.
+    pub quorum: Quorum,
+    /// Whether the quorum was met until now.
+    pub was_quorum_met: bool,
+    /// Time over which a real server that comes back is given its weight.
+    pub slow_start: Option<Duration>,
+    /// What becomes of established connections of a dead real server.
+    pub on_failure: FailurePolicy,
+}
 
 /// What a director knows of one real server.
 #[derive(Clone, Debug)]
@@ -28,8 +76,10 @@ pub struct Candidate<'a> {
     pub agent: Option<&'a ServerEvidence>,
     /// Whether the VIP is safe on that host.
     pub arp: &'a ArpSafety,
-    /// Weight in the kernel now, if it is there.
-    pub current: Option<Weight>,
+    /// An order that it takes no new connections.
+    pub drain: Option<&'a DrainPlan>,
+    /// What was decided of it until now.
+    pub history: History,
 }
 
 /// What the director's own probe says.
@@ -54,162 +104,136 @@ pub enum ArpSafety {
     Contradicted(String),
 }
 
-/// A weight with its reasons.
+/// What a decision leaves behind for the next one. The default is that of a real server that is new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Weight in the table; none when it has no entry there that is to stay.
+    pub weight: Option<Weight>,
+    /// Its part in the rotation.
+    pub service: Service,
+    /// Since when it is dead; none while it is not.
+    pub dead_since: Option<Duration>,
+}
+
+impl History {
+    /// Of one that was found in the kernel's table when the director started.
+    pub fn adopted(weight: Weight) -> Self {
+        let service = if weight == Weight::ZERO { Service::Out } else { Service::ADOPTED };
+        Self { weight: Some(weight), service, dead_since: None }
+    }
+}
+
+/// Where a real server's entry belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the kernel's table, with this weight.
+    In(Weight),
+    /// Out of it: no new connections from now on, and deleted once its connections have ended.
+    Leaving {
+        /// Or after this long whatever they do; when none, as long as any real server that leaves a pool.
+        within: Option<Duration>,
+    },
+}
+
+impl Place {
+    /// Its weight.
+    pub fn weight(self) -> Weight {
+        match self {
+            Self::In(weight) => weight,
+            Self::Leaving { .. } => Weight::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(weight) => weight.fmt(f),
+            Self::Leaving { .. } => f.write_str("out of the table"),
+        }
+    }
+}
+
+/// Where a real server belongs, with the reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The real server.
     pub real_server: Name,
-    /// The weight to program.
-    pub weight: Weight,
+    /// Where its entry belongs.
+    pub place: Place,
     /// What decided, in words for people, strongest first.
     pub reasons: Vec<String>,
+    /// For the next decision.
+    pub history: History,
 }
 
-/// Share of the planned weight that a saturated server keeps: a quarter, and at least 1.
-const SATURATED_DIVISOR: u64 = 4;
-
-/// Decides the weights of a pool as one virtual server uses it, in the order of the candidates.
-pub fn fuse(requirement: AgentRequirement, candidates: &[Candidate<'_>]) -> Vec<Decision> {
-    let standings: Vec<Standing> =
-        candidates.iter().map(|candidate| standing(requirement, candidate)).collect();
-    // Law 4 looks at those whom only their agent keeps out.
-    let some_in =
-        standings.iter().any(|s| matches!(s, Standing::In { .. } | Standing::Held { .. }));
-    // Law 5 looks at those whose probe has answered.
-    let all_failing = !some_in
-        && standings.iter().any(|s| matches!(s, Standing::ProbeFails(_)))
-        && !standings.iter().any(|s| matches!(s, Standing::AgentObjects { .. }));
-    candidates
-        .iter()
-        .zip(standings)
-        .map(|(candidate, standing)| {
-            let (weight, reasons) = settle(candidate, standing, some_in, all_failing);
-            Decision { real_server: candidate.real_server.clone(), weight, reasons }
-        })
-        .collect()
+/// What was decided of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDecision {
+    /// Of each real server, in the order of the candidates.
+    pub members: Vec<Decision>,
+    /// Of the sorry server, if there is one.
+    pub sorry_server: Option<Decision>,
+    /// Whether enough of the pool serves.
+    pub quorum: QuorumState,
+    /// When to decide again although nothing was heard; always after `now`.
+    pub next_look: Option<Duration>,
 }
 
-/// Where one real server stands before the pool's laws.
-enum Standing {
-    In {
-        weight: Weight,
-        reasons: Vec<String>,
-    },
-    /// The kernel's weight stands until the first probe answers.
-    Held {
-        weight: Weight,
-    },
-    Waiting,
-    ArpUnsafe(String),
-    /// `may_override`: the agent said down, which law 4 can overrule; draining and stopping are orders.
-    AgentObjects {
-        reason: String,
-        may_override: bool,
-    },
-    ProbeFails(String),
-}
-
-fn standing(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
-    if candidate.forwarding.needs_arp_safety() && requirement == AgentRequirement::Required {
-        match candidate.arp {
-            ArpSafety::Proven => {}
-            ArpSafety::Unproven => {
-                return Standing::ArpUnsafe(
-                    "ARP safety not yet reported by the real server's agent".to_owned(),
-                );
-            }
-            ArpSafety::Contradicted(detail) => {
-                return Standing::ArpUnsafe(format!("ARP unsafe: {detail}"));
-            }
-        }
+/// Decides the weights of a pool as one virtual server uses it. `now` and the times in histories are of one monotonic
+/// clock.
+pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
+    let standings: Vec<_> =
+        pool.members.iter().map(|member| standing::of(pool.requirement, member)).collect();
+    let quorum = quorum::judge(pool, &standings);
+    let sorry = pool.sorry_server.as_ref().map(|sorry| settle::sorry_server(pool, sorry, quorum));
+    let sorry_serves =
+        sorry.as_ref().is_some_and(|decision| decision.place.weight() > Weight::ZERO);
+    let mut settled = settle::members(pool.members, standings, sorry_serves);
+    let mut next_look = slow_start::rise(now, pool, &mut settled);
+    let mut members = Vec::with_capacity(settled.len());
+    for (candidate, settled) in pool.members.iter().zip(settled) {
+        let (decision, look) = place(now, pool.on_failure, candidate, settled);
+        members.push(decision);
+        next_look = earlier(next_look, look);
     }
-    let agent = match requirement {
-        AgentRequirement::Required => candidate.agent,
-        AgentRequirement::None => None,
-    };
-    if let Some(evidence) = agent {
-        let reason = || {
-            let seen = evidence.reasons.first().map(String::as_str).unwrap_or_default();
-            format!("agent says {}: {seen}", evidence.verdict.as_str())
-        };
-        match evidence.verdict {
-            Verdict::Down => {
-                // A failing own probe is the stronger reason: then law 4 must not bring it back.
-                if let OwnProbe::Failing(seen) = candidate.probe {
-                    return Standing::ProbeFails(format!("own probe fails: {seen}; {}", reason()));
-                }
-                return Standing::AgentObjects { reason: reason(), may_override: true };
-            }
-            Verdict::Draining | Verdict::Stopping => {
-                return Standing::AgentObjects { reason: reason(), may_override: false };
-            }
-            Verdict::Up | Verdict::Saturated | Verdict::Unknown => {}
-        }
-    }
-    match candidate.probe {
-        OwnProbe::Failing(seen) => Standing::ProbeFails(format!("own probe fails: {seen}")),
-        OwnProbe::Pending => match candidate.current {
-            Some(weight) => Standing::Held { weight },
-            None => Standing::Waiting,
-        },
-        OwnProbe::Passing => in_rotation(candidate.planned, agent),
-    }
+    PoolDecision { members, sorry_server: sorry, quorum, next_look }
 }
 
-fn in_rotation(planned: Weight, agent: Option<&ServerEvidence>) -> Standing {
-    let mut reasons = vec!["own probe passes".to_owned()];
-    let weight = match agent.map(|evidence| evidence.verdict) {
-        Some(Verdict::Saturated) => {
-            reasons.insert(0, "agent says saturated: weight lowered to a quarter".to_owned());
-            let floor = u64::from(planned.get()).min(1);
-            Weight::new((u64::from(planned.get()) / SATURATED_DIVISOR).max(floor))
-                .unwrap_or(planned)
-        }
-        Some(Verdict::Up) => {
-            reasons.push("agent says up".to_owned());
-            planned
-        }
-        Some(Verdict::Unknown) | None => {
-            reasons.push("agent unknown: the own probe decides".to_owned());
-            planned
-        }
-        // These keep a real server out before this point.
-        Some(Verdict::Draining | Verdict::Stopping | Verdict::Down) => Weight::ZERO,
-    };
-    Standing::In { weight, reasons }
-}
-
-fn settle(
+/// What becomes of the entry, and when that changes by itself.
+fn place(
+    now: Duration,
+    on_failure: FailurePolicy,
     candidate: &Candidate<'_>,
-    standing: Standing,
-    some_in: bool,
-    all_failing: bool,
-) -> (Weight, Vec<String>) {
-    match standing {
-        Standing::In { weight, reasons } => (weight, reasons),
-        Standing::Held { weight } => {
-            (weight, vec!["own probe has no answer yet: the kernel's weight stands".to_owned()])
+    settled: Settled,
+) -> (Decision, Option<Duration>) {
+    let Settled { weight, mut reasons, is_dead, service, is_held: _ } = settled;
+    let dead_since = is_dead.then(|| candidate.history.dead_since.unwrap_or(now));
+    let grace = candidate.drain.and_then(|drain| drain.grace);
+    let mut look = None;
+    let place = match (grace, on_failure, dead_since) {
+        (Some(_), _, _) => Place::Leaving { within: grace },
+        (None, FailurePolicy::Reset, Some(since)) if since + RESET_AFTER <= now => {
+            reasons.push("its connections are reset".to_owned());
+            Place::Leaving { within: Some(Duration::ZERO) }
         }
-        Standing::Waiting => (Weight::ZERO, vec!["own probe has no answer yet".to_owned()]),
-        Standing::ArpUnsafe(reason) => (Weight::ZERO, vec![reason]),
-        Standing::AgentObjects { reason, may_override } => {
-            let probe_passes = matches!(candidate.probe, OwnProbe::Passing);
-            if may_override && probe_passes && !some_in {
-                let kept = "agents alone never empty a pool: own probe passes".to_owned();
-                (candidate.planned, vec![kept, reason])
-            } else {
-                (Weight::ZERO, vec![reason])
-            }
+        (None, FailurePolicy::Reset, Some(since)) => {
+            look = Some(since + RESET_AFTER);
+            Place::In(weight)
         }
-        Standing::ProbeFails(reason) => {
-            if all_failing {
-                let kept = "own probes fail for every real server: all are kept".to_owned();
-                (candidate.planned, vec![kept, reason])
-            } else {
-                (Weight::ZERO, vec![reason])
-            }
-        }
-    }
+        (None, FailurePolicy::Keep, _) | (None, FailurePolicy::Reset, None) => Place::In(weight),
+    };
+    let weight = match place {
+        Place::In(weight) => Some(weight),
+        Place::Leaving { .. } => None,
+    };
+    let history = History { weight, service, dead_since };
+    let real_server = candidate.real_server.clone();
+    (Decision { real_server, place, reasons, history }, look)
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

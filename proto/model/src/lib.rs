@@ -9,6 +9,7 @@ pub mod check;
 pub mod evidence;
 pub mod fuse;
 pub mod ipvs;
+pub mod ipvs_settings;
 pub mod name;
 pub mod number;
 pub mod plan;
@@ -22,6 +23,7 @@ pub use ipvs::{
     FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask, Protocol, Quorum,
     Scheduler, Thresholds, Tunnel, TunnelChecksum, VirtualServerOptions,
 };
+pub use ipvs_settings::{ConnReuseMode, IpvsSettings, SyncThreshold};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A resource's or agent's name: 1 to 63 of `a-z`, `0-9`, `-` and `.`, beginning and ending with a letter or digit.
+/// A copy shares the text.
 ///
 /// ```
 /// use fulcrum_model::Name;
@@ -11,7 +13,7 @@ use std::str::FromStr;
 /// assert!("Web_1".parse::<Name>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// Longest name in bytes, as a DNS label.
 const MAX_BYTES: usize = 63;
@@ -45,7 +47,7 @@ impl FromStr for Name {
         if !is_alphanumeric(first) || !is_alphanumeric(last) {
             return Err(NameError::Edge);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

@@ -16,7 +16,12 @@ pub struct RangeError {
     pub found: u64,
 }
 
-fn in_range(what: &'static str, min: u64, max: u64, found: u64) -> Result<u64, RangeError> {
+pub(crate) fn in_range(
+    what: &'static str,
+    min: u64,
+    max: u64,
+    found: u64,
+) -> Result<u64, RangeError> {
     if (min..=max).contains(&found) { Ok(found) } else { Err(RangeError { what, min, max, found }) }
 }
 

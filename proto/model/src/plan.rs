@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
-    Check, Cidr, ForwardingMethod, Listen, Name, Port, Priority, Quorum, Revision, Scheduler,
-    ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
+    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, Revision,
+    Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -43,7 +43,12 @@ pub struct DirectorPlan {
     pub vrrp_instances: BTreeMap<Name, VrrpInstancePlan>,
     /// Virtual servers by name.
     pub virtual_servers: BTreeMap<Name, VirtualServerPlan>,
+    /// The host's IPVS as a whole.
+    pub ipvs: IpvsSettings,
 }
+
+/// Key of [`DirectorPlan::ipvs`] among its director's plan objects.
+pub const IPVS_KEY: &str = "ipvs";
 
 /// Key of a [`RealServerHostPlan`] among its agent's plan objects: the only one.
 pub const HOST_KEY: &str = "host";
@@ -59,6 +64,11 @@ impl VirtualServerPlan {
     /// Its key among its director's plan objects.
     pub fn key(&self) -> String {
         format!("virtual-server/{}", self.name)
+    }
+
+    /// Every real server that may be in its table: those of the pool, and the sorry server last.
+    pub fn all_destinations(&self) -> impl Iterator<Item = &DestinationPlan> {
+        self.destinations.iter().chain(&self.sorry_server)
     }
 }
 
@@ -144,7 +154,7 @@ pub struct DestinationPlan {
     /// How packets reach it.
     pub forwarding: ForwardingMethod,
     /// An order that it takes no new connections.
-    pub drain: Option<DrainPlan>,
+    pub drain: Option<Box<DrainPlan>>,
 }
 
 /// An order that a real server takes no new connections.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    Check, Cidr, ForwardingMethod, Listen, Name, Port, Priority, Quorum, Revision, Scheduler,
-    ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
+    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, Revision,
+    Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// The kinds of resources, in the order in which lists show them.
@@ -160,6 +160,8 @@ pub struct Director {
     pub dip_ipv6: Option<std::net::Ipv6Addr>,
     /// Interface that carries VRRP and the VIPs.
     pub interface: String,
+    /// What its agent manages of the host's IPVS.
+    pub ipvs: IpvsSettings,
 }
 
 /// VRRP's version on the wire.

@@ -15,13 +15,26 @@ use sha2::{Digest, Sha256};
 
 const HEADER: &[u8] = b"fulcrum-plan 1\n";
 const CHECKSUM_BYTES: usize = 32;
+const UNDECODABLE: &str = "its content cannot be decoded";
 
 /// The plan that an agent runs on, by key, in memory and on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanCache {
     path: PathBuf,
     version: Option<v1::PlanVersion>,
-    objects: BTreeMap<String, v1::PlanObject>,
+    /// Encoded: they are kept for a restart and to be compared, and decoded they take ten times as much.
+    objects: BTreeMap<String, Box<[u8]>>,
+}
+
+/// A [`v1::PlanUpdate`] on disk, with its objects left encoded.
+#[derive(Clone, PartialEq, Message)]
+struct Saved {
+    #[prost(message, optional, tag = "1")]
+    version: Option<v1::PlanVersion>,
+    #[prost(bool, tag = "2")]
+    whole: bool,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    objects: Vec<Vec<u8>>,
 }
 
 /// The saved plan cannot be used. The agent reports it and goes on from [`PlanCache::empty`], as if it had none.
@@ -119,12 +132,23 @@ impl PlanCache {
             Err(source) => return Err(PlanCacheError::Read { path: path.to_owned(), source }),
         };
         decode(&bytes)
-            .and_then(|saved| {
-                let mut cache = Self::empty(path);
-                cache.apply(&saved).map_err(|_| "it is no whole plan")?;
-                Ok(cache)
-            })
+            .and_then(|saved| Self::empty(path).with_saved(saved))
             .map_err(|what| PlanCacheError::Damaged { path: path.to_owned(), what })
+    }
+
+    fn with_saved(mut self, saved: Saved) -> Result<Self, &'static str> {
+        if !saved.whole || saved.version.is_none() {
+            return Err("it is no whole plan");
+        }
+        for bytes in saved.objects {
+            let object = v1::PlanObject::decode(bytes.as_slice()).map_err(|_| UNDECODABLE)?;
+            if is_hollow(&object) {
+                return Err("it is no whole plan");
+            }
+            self.objects.insert(object.key, bytes.into_boxed_slice());
+        }
+        self.version = saved.version;
+        Ok(self)
     }
 
     /// No plan, to be saved at `path` later.
@@ -137,9 +161,24 @@ impl PlanCache {
         self.version.as_ref()
     }
 
-    /// The plan's objects by key.
-    pub fn objects(&self) -> &BTreeMap<String, v1::PlanObject> {
-        &self.objects
+    /// The keys of the plan's objects, ordered.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.objects.keys()
+    }
+
+    /// Whether the plan has an object of that key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    /// The plan's object of that key.
+    pub fn object(&self, key: &str) -> Option<v1::PlanObject> {
+        self.objects.get(key).map(|bytes| decoded(bytes))
+    }
+
+    /// The plan's objects, by their keys' order.
+    pub fn objects(&self) -> impl Iterator<Item = v1::PlanObject> {
+        self.objects.values().map(|bytes| decoded(bytes))
     }
 
     /// Applies an update in memory. Applying it again changes nothing.
@@ -161,8 +200,9 @@ impl PlanCache {
             self.objects.remove(key);
         }
         for object in &update.objects {
-            if self.objects.get(&object.key) != Some(object) {
-                self.objects.insert(object.key.clone(), object.clone());
+            let bytes = object.encode_to_vec().into_boxed_slice();
+            if self.objects.get(&object.key) != Some(&bytes) {
+                self.objects.insert(object.key.clone(), bytes);
                 change.changed.insert(object.key.clone());
             }
         }
@@ -176,12 +216,8 @@ impl PlanCache {
     /// Any error of the file system, with its remedy where known; the file then holds the plan before.
     pub fn save(&self) -> io::Result<()> {
         let Some(version) = &self.version else { return Ok(()) };
-        let saved = v1::PlanUpdate {
-            version: Some(version.clone()),
-            whole: true,
-            objects: self.objects.values().cloned().collect(),
-            ..v1::PlanUpdate::default()
-        };
+        let objects = self.objects.values().map(|bytes| bytes.to_vec()).collect();
+        let saved = Saved { version: Some(version.clone()), whole: true, objects };
         durable::write_atomic(&self.path, &encode(&saved))
     }
 
@@ -198,12 +234,20 @@ impl PlanCache {
             None if !update.whole => return Err(PlanRefused::NothingToChange { offered }),
             Some(_) | None => {}
         }
-        match update.objects.iter().find(|object| object.key.is_empty() || object.object.is_none())
-        {
+        match update.objects.iter().find(|object| is_hollow(object)) {
             Some(object) => Err(PlanRefused::UnknownObject { key: object.key.clone() }),
             None => Ok(()),
         }
     }
+}
+
+/// Without key or content: made by a later version of the API.
+fn is_hollow(object: &v1::PlanObject) -> bool {
+    object.key.is_empty() || object.object.is_none()
+}
+
+fn decoded(bytes: &[u8]) -> v1::PlanObject {
+    v1::PlanObject::decode(bytes).expect("it was decoded or encoded here before")
 }
 
 fn model(version: &v1::PlanVersion) -> PlanVersion {
@@ -214,7 +258,7 @@ fn model(version: &v1::PlanVersion) -> PlanVersion {
     }
 }
 
-fn encode(saved: &v1::PlanUpdate) -> Vec<u8> {
+fn encode(saved: &impl Message) -> Vec<u8> {
     let body = saved.encode_to_vec();
     let mut bytes = HEADER.to_vec();
     bytes.extend_from_slice(&Sha256::digest(&body));
@@ -222,13 +266,13 @@ fn encode(saved: &v1::PlanUpdate) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<v1::PlanUpdate, &'static str> {
+fn decode(bytes: &[u8]) -> Result<Saved, &'static str> {
     let rest = bytes.strip_prefix(HEADER).ok_or("it does not begin as a saved plan")?;
     let (checksum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or("it is cut short")?;
     if Sha256::digest(body).as_slice() != checksum {
         return Err("its checksum does not fit");
     }
-    v1::PlanUpdate::decode(body).map_err(|_| "its content cannot be decoded")
+    Saved::decode(body).map_err(|_| UNDECODABLE)
 }
 
 #[cfg(test)]

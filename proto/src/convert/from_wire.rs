@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fulcrum_model::resource::{Director, Handover, Kind, RealServer, Resource, Site, Spec};
-use fulcrum_model::{Name, Port, Revision};
+use fulcrum_model::{IpvsSettings, Name, Port, Revision};
 
 use super::fields::Fields;
-use super::{FieldViolation, check, instance, pool, virtual_server};
+use super::{FieldViolation, check, instance, ipvs_settings, pool, virtual_server};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -109,7 +109,17 @@ fn director(fields: &mut Fields<'_>, wire: &v1::Director) -> Option<Director> {
         "" => Some(None),
         dip => fields.ipv6("dip_ipv6", dip, "the director's own IPv6 address").map(Some),
     };
-    Some(Director { site: site?, dip: dip?, dip_ipv6: dip_ipv6?, interface: interface? })
+    let ipvs = match &wire.ipvs {
+        None => Some(IpvsSettings::default()),
+        Some(wire) => ipvs_settings::ipvs_settings(&mut fields.within("ipvs"), wire),
+    };
+    Some(Director {
+        site: site?,
+        dip: dip?,
+        dip_ipv6: dip_ipv6?,
+        interface: interface?,
+        ipvs: ipvs?,
+    })
 }
 
 fn real_server(

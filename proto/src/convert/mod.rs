@@ -11,6 +11,7 @@ mod evidence;
 mod fields;
 mod from_wire;
 mod instance;
+mod ipvs_settings;
 mod key;
 mod plan;
 mod pool;

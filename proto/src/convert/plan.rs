@@ -2,16 +2,18 @@
 
 mod virtual_server;
 
+use std::borrow::Borrow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use fulcrum_model::plan::{
-    DirectorPlan, HOST_KEY, PlanVersion, RealServerHostPlan, VrrpInstancePlan, WatchedServer,
+    DirectorPlan, HOST_KEY, IPVS_KEY, PlanVersion, RealServerHostPlan, VrrpInstancePlan,
+    WatchedServer,
 };
 use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions};
 
 use super::duration::duration_to_wire;
 use super::fields::Fields;
-use super::{ConvertError, check, enums, instance, vrrp};
+use super::{ConvertError, check, enums, instance, ipvs_settings, vrrp};
 use crate::v1;
 use crate::v1::plan_object::Object;
 
@@ -174,6 +176,10 @@ fn watched_server(fields: &mut Fields<'_>, wire: &v1::WatchedServer) -> Option<W
 
 /// A director's plan as objects, ordered by key.
 pub fn director_plan_to_objects(plan: &DirectorPlan) -> Vec<v1::PlanObject> {
+    let ipvs = v1::PlanObject {
+        key: IPVS_KEY.to_owned(),
+        object: Some(Object::Ipvs(ipvs_settings::ipvs_settings_to_wire(&plan.ipvs))),
+    };
     let virtual_servers = plan.virtual_servers.values().map(|plan| v1::PlanObject {
         key: plan.key(),
         object: Some(Object::VirtualServer(plan.into())),
@@ -182,19 +188,21 @@ pub fn director_plan_to_objects(plan: &DirectorPlan) -> Vec<v1::PlanObject> {
         key: plan.key(),
         object: Some(Object::VrrpInstance(plan.into())),
     });
-    virtual_servers.chain(vrrp_instances).collect()
+    std::iter::once(ipvs).chain(virtual_servers).chain(vrrp_instances).collect()
 }
 
-/// A director's plan from its objects, in any order.
+/// A director's plan from its objects, in any order. Plans of a release before `ipvs`, as an agent may have one on disk,
+/// mean its default.
 ///
 /// # Errors
 /// [`ConvertError`] with every bad field, under the object's key.
-pub fn director_plan_from_objects<'a>(
-    objects: impl IntoIterator<Item = &'a v1::PlanObject>,
+pub fn director_plan_from_objects(
+    objects: impl IntoIterator<Item = impl Borrow<v1::PlanObject>>,
 ) -> Result<DirectorPlan, ConvertError> {
     Fields::read(|fields| {
         let mut plan = DirectorPlan::default();
         for object in objects {
+            let object = object.borrow();
             let mut fields = fields.within(&object.key);
             match &object.object {
                 Some(Object::VrrpInstance(wire)) => {
@@ -205,7 +213,10 @@ pub fn director_plan_from_objects<'a>(
                     let read = virtual_server::virtual_server(&mut fields, wire);
                     plan.virtual_servers.extend(read.map(|read| (read.name.clone(), read)));
                 }
-                Some(Object::Ipvs(_)) => {}
+                Some(Object::Ipvs(wire)) => {
+                    let read = ipvs_settings::ipvs_settings(&mut fields, wire);
+                    plan.ipvs = read.unwrap_or_default();
+                }
                 Some(Object::Host(_)) => fields.refuse("", "host", "no order for a director"),
                 None => fields.refuse("", "none", "this release knows no such object; upgrade"),
             }
@@ -223,12 +234,13 @@ pub fn real_server_plan_to_objects(plan: &RealServerHostPlan) -> Vec<v1::PlanObj
 ///
 /// # Errors
 /// [`ConvertError`] with every bad field, under the object's key.
-pub fn real_server_plan_from_objects<'a>(
-    objects: impl IntoIterator<Item = &'a v1::PlanObject>,
+pub fn real_server_plan_from_objects(
+    objects: impl IntoIterator<Item = impl Borrow<v1::PlanObject>>,
 ) -> Result<RealServerHostPlan, ConvertError> {
     Fields::read(|fields| {
         let mut plan = RealServerHostPlan::default();
         for object in objects {
+            let object = object.borrow();
             let mut fields = fields.within(&object.key);
             match &object.object {
                 Some(Object::Host(wire)) => {

@@ -1,5 +1,6 @@
 //! Arbitrary valid nouns for the round-trip tests.
 
+mod ipvs_settings;
 mod virtual_server;
 mod vrrp;
 
@@ -176,8 +177,11 @@ fn vrrp_instance() -> impl Strategy<Value = VrrpInstance> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let director = (name(), ip(), option::of(vrrp::ipv6()), interface())
-        .prop_map(|(site, dip, dip_ipv6, interface)| Director { site, dip, dip_ipv6, interface });
+    let own = (name(), ip(), option::of(vrrp::ipv6()), interface());
+    let director =
+        (own, ipvs_settings::settings()).prop_map(|((site, dip, dip_ipv6, interface), ipvs)| {
+            Director { site, dip, dip_ipv6, interface, ipvs }
+        });
     let handover = (name(), name(), "[ -~]{0,9}", "[a-z/]{0,9}").prop_map(
         |(vrrp_instance, to, reason, requested_by)| Handover {
             vrrp_instance,
@@ -240,8 +244,10 @@ fn vrrp_instance_plan() -> impl Strategy<Value = VrrpInstancePlan> {
 }
 
 pub(super) fn director_plan() -> impl Strategy<Value = DirectorPlan> {
-    (vec(vrrp_instance_plan(), 0..3), vec(virtual_server::plan(), 0..3)).prop_map(
-        |(instances, servers)| DirectorPlan {
+    let servers = vec(virtual_server::plan(), 0..3);
+    (vec(vrrp_instance_plan(), 0..3), servers, ipvs_settings::settings()).prop_map(
+        |(instances, servers, ipvs)| DirectorPlan {
+            ipvs,
             vrrp_instances: instances.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
             virtual_servers: servers.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
         },

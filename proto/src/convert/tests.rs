@@ -134,7 +134,7 @@ fn every_bad_field_is_told_at_once() {
             named("web1", Wire::RealServer(v1::RealServer::default())),
             vec![
                 "spec.site: none: name the site that the real server stands in",
-                "spec.rip: none: give the real server's own IPv4 address",
+                "spec.rip: none: give the real server's own address",
                 "spec.port: 0 or none: a port is 1 to 65535",
             ],
         ),
@@ -148,7 +148,7 @@ fn every_bad_field_is_told_at_once() {
         errors(&nothing),
         [
             "name: none: name the resource",
-            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover",
+            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain",
         ]
     );
 }
@@ -413,7 +413,7 @@ fn defaults_are_those_of_the_contract() {
                     "{} {:?} {:?} {:?}",
                     server.listen, server.scheduler, server.forwarding, server.persistence_timeout
                 );
-                assert_eq!(text, "Tcp Wrr Dr None");
+                assert_eq!(text, "TCP 192.168.1.150:80 Wrr Dr None");
             }
             Spec::Pool(pool) => {
                 let check = pool.check;

@@ -1,9 +1,10 @@
 //! Resources to the wire, with defaults written out.
 
+use fulcrum_model::IpvsSettings;
 use fulcrum_model::resource::{RealServer, Resource, Spec, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums, pool, virtual_server, vrrp};
+use super::{check, enums, ipvs_settings, pool, virtual_server, vrrp};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -16,7 +17,8 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
             dip: director.dip.to_string(),
             interface: director.interface.clone(),
             dip_ipv6: director.dip_ipv6.map(|dip| dip.to_string()).unwrap_or_default(),
-            ipvs: None,
+            ipvs: (director.ipvs != IpvsSettings::default())
+                .then(|| ipvs_settings::ipvs_settings_to_wire(&director.ipvs)),
         }),
         Spec::VrrpInstance(instance) => WireSpec::VrrpInstance(vrrp_instance(instance)),
         Spec::RealServer(server) => WireSpec::RealServer(real_server(server)),

@@ -119,7 +119,8 @@ fn all_plans(intent: &Intent) -> BTreeMap<AgentId, (DirectorPlan, RealServerHost
             };
             (agent, (director, host))
         })
-        .filter(|(_, plans)| *plans != Default::default())
+        // A director is told of its host's settings in any case.
+        .filter(|(agent, plans)| agent.role == AgentRole::Director || *plans != Default::default())
         .collect()
 }
 

@@ -5,6 +5,7 @@ mod handovers;
 mod laws;
 mod plans;
 mod rules;
+mod settings;
 mod vrrp;
 
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ use fulcrum_model::resource::{
     Site, Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
-    Check, ForwardingMethod, Listen, Name, Port, Priority, Protocol, Quorum, Revision, Scheduler,
-    ServerProbe, Thresholds, VirtualServerOptions, Vrid, Weight,
+    Check, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Protocol, Quorum,
+    Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, Weight,
 };
 
 use crate::{Intent, Rejected, Removal, prepare};
@@ -45,7 +46,13 @@ pub(crate) fn director(text: &str, site: &str, dip: &str) -> Resource {
     let interface = "eth0".to_owned();
     resource(
         text,
-        Spec::Director(Director { site: name(site), dip: ip(dip), dip_ipv6: None, interface }),
+        Spec::Director(Director {
+            site: name(site),
+            dip: ip(dip),
+            dip_ipv6: None,
+            interface,
+            ipvs: IpvsSettings::default(),
+        }),
     )
 }
 

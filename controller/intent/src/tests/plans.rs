@@ -135,8 +135,8 @@ fn differences_name_the_objects() {
     assert_eq!(
         told(diff_agents(&Intent::default(), &before)),
         expect(&[
-            ("director/d1", "+virtual-server/web,vrrp/vi-1 -"),
-            ("director/d2", "+virtual-server/web,vrrp/vi-1 -"),
+            ("director/d1", "+ipvs,virtual-server/web,vrrp/vi-1 -"),
+            ("director/d2", "+ipvs,virtual-server/web,vrrp/vi-1 -"),
             ("realserver/web1", "+host -"),
             ("realserver/web2", "+host -"),
         ])
@@ -144,8 +144,8 @@ fn differences_name_the_objects() {
     assert_eq!(
         told(diff_agents(&before, &Intent::default())),
         expect(&[
-            ("director/d1", "+ -virtual-server/web,vrrp/vi-1"),
-            ("director/d2", "+ -virtual-server/web,vrrp/vi-1"),
+            ("director/d1", "+ -ipvs,virtual-server/web,vrrp/vi-1"),
+            ("director/d2", "+ -ipvs,virtual-server/web,vrrp/vi-1"),
             ("realserver/web1", "+ -host"),
             ("realserver/web2", "+ -host"),
         ])

@@ -13,6 +13,7 @@ mod decode;
 mod encode;
 mod message;
 mod statistics;
+mod timeouts;
 
 pub use attribute::Malformed;
 pub use daemon::{DaemonRole, SyncDaemon, dump_daemons, start_daemon, stop_daemon, sync_daemon};
@@ -23,6 +24,7 @@ pub use encode::{
 };
 pub use message::{Message, Messages, Payload, Refusal};
 pub use statistics::{Statistics, destination_statistics, virtual_server_statistics};
+pub use timeouts::{Timeouts, get_timeouts, set_timeouts, timeouts};
 
 /// Name of the generic netlink family.
 pub const FAMILY_NAME: &str = "IPVS";
@@ -53,6 +55,10 @@ pub mod command {
     pub const DEL_DAEMON: u8 = 10;
     /// Read the sync daemons.
     pub const GET_DAEMON: u8 = 11;
+    /// Set the timeouts, and the answer to [`GET_CONFIG`].
+    pub const SET_CONFIG: u8 = 12;
+    /// Read the timeouts.
+    pub const GET_CONFIG: u8 = 13;
     /// The answer to [`GET_INFO`].
     pub const SET_INFO: u8 = 14;
     /// Read what IPVS tells of itself.
@@ -64,6 +70,9 @@ mod command_attribute {
     pub(super) const SERVICE: u16 = 1;
     pub(super) const DEST: u16 = 2;
     pub(super) const DAEMON: u16 = 3;
+    pub(super) const TIMEOUT_TCP: u16 = 4;
+    pub(super) const TIMEOUT_TCP_FIN: u16 = 5;
+    pub(super) const TIMEOUT_UDP: u16 = 6;
 }
 
 /// `IPVS_SVC_ATTR_*`.

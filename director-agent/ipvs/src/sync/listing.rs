@@ -38,17 +38,30 @@ pub enum Phase {
     Other,
 }
 
-impl Connection {
-    /// What a line says; none for the heading and what is not understood: protocols and marks that
-    /// intent has no word for.
-    pub fn from_line(line: &str) -> Option<Self> {
+/// A line, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Protocol as the kernel names it: TCP, UDP or SCTP, or IP in a template of a firewall mark.
+    pub protocol: &'a str,
+    /// Client; port 0 in a template.
+    pub client: SocketAddr,
+    /// Virtual server; in a template of a firewall mark, the mark as an address.
+    pub virtual_server: SocketAddr,
+    /// Real server.
+    pub destination: SocketAddr,
+    /// State as the kernel names it.
+    pub state: &'a str,
+    /// Seconds until it ends unless packets come.
+    pub expires_s: u32,
+    /// Persistence engine and what it told the client apart by, in a template that has one.
+    pub engine: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line; none for the heading and what is not understood.
+    pub fn read(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
-        let transport = match words.next()? {
-            "TCP" => Transport::Tcp,
-            "UDP" => Transport::Udp,
-            "SCTP" => Transport::Sctp,
-            _ => return None,
-        };
+        let protocol = words.next()?;
         let mut end = || {
             let address = address(words.next()?)?;
             let port = u16::from_str_radix(words.next()?, 16).ok()?;
@@ -57,6 +70,23 @@ impl Connection {
         let (client, virtual_server, destination) = (end()?, end()?, end()?);
         let state = words.next()?;
         let expires_s = words.next()?.parse().ok()?;
+        let engine = words.next().zip(words.next());
+        Some(Self { protocol, client, virtual_server, destination, state, expires_s, engine })
+    }
+}
+
+impl Connection {
+    /// What a line says; none for the heading and what is not understood: protocols and marks that
+    /// are not synchronised here.
+    pub fn from_line(line: &str) -> Option<Self> {
+        let Line { protocol, client, virtual_server, destination, state, expires_s, .. } =
+            Line::read(line)?;
+        let transport = match protocol {
+            "TCP" => Transport::Tcp,
+            "UDP" => Transport::Udp,
+            "SCTP" => Transport::Sctp,
+            _ => return None,
+        };
         let phase = match (client.port(), transport, state) {
             (0, _, "NONE") => Phase::Template { assured: false },
             (0, _, "ASSURED") => Phase::Template { assured: true },

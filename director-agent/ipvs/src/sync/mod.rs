@@ -22,7 +22,7 @@ pub use daemons::{Member, Part, Wanted, Wish};
 pub use digest::{BUCKETS, Buckets, Digest};
 pub use exchange::{Body, Frame, Malformed, Scope};
 pub use gate::{Gate, GateInput, Hold, Measured};
-pub use listing::{Connection, Phase};
+pub use listing::{Connection, Line, Phase};
 pub use record::{Message, Record};
 
 /// UDP port of the kernel's sync daemons (`IP_VS_SYNC_PORT`).

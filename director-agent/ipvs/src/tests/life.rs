@@ -10,8 +10,8 @@ use super::tables::{any_key, any_table, any_virtual_server, set_connections, wan
 use crate::codec::Refusal;
 use crate::operation::OperationKind;
 use crate::{
-    ApplyError, Connections, Operation, Ownership, Reconciler, Removals, Table, VirtualServer,
-    VirtualServerKey, diff,
+    Allowances, ApplyError, Connections, Operation, Ownership, Reconciler, Removals, Table,
+    VirtualServer, VirtualServerKey, diff,
 };
 
 const NOW: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ impl World {
         match event {
             Event::Want(table) => {
                 self.desired = Some(table.clone());
-                self.reconciler.want(Arc::new(table));
+                self.reconciler.want(Arc::new(table), Allowances::default());
             }
             Event::Meddle(key, Some(server)) => {
                 self.kernel.virtual_servers.insert(key, Arc::new(server));
@@ -279,7 +279,7 @@ fn nothing_is_deleted_on_old_news() {
     let held = one(web, &server);
     let mut reconciler = Reconciler::new(&made, BTreeSet::new(), held, ALLOWANCE);
     assert_eq!(reconciler.plan(NOW), vec![], "nothing was wanted yet");
-    reconciler.want(Arc::default());
+    reconciler.want(Arc::default(), Allowances::default());
     assert_eq!(reconciler.plan(NOW), vec![], "not read in this turn");
     assert_eq!(reconciler.leaving(), [key(web)]);
     reconciler.observe(key(web), Some(server), NOW);
@@ -287,6 +287,45 @@ fn nothing_is_deleted_on_old_news() {
     assert_eq!(kinds, [OperationKind::Delete, OperationKind::Delete]);
     reconciler.end_turn();
     assert_eq!(reconciler.plan(NOW), vec![]);
+}
+
+#[test]
+fn what_nobody_ordered_goes_in_exclusive_mode() {
+    let (web, strange) = ("TCP 10.1.1.1:80", key("TCP 10.9.9.9:25"));
+    let mut reconciler =
+        Reconciler::new(&Ownership::default(), BTreeSet::new(), Table::default(), ALLOWANCE);
+    reconciler.want(Arc::new(one(web, &any_one())), Allowances::default());
+    for operation in reconciler.plan(NOW) {
+        reconciler.done(&operation);
+    }
+    let mut server = any_one();
+    assert_eq!(reconciler.observe(strange, Some(server.clone()), NOW), vec![]);
+    assert!(reconciler.held().virtual_servers[&strange].foreign);
+    assert_eq!(reconciler.plan(NOW), vec![], "left alone");
+
+    reconciler.set_exclusive(true);
+    assert!(!reconciler.held().virtual_servers[&strange].foreign);
+    let planned = reconciler.plan(NOW);
+    let kinds: Vec<_> = planned.iter().map(Operation::kind).collect();
+    assert_eq!(kinds, [OperationKind::Edit], "its connections may end first");
+    for operation in &planned {
+        reconciler.done(operation);
+    }
+    for destination in server.destinations.values_mut() {
+        destination.settings.weight = 0;
+        destination.connections = Some(Connections::default());
+    }
+    reconciler.observe(strange, Some(server.clone()), NOW);
+    let kinds: Vec<_> = reconciler.plan(NOW).iter().map(Operation::kind).collect();
+    assert_eq!(kinds, [OperationKind::Delete, OperationKind::Delete]);
+
+    reconciler.set_exclusive(false);
+    assert!(reconciler.held().virtual_servers[&strange].foreign, "and is spared again");
+    assert_eq!(reconciler.plan(NOW), vec![]);
+    reconciler.set_exclusive(true);
+    reconciler.observe(strange, None, NOW);
+    let drift = reconciler.observe(strange, Some(any_one()), NOW);
+    assert_eq!(drift.len(), 1, "another program that comes back is told of");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Stories of one virtual server, and the law that order and duplication of evidence do not matter.
 
+mod pools;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,8 +25,12 @@ fn plan(decider: &mut Decider, now: Duration, changed: &[Arc<VirtualServerPlan>]
     decider.change_plan(now, changed, &[], |_, _| None).0
 }
 
+fn members(decider: &Decider) -> &[Decided] {
+    decider.pool(&name("web")).map_or(&[], |pool| &pool.members)
+}
+
 fn weights(decider: &Decider) -> Vec<u16> {
-    decider.weights(&name("web")).iter().map(|decided| decided.weight.get()).collect()
+    members(decider).iter().map(|decided| decided.weight().get()).collect()
 }
 
 fn failing() -> OwnProbe {
@@ -78,11 +84,11 @@ fn evidence_moves_one_weight_and_expires() {
     let mut decider = in_rotation();
     let effect = decider.evidence(MS(1100), evidence("web2", 2, Verdict::Down, Some(true)));
     assert_eq!((weights(&decider), effect.to_latch), (vec![8, 0], false));
-    assert_eq!(decider.weights(&name("web"))[1].since, MS(1100));
+    assert_eq!(members(&decider)[1].since, MS(1100));
     let told: Vec<_> = effect
         .changes
         .iter()
-        .map(|c| (c.real_server.as_str(), c.before.get(), c.after.get()))
+        .map(|c| (c.real_server.as_str(), c.before.weight().get(), c.after.weight().get()))
         .collect();
     assert_eq!(told, [("web2", 8, 0)]);
 
@@ -103,12 +109,12 @@ fn evidence_moves_one_weight_and_expires() {
 #[test]
 fn virtual_servers_that_nobody_serves_are_told() {
     let mut decider = in_rotation();
-    assert_eq!(alarms(decider.all_weights()), Vec::<String>::new());
+    assert_eq!(alarms(decider.pools()), Vec::<String>::new());
     decider.probe(MS(1100), &key("web1"), failing());
-    assert_eq!(alarms(decider.all_weights()), Vec::<String>::new(), "one is left");
+    assert_eq!(alarms(decider.pools()), Vec::<String>::new(), "one is left");
     decider.probe(MS(1100), &key("web2"), failing());
     assert_eq!(weights(&decider), [8, 8]);
-    assert!(alarms(decider.all_weights())[0].contains("own probes fail for every real server"));
+    assert!(alarms(decider.pools())[0].contains("own probes fail for every real server"));
 
     let mut decider = in_rotation();
     for web in ["web1", "web2"] {
@@ -116,7 +122,7 @@ fn virtual_servers_that_nobody_serves_are_told() {
     }
     assert_eq!(weights(&decider), [0, 0]);
     assert_eq!(
-        alarms(decider.all_weights()),
+        alarms(decider.pools()),
         [
             "virtual server web takes no connections: every weight is 0; web1 has it because: agent says draining: seen"
         ]
@@ -125,7 +131,7 @@ fn virtual_servers_that_nobody_serves_are_told() {
     decider.change_plan(MS(2000), &many.collect::<Vec<_>>(), &[name("web")], |_, _| None);
     decider.evidence(MS(2000), evidence("web1", 3, Verdict::Draining, Some(true)));
     decider.probe(MS(2000), &key("web1"), OwnProbe::Passing);
-    assert_eq!(alarms(decider.all_weights()).len(), 1, "the others wait for their proof");
+    assert_eq!(alarms(decider.pools()).len(), 1, "the others wait for their proof");
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn a_new_plan_keeps_what_stays() {
     next.check.interval = MS(100);
     let (_, changed) = decider.change_plan(MS(2000), &[Arc::new(next)], &[], |_, _| None);
     assert_eq!(weights(&decider), [8, 0]);
-    assert_eq!(decider.weights(&name("web"))[0].since, MS(1000));
+    assert_eq!(members(&decider)[0].since, MS(1000));
     assert_eq!((changed.begun.len(), changed.ended), (2, vec![key("web1"), key("web2")]));
 
     // The answer of a check that is gone counts no more.
@@ -215,7 +221,7 @@ proptest! {
             for (agent, sequence) in reports {
                 decider.evidence(MS(1), report(*agent, *sequence));
             }
-            (decider.weights(&name("web")).iter().map(|d| (d.weight, d.reasons.clone())).collect::<Vec<_>>(), decider.arp().clone())
+            (members(&decider).iter().map(|d| (d.weight(), d.reasons.clone())).collect::<Vec<_>>(), decider.arp().clone())
         };
         prop_assert_eq!(run(&first), run(&second));
     }
@@ -264,8 +270,8 @@ proptest! {
         }
         prop_assert_eq!(by_steps.servers(), at_once.servers());
         prop_assert_eq!(
-            by_steps.all_weights().collect::<Vec<_>>(),
-            at_once.all_weights().collect::<Vec<_>>()
+            by_steps.pools().collect::<Vec<_>>(),
+            at_once.pools().collect::<Vec<_>>()
         );
         prop_assert_eq!(by_steps.arp(), at_once.arp());
     }

@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_ipvs::{Drift, Table, VirtualServer, VirtualServerKey, VirtualServerSettings};
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::ipvs::Traffic;
 use crate::ipvs::error::IpvsError;
 use crate::ipvs::netlink::Kernel;
+use crate::ipvs::{DriftSeen, MOST_DRIFT, Reading};
 
-/// Virtual servers whose real servers are read in one look: about 10 ms of work. A larger table is gone through in
-/// several looks; whether its virtual servers stand is seen in each.
-pub(super) const SLICE: usize = 512;
 /// Virtual servers that are read again right after they were written. The rest of a large burst waits for its slice.
 const TOUCHED: usize = 64;
 
@@ -44,11 +41,49 @@ async fn with_destinations(
     Ok((VirtualServer { settings, destinations, foreign: false }, problems))
 }
 
+/// Where the rolling read is.
+pub(super) struct Round {
+    /// It goes on after this virtual server.
+    cursor: Option<VirtualServerKey>,
+    began: Instant,
+    /// How long the last one took.
+    took: Option<Duration>,
+}
+
+impl Round {
+    /// The first one.
+    pub(super) fn begun(began: Instant) -> Self {
+        Self { cursor: None, began, took: None }
+    }
+
+    /// How long the last one took; none before it has ended.
+    pub(super) fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
+    /// Goes on after that virtual server, or from the start again when there is none: then a round has ended.
+    fn go_on(&mut self, cursor: Option<VirtualServerKey>) {
+        self.cursor = cursor;
+        if cursor.is_none() {
+            self.took = Some(self.began.elapsed());
+            self.began = Instant::now();
+        }
+    }
+}
+
 impl Driver {
     /// The whole table as it is now, with its traffic.
-    pub(super) async fn read_all(&mut self) -> Result<(Table, Traffic), IpvsError> {
+    pub(super) async fn read_all(&mut self) -> Result<Reading, IpvsError> {
+        let took = self.round.took;
+        self.round = Round::begun(Instant::now());
         self.look(usize::MAX).await?;
-        Ok((self.reconciler.held().clone(), self.kernel.traffic().await?))
+        // This one came out of turn.
+        self.round.took = took;
+        Ok(Reading {
+            table: self.reconciler.held().clone(),
+            traffic: self.kernel.traffic().await?,
+            wanted: self.reconciler.wanted().cloned(),
+        })
     }
 
     /// Reads the traffic of a table that is small, when that is due. Nothing depends on it.
@@ -64,7 +99,8 @@ impl Driver {
         }
     }
 
-    /// Looks at all virtual servers, and at the real servers of `slice` of them and of those that differ.
+    /// Looks at all virtual servers, and at the real servers of those that differ and of the next in turn, `slice` entries
+    /// together.
     pub(super) async fn look(&mut self, slice: usize) -> Result<(), IpvsError> {
         let (servers, mut problems) = self.kernel.virtual_servers().await?;
         let missing = |key: &&VirtualServerKey| !servers.contains_key(*key);
@@ -91,26 +127,26 @@ impl Driver {
         Ok(())
     }
 
-    /// Those whose settings are not as we think, and the next `slice` in turn.
+    /// Those whose settings are not as we think, and the next in turn with at least `slice` entries.
     fn choose(
         &mut self,
         servers: BTreeMap<VirtualServerKey, VirtualServerSettings>,
         slice: usize,
     ) -> Vec<(VirtualServerKey, VirtualServerSettings)> {
-        let cursor = self.cursor;
-        let is_after = |key: &VirtualServerKey| cursor.is_none_or(|cursor| *key > cursor);
-        let in_turn: Vec<_> =
-            servers.keys().filter(|key| is_after(key)).take(slice).copied().collect();
-        // The next look begins at the start again when this one has reached the end.
-        self.cursor = in_turn.last().copied().filter(|_| in_turn.len() == slice);
-        let first = in_turn.first().copied();
         let held = &self.reconciler.held().virtual_servers;
+        let (cursor, mut last, mut left) = (self.round.cursor, None, slice);
         let is_chosen = |(key, settings): &(VirtualServerKey, VirtualServerSettings)| {
-            let is_in_turn = first.is_some_and(|first| *key >= first)
-                && in_turn.last().is_some_and(|last| key <= last);
-            is_in_turn || held.get(key).is_none_or(|held| held.settings != *settings)
+            let held = held.get(key);
+            let is_in_turn = left > 0 && cursor.is_none_or(|cursor| *key > cursor);
+            if is_in_turn {
+                left = left.saturating_sub(1 + held.map_or(0, |held| held.destinations.len()));
+                last = Some(*key);
+            }
+            is_in_turn || held.is_none_or(|held| held.settings != *settings)
         };
-        servers.into_iter().filter(is_chosen).collect()
+        let chosen = servers.into_iter().filter(is_chosen).collect();
+        self.round.go_on(last.filter(|_| left == 0));
+        chosen
     }
 
     /// Reads again what the kernel does not hold as we thought. True when that succeeded.
@@ -172,11 +208,28 @@ impl Driver {
         Ok(())
     }
 
+    fn remember(&mut self, drift: &[Drift]) {
+        if drift.is_empty() {
+            return;
+        }
+        let seen = Arc::make_mut(&mut self.drift);
+        for Drift { found, repair } in drift {
+            seen.push_front(DriftSeen {
+                found_at: SystemTime::now(),
+                entry: repair.entry(),
+                found: found.clone(),
+                repair: repair.to_string(),
+            });
+        }
+        seen.truncate(MOST_DRIFT);
+    }
+
     fn observe(&mut self, key: VirtualServerKey, found: Option<VirtualServer>) {
         let drift = self.reconciler.observe(key, found, self.start.elapsed());
         for Drift { found, repair } in &drift {
             tracing::warn!(virtual_server = %key, %found, %repair, "another program changed an IPVS entry of ours");
         }
+        self.remember(&drift);
         if let Some(Drift { found, repair }) = drift.first() {
             let words = format!(
                 "another program changed an IPVS entry of ours ({found}; repair: {repair}): stop it, or take the entry \

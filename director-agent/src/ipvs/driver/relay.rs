@@ -9,14 +9,14 @@ use fulcrum_model::Scheduler;
 use super::Driver;
 use crate::ipvs::Relay;
 use crate::ipvs::journal::Entries;
-use crate::ipvs::sysctl::Sysctl;
 
 impl Driver {
     /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
     pub(super) fn write_journal(&mut self) {
         let made = self.reconciler.made().clone();
         let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
-        let entries = Entries { relays, sloppy_tcp: self.sloppy_tcp.clone(), ..Entries::default() };
+        let settings = self.settings.notes.clone();
+        let entries = Entries { relays, settings, ..Entries::default() };
         match self.journal.write(&made, entries) {
             Ok(()) => {
                 self.problems.journal = None;
@@ -34,30 +34,11 @@ impl Driver {
         }
     }
 
-    /// Begins or ends a relay. The value of the sysctl is journalled before it is changed.
+    /// Begins or ends a relay.
     pub(super) fn set_relay(&mut self, relay: Option<Relay>) {
         self.relay = relay;
         self.reconciler.relay(relay.map(relay_entry));
-        let result = match (relay, self.sloppy_tcp.clone()) {
-            (Some(_), None) => Sysctl::SloppyTcp.read().and_then(|before| {
-                self.sloppy_tcp = Some(before);
-                self.write_journal();
-                Sysctl::SloppyTcp.write("1")
-            }),
-            (Some(_), Some(_)) => Sysctl::SloppyTcp.write("1"),
-            (None, Some(before)) => Sysctl::SloppyTcp.write(&before).map(|()| {
-                self.sloppy_tcp = None;
-                self.write_journal();
-            }),
-            (None, None) => Ok(()),
-        };
-        self.problems.relay = result.err().map(|error| {
-            tracing::error!(%error, "net.ipv4.vs.sloppy_tcp cannot be set");
-            format!(
-                "net.ipv4.vs.sloppy_tcp cannot be set ({error}), so connections are not relayed: give the agent \
-                 CAP_NET_ADMIN and a writable /proc/sys (under systemd, no ProtectKernelTunables)"
-            )
-        });
+        self.settings.look_now();
     }
 }
 

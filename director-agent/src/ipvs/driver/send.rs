@@ -1,5 +1,6 @@
 //! Writing: operations to the kernel, its answers to the reconciler.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use fulcrum_ipvs::codec::Refusal;
@@ -145,8 +146,10 @@ impl Driver {
         burst: &[Operation],
         refused: &mut BTreeSet<VirtualServerKey>,
     ) -> Result<(), IpvsError> {
-        let is_possible = |operation: &&Operation| !refused.contains(operation.virtual_server());
-        let burst: Vec<_> = burst.iter().filter(is_possible).cloned().collect();
+        let mut burst = Cow::Borrowed(burst);
+        if !refused.is_empty() {
+            burst.to_mut().retain(|operation| !refused.contains(operation.virtual_server()));
+        }
         let outcomes = self.kernel.write(&burst).await?;
         self.take_outcomes(&burst, outcomes, refused);
         Ok(())

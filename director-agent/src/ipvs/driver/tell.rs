@@ -46,13 +46,18 @@ impl Driver {
             let known = (told.edits, told.generation, told.kernel);
             let is_same = known == (self.edits, generation, self.information)
                 && told.problems == problems
-                && Arc::ptr_eq(&told.traffic, &self.traffic);
+                && Arc::ptr_eq(&told.traffic, &self.traffic)
+                && Arc::ptr_eq(&told.drift, &self.drift);
             if !is_same_table {
                 told.table = self.reconciler.held().clone();
             }
             (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
             told.problems = problems;
+            // No news by itself.
+            told.round = self.round.took();
             told.traffic = Arc::clone(&self.traffic);
+            told.drift = Arc::clone(&self.drift);
+            told.wanted = self.reconciler.wanted().cloned();
             !(is_same && is_same_table)
         });
     }
@@ -62,8 +67,8 @@ impl Driver {
         let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
         let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
         let first = fixed.writing.iter().chain(&fixed.reading).cloned();
-        let others = fixed.journal.iter().chain(&fixed.relay).chain(&fixed.settings);
-        let others = others.chain(&fixed.entries).cloned();
+        let others = fixed.journal.iter().cloned().chain(self.settings.problems());
+        let others = others.chain(fixed.entries.iter().cloned());
         first.chain(refused).chain(others).chain(fixed.recent_drift()).collect()
     }
 }

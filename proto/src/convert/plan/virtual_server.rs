@@ -131,7 +131,7 @@ fn destination(
     let own_forwarding = pool::forwarding(fields, wire.forwarding);
     let drain = match &wire.drain {
         None => Some(None),
-        Some(wire) => drain(&mut fields.within("drain"), wire).map(Some),
+        Some(wire) => drain(&mut fields.within("drain"), wire).map(Box::new).map(Some),
     };
     Some(DestinationPlan {
         real_server: real_server?,

@@ -163,7 +163,9 @@ pub(in crate::convert) fn drain() -> impl Strategy<Value = Drain> {
 
 fn destination() -> impl Strategy<Value = DestinationPlan> {
     let drain = (name(), "[ -~]{0,9}", "[a-z/]{0,9}", grace()).prop_map(
-        |(name, reason, requested_by, grace)| DrainPlan { name, reason, requested_by, grace },
+        |(name, reason, requested_by, grace)| {
+            Box::new(DrainPlan { name, reason, requested_by, grace })
+        },
     );
     let rest = (thresholds(), forwarding(), option::of(drain));
     (name(), any_ip(), port(), weight(), name(), rest).prop_map(

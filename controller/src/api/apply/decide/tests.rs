@@ -34,7 +34,7 @@ fn a_new_set_is_written_and_told_per_agent() {
     assert!(response.changes.iter().all(|c| c.action() == v1::ChangeAction::Create));
     let agents: Vec<_> = response.agent_changes.iter().map(|c| c.agent.as_str()).collect();
     assert_eq!(agents, ["director/d1", "director/d2", "realserver/web1", "realserver/web2"]);
-    assert_eq!(response.agent_changes[0].changed, ["virtual-server/web", "vrrp/vi-1"]);
+    assert_eq!(response.agent_changes[0].changed, ["ipvs", "virtual-server/web", "vrrp/vi-1"]);
 }
 
 #[test]

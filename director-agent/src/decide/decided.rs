@@ -1,0 +1,180 @@
+//! What was decided of a virtual server, and what came of an input.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulcrum_model::fuse::{History, OwnProbe, Place, QuorumState};
+use fulcrum_model::{Name, Verdict, Weight};
+
+/// All that was decided of a virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedPool {
+    /// Its real servers, in the order of its destinations.
+    pub members: Vec<Decided>,
+    /// Its sorry server, if it has one.
+    pub sorry_server: Option<Decided>,
+    /// Whether enough of them serves.
+    pub quorum: QuorumState,
+    /// When to decide again although nothing was heard.
+    pub(super) next_look: Option<Duration>,
+}
+
+impl DecidedPool {
+    /// Its real servers, the sorry server last.
+    pub fn all(&self) -> impl Iterator<Item = &Decided> {
+        self.members.iter().chain(&self.sorry_server)
+    }
+
+    /// Somebody takes connections.
+    pub fn is_served(&self) -> bool {
+        self.all().any(|decided| decided.weight() > Weight::ZERO)
+    }
+
+    /// Some real server has not been heard of yet.
+    pub fn is_waiting(&self) -> bool {
+        self.members.iter().any(|decided| decided.is_waiting)
+    }
+
+    /// Too little of it serves. One that serves nobody yet and has not heard from all is only beginning.
+    pub fn has_lost_quorum(&self) -> bool {
+        !self.quorum.is_met && (self.is_served() || !self.is_waiting())
+    }
+
+    /// The sorry server, while it serves.
+    pub fn serving_sorry_server(&self) -> Option<&Decided> {
+        self.sorry_server.as_ref().filter(|sorry| sorry.weight() > Weight::ZERO)
+    }
+}
+
+/// A weight with all that tells why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The real server.
+    pub real_server: Name,
+    /// Where its entry belongs, with its weight there.
+    pub place: Place,
+    /// Weight that the plan wants when in rotation: of a sorry server none while the quorum is met.
+    pub planned: Weight,
+    /// What decided, in words, strongest first. Real servers that stand alike share them.
+    pub reasons: Arc<[String]>,
+    /// The director's own probe; none of a sorry server, which is not probed.
+    pub probe: Option<OwnProbe>,
+    /// The agent's verdict; unknown when the agent is silent.
+    pub verdict: Verdict,
+    /// When the weight last changed, in monotonic time.
+    pub since: Duration,
+    /// Neither check nor agent has said yet what is needed for a weight of its own.
+    pub is_waiting: bool,
+    /// By an order of the plan.
+    pub is_drained: bool,
+    pub(super) history: History,
+}
+
+impl Decided {
+    /// Weight to program.
+    pub fn weight(&self) -> Weight {
+        self.place.weight()
+    }
+}
+
+/// What came of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// Virtual servers with weights to program anew.
+    pub weights: BTreeSet<Name>,
+    /// Something is to be told: a weight, a reason, a probe or a verdict.
+    pub to_tell: bool,
+    /// The latch is to be saved.
+    pub to_latch: bool,
+    /// Weights that check, evidence or time changed, for people.
+    pub changes: Vec<Change>,
+    /// What began or ended for a pool, for people.
+    pub turns: Vec<Turn>,
+}
+
+/// A weight that changed while the plan stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The virtual server.
+    pub virtual_server: Name,
+    /// The real server.
+    pub real_server: Name,
+    /// Its entry until now.
+    pub before: Place,
+    /// Its entry from now on.
+    pub after: Place,
+    /// What decided, strongest first.
+    pub reasons: Arc<[String]>,
+}
+
+/// Something that begins or ends for a virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The virtual server.
+    pub virtual_server: Name,
+    /// What.
+    pub kind: TurnKind,
+}
+
+/// What begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnKind {
+    /// Its pool has lost its quorum.
+    QuorumLost(QuorumState),
+    /// Its pool has its quorum again.
+    QuorumMet(QuorumState),
+    /// The sorry server serves, and nobody else.
+    SorryServerBegins(Name),
+    /// The sorry server serves no longer.
+    SorryServerEnds(Name),
+    /// A real server is drained, with who wants it and why.
+    DrainBegins(Name, String),
+    /// A real server is drained no longer.
+    DrainEnds(Name),
+}
+
+impl Effect {
+    /// Adds what came of another input.
+    pub fn merge(&mut self, other: Self) {
+        self.weights.extend(other.weights);
+        self.to_tell |= other.to_tell;
+        self.to_latch |= other.to_latch;
+        self.changes.extend(other.changes);
+        self.turns.extend(other.turns);
+    }
+
+    /// Adds what began and ended for a virtual server. Before its first decision all was well.
+    pub(super) fn compare(
+        &mut self,
+        name: &Name,
+        before: Option<&DecidedPool>,
+        after: &DecidedPool,
+    ) {
+        let mut add = |kind| self.turns.push(Turn { virtual_server: name.clone(), kind });
+        match (before.is_some_and(DecidedPool::has_lost_quorum), after.has_lost_quorum()) {
+            (false, true) => add(TurnKind::QuorumLost(after.quorum)),
+            (true, false) => add(TurnKind::QuorumMet(after.quorum)),
+            (true, true) | (false, false) => {}
+        }
+        let sorry_before = before.and_then(DecidedPool::serving_sorry_server);
+        match (sorry_before, after.serving_sorry_server()) {
+            (None, Some(sorry)) => add(TurnKind::SorryServerBegins(sorry.real_server.clone())),
+            (Some(sorry), None) => add(TurnKind::SorryServerEnds(sorry.real_server.clone())),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        for decided in &after.members {
+            let of_it = |other: &&Decided| other.real_server == decided.real_server;
+            let old = before.and_then(|before| before.members.iter().find(of_it));
+            let name = &decided.real_server;
+            match (old.is_some_and(|old| old.is_drained), decided.is_drained) {
+                (false, true) => {
+                    let order = decided.reasons.first().cloned().unwrap_or_default();
+                    add(TurnKind::DrainBegins(name.clone(), order));
+                }
+                (true, false) => add(TurnKind::DrainEnds(name.clone())),
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+}

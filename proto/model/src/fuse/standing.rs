@@ -1,0 +1,148 @@
+//! Where one real server stands before the pool's laws.
+
+use super::{ArpSafety, Candidate, OwnProbe};
+use crate::plan::DrainPlan;
+use crate::resource::AgentRequirement;
+use crate::{ServerEvidence, Verdict, Weight};
+
+/// Share of the planned weight that a saturated server keeps: a quarter, and at least 1.
+const SATURATED_DIVISOR: u64 = 4;
+
+/// Where one real server stands.
+pub(super) enum Standing {
+    In {
+        weight: Weight,
+        reasons: Vec<String>,
+    },
+    /// The kernel's weight stands until the first probe answers.
+    Held {
+        weight: Weight,
+    },
+    Waiting,
+    Drained(String),
+    ArpUnsafe(String),
+    /// `may_override`: the agent said down, which law 4 can overrule; draining and stopping are orders.
+    AgentObjects {
+        reason: String,
+        may_override: bool,
+    },
+    ProbeFails(String),
+}
+
+impl Standing {
+    /// It takes connections, were it not for the sorry server.
+    pub(super) fn is_serving(&self) -> bool {
+        match self {
+            Self::In { weight, .. } | Self::Held { weight } => *weight > Weight::ZERO,
+            Self::Waiting
+            | Self::Drained(_)
+            | Self::ArpUnsafe(_)
+            | Self::AgentObjects { .. }
+            | Self::ProbeFails(_) => false,
+        }
+    }
+}
+
+/// Where a real server of the pool stands.
+pub(super) fn of(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
+    if let Some(drain) = candidate.drain {
+        return Standing::Drained(drained(drain));
+    }
+    if let Some(reason) = arp_fault(requirement, candidate) {
+        return Standing::ArpUnsafe(reason);
+    }
+    let agent = heard_agent(requirement, candidate);
+    if let Some(evidence) = agent {
+        let reason = || objection(evidence);
+        match evidence.verdict {
+            Verdict::Down => {
+                // A failing own probe is the stronger reason: then law 4 must not bring it back.
+                if let OwnProbe::Failing(seen) = candidate.probe {
+                    return Standing::ProbeFails(format!("own probe fails: {seen}; {}", reason()));
+                }
+                return Standing::AgentObjects { reason: reason(), may_override: true };
+            }
+            Verdict::Draining | Verdict::Stopping => {
+                return Standing::AgentObjects { reason: reason(), may_override: false };
+            }
+            Verdict::Up | Verdict::Saturated | Verdict::Unknown => {}
+        }
+    }
+    match candidate.probe {
+        OwnProbe::Failing(seen) => Standing::ProbeFails(format!("own probe fails: {seen}")),
+        OwnProbe::Pending => match candidate.history.weight {
+            Some(weight) => Standing::Held { weight },
+            None => Standing::Waiting,
+        },
+        OwnProbe::Passing => in_rotation(candidate.planned, agent),
+    }
+}
+
+/// Why packets must not be sent there for the sake of ARP; none where they may.
+pub(super) fn arp_fault(
+    requirement: AgentRequirement,
+    candidate: &Candidate<'_>,
+) -> Option<String> {
+    if !candidate.forwarding.needs_arp_safety() || requirement == AgentRequirement::None {
+        return None;
+    }
+    match candidate.arp {
+        ArpSafety::Proven => None,
+        ArpSafety::Unproven => {
+            Some("ARP safety not yet reported by the real server's agent".to_owned())
+        }
+        ArpSafety::Contradicted(detail) => Some(format!("ARP unsafe: {detail}")),
+    }
+}
+
+/// The agent's evidence, where it is asked for.
+pub(super) fn heard_agent<'a>(
+    requirement: AgentRequirement,
+    candidate: &Candidate<'a>,
+) -> Option<&'a ServerEvidence> {
+    match requirement {
+        AgentRequirement::Required => candidate.agent,
+        AgentRequirement::None => None,
+    }
+}
+
+/// What an agent objects, in words.
+pub(super) fn objection(evidence: &ServerEvidence) -> String {
+    let seen = evidence.reasons.first().map(String::as_str).unwrap_or_default();
+    format!("agent says {}: {seen}", evidence.verdict.as_str())
+}
+
+/// Who drains it and why. Without running times, so that the words change with the order alone.
+fn drained(drain: &DrainPlan) -> String {
+    let DrainPlan { name, reason, requested_by, grace } = drain;
+    let who = if requested_by.is_empty() { "order" } else { requested_by };
+    let why = if reason.is_empty() { "no reason given" } else { reason };
+    let until = match grace {
+        None => String::new(),
+        Some(grace) => format!("; its connections may go on for {grace:?}"),
+    };
+    format!("drained by {who}: {why} (drain {name}{until})")
+}
+
+fn in_rotation(planned: Weight, agent: Option<&ServerEvidence>) -> Standing {
+    let mut reasons = vec!["own probe passes".to_owned()];
+    let weight = match agent.map(|evidence| evidence.verdict) {
+        Some(Verdict::Saturated) => {
+            reasons.insert(0, "agent says saturated: weight lowered to a quarter".to_owned());
+            let floor = u64::from(planned.get()).min(1);
+            Weight::new((u64::from(planned.get()) / SATURATED_DIVISOR).max(floor))
+                .unwrap_or(planned)
+        }
+        Some(Verdict::Up) => {
+            reasons.push("agent says up".to_owned());
+            planned
+        }
+        Some(Verdict::Unknown) | None => {
+            reasons.push("agent unknown: the own probe decides".to_owned());
+            planned
+        }
+        // These keep a real server out before this point.
+        Some(Verdict::Draining | Verdict::Stopping | Verdict::Down) => Weight::ZERO,
+    };
+    Standing::In { weight, reasons }
+}
