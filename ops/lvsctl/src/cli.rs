@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
-use crate::verbs::{apply, completion, drain, get, handover, ipvs, undrain, wait};
+use crate::verbs::{apply, completion, drain, get, handover, import, ipvs, undrain, wait};
 
 /// Where a `--dev` controller listens.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
@@ -75,8 +75,10 @@ pub(crate) enum Verb {
     Get(get::Arguments),
     /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
     Status,
-    /// Print the directors' IPVS tables as `ipvsadm -Ln` does.
+    /// Print the directors' IPVS tables as ipvsadm does, several side by side, with what differs from what is wanted.
     Ipvs(ipvs::Arguments),
+    /// Print manifests that ask for what another program's rules say, for review and apply.
+    Import(import::Arguments),
     /// Follow what changes, line by line, until interrupted.
     Watch,
     /// Wait until every agent has applied a revision.
@@ -99,6 +101,7 @@ impl Verb {
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::Status => tracing::info_span!("lvsctl status"),
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
+            Self::Import(_) => tracing::info_span!("lvsctl import"),
             Self::Watch => tracing::info_span!("lvsctl watch"),
             Self::Wait(_) => tracing::info_span!("lvsctl wait"),
             Self::Handover(_) => tracing::info_span!("lvsctl handover"),

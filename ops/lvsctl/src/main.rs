@@ -8,6 +8,8 @@ mod connect;
 mod drain;
 mod exit;
 mod handover;
+mod import;
+mod ipvs;
 mod manifest;
 mod order;
 mod out;
@@ -58,6 +60,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
         Verb::Status => verbs::status::run(&global).instrument(span).await,
         Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
+        Verb::Import(arguments) => span.in_scope(|| verbs::import::run(&global, arguments)),
         // A watch may last for days: its calls are traced one by one.
         Verb::Watch => verbs::watch::run(&global).await,
         Verb::Wait(arguments) => verbs::wait::run(&global, arguments).instrument(span).await,

@@ -146,6 +146,28 @@ impl DirectorLocalService for Director {
             observed: Some(v1::DirectorObserved::default()),
         }))
     }
+
+    type ListIpvsConnectionsStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::ListIpvsConnectionsResponse, Status>>>;
+
+    async fn list_ipvs_connections(
+        &self,
+        _: Request<v1::ListIpvsConnectionsRequest>,
+    ) -> Result<Response<Self::ListIpvsConnectionsStream>, Status> {
+        let page = |client_port| {
+            let connection = v1::IpvsConnection {
+                protocol: "TCP".to_owned(),
+                client: "10.0.0.9".to_owned(),
+                client_port,
+                state: "ESTABLISHED".to_owned(),
+                expires_s: 899,
+                ..v1::IpvsConnection::default()
+            };
+            Ok(v1::ListIpvsConnectionsResponse { connections: vec![connection] })
+        };
+        let pages = vec![page(1), page(2), Err(Status::internal("the module is gone"))];
+        Ok(Response::new(tokio_stream::iter(pages)))
+    }
 }
 
 async fn controller() -> SocketAddr {
@@ -226,6 +248,10 @@ async fn the_other_verbs_end_as_the_controllers_answer() {
     check(&["status", "-o", "json"], 1, &["\"problems\": ["]).await;
     check(&["ipvs"], 0, &["director d1\nProt LocalAddress:Port", "is not attached"]).await;
     check(&["ipvs", "--director", "d3"], 4, &["there are d1"]).await;
+    check(&["ipvs", "--save"], 0, &[]).await;
+    let remedy =
+        ["connections are read on the director itself", "--socket /run/fulcrum/director.sock"];
+    check(&["ipvs", "-c"], 2, &remedy).await;
     check(&["watch"], 6, &["cannot watch: watching is not for this certificate"]).await;
 }
 
@@ -243,5 +269,39 @@ async fn a_director_is_asked_by_its_socket() {
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{told}");
         assert!(told.starts_with(expected), "{told}");
+    }
+    // What came before a failure is printed.
+    let output =
+        lvsctl(directory.path(), &["--socket", "d.sock", "ipvs", "-c", "-o", "json"]).await;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ports: Vec<bool> = told.lines().map(|line| line.contains("\"client_port\":")).collect();
+    assert_eq!(ports, [true, true], "{told}");
+    assert_eq!(output.status.code(), Some(1));
+    let failure = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(failure.contains("cannot list the connections: the module is gone"), "{failure}");
+}
+
+#[tokio::test]
+async fn rules_are_imported_without_any_controller() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let rules = "-A -t 10.0.1.1:80 -s rr\n-a -t 10.0.1.1:80 -r 10.0.0.2:80 -m\n";
+    let import = ["import", "ipvsadm", "rules", "--site", "main", "--vrrp-instance", "vi1"];
+    for (rules, code, words) in [
+        (rules.to_owned(), 0, vec!["kind: RealServer\nname: 10.0.0.2-80\n", "agent: none"]),
+        (
+            format!("{rules}-x\n"),
+            1,
+            vec!["lvsctl: rules:3: --u-threshold needs", "lvsctl: 1 thing"],
+        ),
+        (String::new(), 2, vec!["no rule in rules"]),
+    ] {
+        std::fs::write(directory.path().join("rules"), &rules).expect("writable");
+        let output = lvsctl(directory.path(), &import).await;
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert_eq!(output.status.code(), Some(code), "{rules}: {told}");
+        for word in words {
+            assert!(told.contains(word), "{rules}: {told}");
+        }
     }
 }

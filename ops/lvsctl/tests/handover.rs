@@ -24,6 +24,8 @@ struct Controller {
     topology: v1::Topology,
     /// Who is Active after an order, director by director, step by step.
     steps: Vec<(&'static str, v1::VrrpState)>,
+    /// What directors tell after that.
+    later: Vec<v1::AgentStatus>,
     /// What was written.
     written: Arc<Mutex<Vec<v1::ApplyRequest>>>,
     refuses: bool,
@@ -91,7 +93,8 @@ impl TopologyService for Controller {
         let synced = Event::Synced(v1::Synced { revision: REVISION });
         let steps =
             self.steps.iter().map(|(name, state)| Event::Agent(agent(name, *state, REVISION)));
-        let events = resources.chain(agents).chain([synced]).chain(steps);
+        let later = self.later.iter().cloned().map(Event::Agent);
+        let events = resources.chain(agents).chain([synced]).chain(steps).chain(later);
         let events: Vec<_> =
             events.map(|event| Ok(v1::WatchTopologyResponse { event: Some(event) })).collect();
         Ok(Response::new(tokio_stream::iter(events)))
@@ -152,7 +155,8 @@ fn controller(order: Option<v1::Handover>) -> Controller {
     let agents =
         vec![agent("d1", v1::VrrpState::Active, 12), agent("d2", v1::VrrpState::Backup, 12)];
     let topology = v1::Topology { agents, resources, ..v1::Topology::default() };
-    Controller { topology, steps: Vec::new(), written: Arc::default(), refuses: false }
+    let (steps, later, written) = (Vec::new(), Vec::new(), Arc::default());
+    Controller { topology, steps, later, written, refuses: false }
 }
 
 fn obeying(order: Option<v1::Handover>) -> Controller {
@@ -272,7 +276,10 @@ async fn a_director_is_drained_and_used_again() {
 
     let told = ["d2 is Active nowhere, and would not be; nothing to do\n"];
     assert_eq!(check(controller(None), &["drain", "d2"], 0, &told).await, []);
-    assert_eq!(check(controller(None), &["drain", "d9"], 4, &["there are d1, d2"]).await, []);
+    assert_eq!(
+        check(controller(None), &["drain", "d9"], 4, &["no real server or director \"d9\""]).await,
+        []
+    );
     let mut alone = controller(None);
     alone.topology.agents[1].attached = false;
     let told = ["no other director can be Active in vi-1: "];
@@ -285,4 +292,84 @@ async fn a_director_is_drained_and_used_again() {
     let told = ["nothing was drained from d1\n"];
     let by_hand = controller(Some(handover("d2", "", "ann")));
     assert_eq!(check(by_hand, &["undrain", "d1"], 0, &told).await, []);
+}
+
+/// d1, which forwards, with this weight and these connections of web1.
+fn counting(weight: u32, active: u64, inactive: u64) -> v1::AgentStatus {
+    let web1 = v1::IpvsDestination {
+        address: "10.0.0.1".to_owned(),
+        port: 80,
+        weight,
+        active_connections: active,
+        inactive_connections: inactive,
+        ..v1::IpvsDestination::default()
+    };
+    let entry = v1::IpvsVirtualServer {
+        vip: "192.168.1.150".to_owned(),
+        port: 80,
+        protocol: v1::Protocol::Tcp.into(),
+        destinations: vec![web1],
+        ..v1::IpvsVirtualServer::default()
+    };
+    let mut agent = agent("d1", v1::VrrpState::Active, REVISION);
+    agent.director.get_or_insert_default().ipvs = vec![entry];
+    agent
+}
+
+/// With web1 behind virtual server web, and d1 telling of it step by step.
+fn serving(later: Vec<v1::AgentStatus>) -> Controller {
+    let mut serving = controller(None);
+    let web1 = v1::RealServer { rip: "10.0.0.1".to_owned(), port: 80, ..v1::RealServer::default() };
+    let member = v1::PoolMember { real_server: "web1".to_owned(), ..v1::PoolMember::default() };
+    let server = v1::VirtualServer {
+        vrrp_instance: "vi-1".to_owned(),
+        vip: "192.168.1.150".to_owned(),
+        port: 80,
+        protocol: v1::Protocol::Tcp.into(),
+        pool: "tomcats".to_owned(),
+        ..v1::VirtualServer::default()
+    };
+    serving.topology.resources.extend([
+        resource("web1", Spec::RealServer(web1)),
+        resource("tomcats", Spec::Pool(v1::Pool { members: vec![member], ..v1::Pool::default() })),
+        resource("web", Spec::VirtualServer(server)),
+    ]);
+    serving.steps = vec![("d2", v1::VrrpState::Backup)];
+    Controller { later, ..serving }
+}
+
+#[tokio::test]
+async fn a_real_server_is_drained_and_used_again() {
+    let later = vec![counting(1, 3, 0), counting(0, 3, 1), counting(0, 0, 0)];
+    let arguments = ["drain", "web1", "--reason", "new JDK", "--requested-by", "ann"];
+    let told = [
+        "web1: web on d1: weight 0, connections 3 active, 1 inactive, 0 persistent\n",
+        "web1: web on d1: weight 0, connections 0 active, 0 inactive, 0 persistent\ndone after ",
+    ];
+    let written = check(serving(later), &arguments, 0, &told).await;
+    let order = v1::Drain {
+        real_server: "web1".to_owned(),
+        reason: "new JDK".to_owned(),
+        requested_by: "ann".to_owned(),
+        ..v1::Drain::default()
+    };
+    let resources = vec![resource("web1", Spec::Drain(order.clone()))];
+    assert_eq!(written, [v1::ApplyRequest { resources, ..v1::ApplyRequest::default() }]);
+
+    let busy = serving(vec![counting(0, 3, 1)]);
+    let told =
+        ["not done after 300ms:\n  waits for 3 active and 1 inactive connections of web on d1"];
+    check(busy, &["drain", "web1", "--timeout", "300ms"], 7, &told).await;
+    let told = ["--of and --grace are of real servers, and d1 is a director"];
+    assert_eq!(check(serving(Vec::new()), &["drain", "d1", "--of", "web"], 2, &told).await, []);
+
+    let mut drained = serving(vec![counting(0, 0, 0), counting(1, 0, 0)]);
+    drained.topology.resources.push(resource("web1", Spec::Drain(order)));
+    let told = ["web1: web on d1: weight 1, connections 0 active, 0 inactive, 0 persistent\ndone"];
+    let kind = v1::Kind::Drain.into();
+    let delete = vec![v1::ResourceName { kind, name: "web1".to_owned() }];
+    let expected = v1::ApplyRequest { delete, ..v1::ApplyRequest::default() };
+    assert_eq!(check(drained, &["undrain", "web1"], 0, &told).await, [expected]);
+    let told = ["web1 was not drained\n"];
+    assert_eq!(check(serving(Vec::new()), &["undrain", "web1"], 0, &told).await, []);
 }

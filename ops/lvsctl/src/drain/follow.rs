@@ -27,7 +27,7 @@ pub(crate) async fn follow(
         let Goal { real_server, revision, .. } = goal;
         match format {
             Output::Table => {
-                out::print(&format!("{real_server}: ordered at revision {revision}\n"))?
+                out::print(&format!("{real_server}: ordered at revision {revision}\n"))?;
             }
             Output::Json => out::print(&to_json(&outcome(goal, &Outlook::default(), false)))?,
             Output::Yaml => out::print(&to_yaml(&outcome(goal, &Outlook::default(), false)))?,

@@ -73,6 +73,8 @@ spec:
     retry_delay: 8s
     rise: 1
   agent: required
+  quorum:
+    weight: 1
 ";
     assert_eq!(get::render(&kept[6..7], true, Output::Yaml), expected);
     let expected = "\

@@ -1,6 +1,7 @@
 //! Text for people.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use fulcrum_proto::v1;
@@ -27,7 +28,8 @@ pub(crate) fn topology(
     if !view.handovers.is_empty() {
         let mut orders = String::new();
         for (instance, order) in &view.handovers {
-            orders = format!("{orders}  {}\n", vrrp::order(instance, order));
+            // Writing to a String cannot fail.
+            let _ = writeln!(orders, "  {}", vrrp::order(instance, order));
         }
         text.push_str(&section("HAND-OVERS", &orders, paint));
     }
@@ -80,7 +82,8 @@ fn head_and_problems(head: &str, problems: &[String], paint: Paint) -> String {
     let count = paint.bad(&format!("{} {noun}", problems.len()));
     let mut text = format!("{}: {count}\n", paint.bold(head));
     for problem in problems {
-        text = format!("{text}  {} {problem}\n", paint.bad("!"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} {problem}", paint.bad("!"));
     }
     text
 }
@@ -111,7 +114,8 @@ fn controllers(topology: &v1::Topology, paint: Paint) -> String {
 fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     let mut text = String::new();
     for (name, agent) in &view.directors {
-        text = format!("{text}  {name}  {}\n", agent_line(agent, now, paint));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name}  {}", agent_line(agent, now, paint));
         let mut table = Table::default();
         let member_of = view
             .vrrp_instances
@@ -185,13 +189,12 @@ fn virtual_servers(view: &View<'_>, paint: Paint) -> String {
         let listen = listen(server);
         let scheduler = server.scheduler().as_str_name().trim_start_matches("SCHEDULER_");
         let v1::VirtualServer { vrrp_instance, pool, .. } = server;
-        text = format!(
-            "{text}  {name}  {listen} {}, {vrrp_instance}, pool {pool}\n",
-            scheduler.to_lowercase()
-        );
+        let scheduler = scheduler.to_lowercase();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name}  {listen} {scheduler}, {vrrp_instance}, pool {pool}");
         text.push_str(&weights(view, name, server, paint).render("    "));
         for drain in view.drains_of(name, server) {
-            text = format!("{text}    {}\n", drained(drain));
+            let _ = writeln!(text, "    {}", drained(drain));
         }
     }
     text
@@ -286,7 +289,8 @@ fn why(decisions: &[(&str, Option<&v1::WeightDecision>)]) -> String {
 fn real_servers(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     let mut text = String::new();
     for (name, agent) in &view.real_server_agents {
-        text = format!("{text}  {name}  {}\n", agent_line(agent, now, paint));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name}  {}", agent_line(agent, now, paint));
         let Some(evidence) = view.evidence.get(name) else { continue };
         let mut table = Table::default();
         for server in &evidence.servers {

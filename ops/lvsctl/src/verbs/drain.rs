@@ -86,7 +86,8 @@ async fn real_server(
         grace: grace.map(duration_to_wire),
     };
     let resource = name_for(cluster, &name, of.as_deref());
-    let mut change = Change { allow_drastic, ..Change::default() };
+    let mut change = Change::default();
+    change.allow_drastic = allow_drastic;
     change.put(resource, Spec::Drain(order));
     let doing = format!("cannot drain {name}");
     let revision = write(controllers, change, &doing).await?;

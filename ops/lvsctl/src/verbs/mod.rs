@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod drain;
 pub(crate) mod get;
 pub(crate) mod handover;
+pub(crate) mod import;
 pub(crate) mod ipvs;
 pub(crate) mod status;
 pub(crate) mod undrain;
