@@ -113,6 +113,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::headless::run,
     ),
     kernel(
+        "ipvs-drain",
+        10,
+        "a real server drained by order and used again; the sorry server; connections of a dead host",
+        scenarios::ipvs_drain::run,
+    ),
+    kernel(
         "vrrp-virtual-mac",
         5,
         "the VIP moves with its MAC: by plan, and by power loss",
@@ -141,9 +147,21 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     kernel(
         "ipvs-matrix",
-        6,
-        "everything that IPVS can do, programmed and read back by ipvsadm",
+        8,
+        "everything that IPVS can do: programmed and read back by ipvsadm, then with traffic",
         scenarios::ipvs_matrix::run,
+    ),
+    kernel(
+        "ipvs-diff",
+        15,
+        "two dozen random intents: what stays is never deleted, another program's hands in the table",
+        scenarios::ipvs_diff::run,
+    ),
+    kernel(
+        "ipvs-drift",
+        15,
+        "10,000 entries, and what another program changes in them: found, put right, told",
+        scenarios::ipvs_drift::run,
     ),
     kernel(
         "vrrp-load",
@@ -170,9 +188,17 @@ pub(crate) const DEMO: Scenario = kernel(
     scenarios::demo::run,
 );
 
+/// No part of `all`: between its trials it waits minutes until the kernel has freed what was cleared.
+const SCALE: Scenario = kernel(
+    "ipvs-scale",
+    30,
+    "110,000 entries programmed, edited and taken over, beside ipvsadm, keepalived and a loop that only sends; not in all",
+    scenarios::ipvs_scale::run,
+);
+
 /// All that can be named.
 fn known() -> impl Iterator<Item = &'static Scenario> {
-    ALL.iter().chain([&DEMO])
+    ALL.iter().chain([&SCALE, &DEMO])
 }
 
 /// The scenarios of those names; `all` stands for all.

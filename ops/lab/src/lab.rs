@@ -98,11 +98,18 @@ impl Lab {
 
     /// The network with Fulcrum's programs beside the directors, which nobody runs.
     pub(crate) fn controllers(&mut self) -> Result<(&mut Cluster, Paths<'_>)> {
+        self.watched_controllers().map(|(cluster, _, paths)| (cluster, paths))
+    }
+
+    /// The same with the ears on the directors' tables.
+    pub(crate) fn watched_controllers(&mut self) -> Result<(&mut Cluster, &[EditEar], Paths<'_>)> {
         self.take_down();
         self.raise_network()?;
         let cluster = self.cluster.insert(Cluster::new(&self.dir, &self.logs, &self.bin_dir));
         cluster.start_missing()?;
-        Ok((cluster, Paths { dir: &self.dir, logs: &self.logs, bin_dir: &self.bin_dir }))
+        let paths = Paths { dir: &self.dir, logs: &self.logs, bin_dir: &self.bin_dir };
+        let segment = self.segment.as_ref().context("just made")?;
+        Ok((cluster, &segment.edits, paths))
     }
 
     /// The network, with eyes on the directors' tables.

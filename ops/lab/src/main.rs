@@ -29,6 +29,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use net::endpoint::Endpoint;
+
 /// Runs Fulcrum's programs on a real kernel and measures what a client of the cluster sees.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -64,6 +66,15 @@ enum Command {
         /// Keep the logs even when all passed.
         #[arg(long)]
         keep: bool,
+    },
+    /// A real server of scenarios: answers with its name; they start it.
+    #[command(hide = true)]
+    Answer {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// Where it listens, such as tcp/192.168.1.150:80.
+        endpoints: Vec<Endpoint>,
     },
     /// The part that runs on the prepared ground; `run` starts it.
     #[command(hide = true)]
@@ -114,6 +125,9 @@ fn run(command: Command) -> Result<bool> {
             let request =
                 outer::Request { scenarios, json, bin_dir, kernel, clock, machines, trials, keep };
             outer::run(&request)
+        }
+        Command::Answer { name, endpoints } => {
+            peers::answerer::serve(&name, &endpoints).map(|()| true)
         }
         Command::Inner { out, bin_dir, power_off, trials, scenarios } => {
             let done = catalog::chosen(&scenarios)

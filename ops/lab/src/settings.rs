@@ -18,6 +18,26 @@ pub(crate) struct Settings {
     pub(crate) check: Check,
     /// More lines of Fulcrum's `VrrpInstance`, as YAML, for what keepalived does not have.
     pub(crate) options: &'static str,
+    /// More of Fulcrum's other resources, the same way.
+    pub(crate) balancing: Balancing,
+}
+
+/// What Fulcrum's manifest says beside the seed's, of what IPVS balances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Balancing {
+    /// More fields of each member of the pool, such as `, weight: 10`.
+    pub(crate) member: &'static str,
+    /// More lines of the `Pool`.
+    pub(crate) pool: &'static str,
+    /// More lines of the `VirtualServer`.
+    pub(crate) virtual_server: &'static str,
+    /// More resources.
+    pub(crate) resources: &'static str,
+}
+
+impl Balancing {
+    /// Nothing.
+    const SEED: Self = Self { member: "", pool: "", virtual_server: "", resources: "" };
 }
 
 /// A TCP check: keepalived's `delay_loop`, `connect_timeout`, `retry` and `delay_before_retry`.
@@ -45,6 +65,7 @@ pub(crate) const SEED: Settings = Settings {
         retry_delay: Duration::from_secs(8),
     },
     options: "",
+    balancing: Balancing::SEED,
 };
 
 /// Adverts every 100 ms, checks every second.
@@ -59,6 +80,7 @@ pub(crate) const FAST: Settings = Settings {
         retry_delay: Duration::from_secs(1),
     },
     options: "",
+    balancing: Balancing::SEED,
 };
 
 /// Adverts every 20 ms, checks every second.

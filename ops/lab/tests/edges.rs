@@ -179,14 +179,16 @@ fn the_house_has_no_other_rooms() {
     }
 }
 
-/// All Rust files under a folder, but those of `target`.
+/// All Rust files of a folder's programs: those of `target` are not theirs, and examples are tools of measurements.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the house").flatten() {
             let path = entry.path();
-            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            if path.is_dir()
+                && path.file_name().is_some_and(|name| name != "target" && name != "examples")
+            {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);

@@ -37,8 +37,8 @@ struct Standing {
     port: u16,
     /// When the last request that was answered had been sent.
     answered: Option<Instant>,
-    /// Why it is no more.
-    broken: Option<String>,
+    /// When it broke and why.
+    broken: Option<(Instant, String)>,
 }
 
 /// A connection with its request under way.
@@ -98,8 +98,16 @@ impl Kept {
 
     /// Why connections broke: the first reason.
     pub(crate) fn why(&self) -> String {
-        let first = self.with(|all| all.iter().find_map(|one| one.broken.clone()));
-        first.unwrap_or_else(|| "none broke".to_owned())
+        let first = self.broken().into_iter().next();
+        first.map_or_else(|| "none broke".to_owned(), |(_, why)| why)
+    }
+
+    /// When and why connections broke, the earliest first.
+    pub(crate) fn broken(&self) -> Vec<(Instant, String)> {
+        let mut broken: Vec<_> =
+            self.with(|all| all.iter().filter_map(|one| one.broken.clone()).collect());
+        broken.sort();
+        broken
     }
 
     fn with<T>(&self, look: impl FnOnce(&[Standing]) -> T) -> T {
@@ -138,7 +146,7 @@ fn run(
             let Some(connection) = slot else { continue };
             if let Err(why) = connection.ask(request.as_bytes(), now, every) {
                 *slot = None;
-                note(shared, index, |standing| standing.broken = Some(why));
+                note(shared, index, |standing| standing.broken = Some((Instant::now(), why)));
             }
         }
         let mut events = [EpollEvent::empty(); 64];
@@ -155,7 +163,7 @@ fn run(
                 Ok(Some(asked)) => note(shared, index, |one| one.answered = Some(asked)),
                 Err(why) => {
                     connections[index] = None;
-                    note(shared, index, |standing| standing.broken = Some(why));
+                    note(shared, index, |one| one.broken = Some((Instant::now(), why)));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The client of all scenarios: one new connection at a steady pace, one HTTP GET on it, one second to answer, no retry.
 //! It keeps its pace while requests hang, because no request waits for another.
 
+pub(crate) mod asked;
 mod engine;
 pub(crate) mod kept;
 pub(crate) mod page;
@@ -83,6 +84,22 @@ impl Client {
             }))
         })?;
         Ok(found)
+    }
+
+    /// Waits until a request that began after `since` was answered by that web server; answers with when it began.
+    pub(crate) fn wait_answer_of(
+        &self,
+        web: &str,
+        since: Instant,
+        timeout: Duration,
+    ) -> Result<Instant> {
+        let is_of = |request: &&Request| {
+            request.started >= since && request.answer.as_deref().is_ok_and(|name| name == web)
+        };
+        crate::process::wait_until(&format!("{web} answers"), timeout, || {
+            self.check()?;
+            Ok(self.with(|all| all.iter().filter(is_of).map(|request| request.started).min()))
+        })
     }
 
     /// The requests that began from `from` to `to`. Those that are still under way are waited for.

@@ -1,7 +1,7 @@
 //! Configuration files of Fulcrum's programs.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::net::topology::{CONTROLLERS, Node};
 
@@ -57,13 +57,18 @@ pub(crate) fn controller(name: &str, peers: &[Peer], data_dir: &Path) -> String 
     text
 }
 
+/// A director's local socket.
+pub(crate) fn socket(node: Node, dir: &Path) -> PathBuf {
+    dir.join(node.name).join("director.sock")
+}
+
 /// An agent's file; `part` is `director` or `realserver`.
 pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
     let home = dir.join(node.name);
     let controllers: Vec<String> =
         CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
     let socket = match part {
-        "director" => format!("socket = \"{}\"\n", home.join("director.sock").display()),
+        "director" => format!("socket = \"{}\"\n", socket(node, dir).display()),
         _ => String::new(),
     };
     format!(

@@ -26,23 +26,26 @@ pub(crate) fn seed(settings: &Settings) -> String {
             web.name, web.address
         );
     }
+    let more = &settings.balancing;
     let members: Vec<String> =
-        WEBS.iter().map(|web| format!("{{real_server: {}}}", web.name)).collect();
+        WEBS.iter().map(|web| format!("{{real_server: {}{}}}", web.name, more.member)).collect();
     let check = &settings.check;
     let _ = write!(
         text,
         "---\nkind: Pool\nname: tomcats\nspec:\n  members: [{}]\n  check: {{tcp: {{}}, interval: {}, \
-         timeout: {}, retries: {}, retry_delay: {}}}\n",
+         timeout: {}, retries: {}, retry_delay: {}}}\n{}",
         members.join(", "),
         duration(check.interval),
         duration(check.timeout),
         check.retries,
         duration(check.retry_delay),
+        more.pool,
     );
     let _ = write!(
         text,
         "---\nkind: VirtualServer\nname: web\nspec:\n  vrrp_instance: vi-1\n  vip: {VIP}\n  \
-         port: {PORT}\n  protocol: tcp\n  scheduler: rr\n  forwarding: dr\n  pool: tomcats\n"
+         port: {PORT}\n  protocol: tcp\n  scheduler: rr\n  forwarding: dr\n  pool: tomcats\n{}{}",
+        more.virtual_server, more.resources,
     );
     text
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod config;
 pub(crate) mod manifest;
+pub(crate) mod told;
 
 use std::collections::BTreeMap;
 use std::fs;

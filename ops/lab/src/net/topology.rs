@@ -42,6 +42,8 @@ pub(crate) const CLIENT: Node = node("client", 200);
 pub(crate) const COLLECTOR: Node = node("otel", 130);
 /// Where ARP is watched: a host of its own, so that the client's cache learns nothing from what is asked.
 pub(crate) const WITNESS: Node = node("witness", 201);
+/// Where a page is served from when no Tomcat can.
+pub(crate) const SORRY: Node = node("sorry", 140);
 /// A host that does what it should not.
 pub(crate) const INTRUDER: Node = node("intruder", 202);
 /// The address that clients use.
@@ -53,7 +55,7 @@ pub(crate) const SWITCH: &str = "lan";
 
 /// All nodes.
 pub(crate) fn nodes() -> impl Iterator<Item = Node> {
-    let others = [CLIENT, COLLECTOR, WITNESS, INTRUDER];
+    let others = [CLIENT, COLLECTOR, SORRY, WITNESS, INTRUDER];
     DIRECTORS.into_iter().chain(WEBS).chain(CONTROLLERS).chain(others)
 }
 
@@ -97,10 +99,13 @@ pub(crate) fn bring_up() -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes IPv6 on `eth0` and on devices that are made later, with addresses that are usable at once.
+/// Devices with IPv6 where a scenario wants it: those that are made later, and those that are there.
+const IPV6_DEVICES: [&str; 3] = ["default", "eth0", "lo"];
+
+/// Gives nodes IPv6, with addresses that are usable at once.
 pub(crate) fn enable_ipv6(nodes: &[Node]) -> Result<()> {
     for node in nodes {
-        for device in ["default", "eth0"] {
+        for device in IPV6_DEVICES {
             set_sysctl(node.name, &format!("net/ipv6/conf/{device}/accept_dad"), "0")?;
             // Off and on: what forgets a director's addresses forgets the link-local one as well.
             set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")?;
@@ -113,7 +118,7 @@ pub(crate) fn enable_ipv6(nodes: &[Node]) -> Result<()> {
 /// Takes [`enable_ipv6`] back.
 pub(crate) fn disable_ipv6(nodes: &[Node]) -> Result<()> {
     for node in nodes {
-        for device in ["default", "eth0"] {
+        for device in IPV6_DEVICES {
             set_sysctl(node.name, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")?;
         }
     }
@@ -149,6 +154,8 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
     for (name, value) in IPVS_DEFAULTS {
         set_sysctl(director.name, &format!("net/ipv4/vs/{name}"), value)?;
     }
+    // What nat needs. Where IPv6 is off, nothing forwards it.
+    set_sysctl(director.name, "net/ipv4/ip_forward", "0")?;
     crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
 }
 

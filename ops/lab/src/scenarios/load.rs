@@ -2,22 +2,19 @@
 //! adverts of 10 ms while programs want the processor and netlink is busy. No failover is due, so each is a false one.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::cluster::{Cluster, Member, manifest};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::Lab;
-use crate::net::namespace;
-use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP, WEBS, ip_batch};
+use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP, ip_batch};
 use crate::pair::{Paths, launch_director, signal_all};
+use crate::peers::crowd::{Crowd, PORT, rip};
 use crate::process::{Launch, Process, run as run_program, wait_until};
 use crate::say;
 use crate::watch::claims::{ClaimWatch, Claims};
@@ -25,11 +22,6 @@ use crate::watch::claims::{ClaimWatch, Claims};
 /// Virtual servers, and the real servers of each: 100,000 rules on either director.
 const VIRTUAL_SERVERS: u8 = 100;
 const REAL_SERVERS: u16 = 1_000;
-/// The real servers' port; all of them are one host.
-const PORT: u16 = 8080;
-/// Where the real servers' addresses begin, and the network that holds them all.
-const FIRST_RIP: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
-const RIPS: &str = "10.66.0.0/22";
 /// Time between adverts under either load.
 const RELAXED: Duration = Duration::from_millis(100);
 const TIGHT: Duration = Duration::from_millis(10);
@@ -70,7 +62,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 
 fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let (cluster, paths) = lab.controllers()?;
-    let servers = Servers::start()?;
+    let servers = Crowd::start()?;
     let mut ground = Ground { cluster, paths, agents: Vec::new() };
     // The large table comes last: no controller lives at its end.
     let result = busy_host(&mut ground, findings).and_then(|()| large_table(&mut ground, findings));
@@ -198,7 +190,7 @@ fn large(advert: Duration) -> String {
     let mut text = manifest::instance_with(advert, &vips);
     // Writing to a String cannot fail.
     for number in 0..REAL_SERVERS {
-        let rip = Ipv4Addr::from(u32::from(FIRST_RIP) + u32::from(number));
+        let rip = rip(number);
         let _ = write!(
             text,
             "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {rip}, port: {PORT}}}\n"
@@ -247,42 +239,4 @@ fn change_routes(director: &str) -> Result<usize> {
     let lines: Vec<String> = change("add").chain(change("del")).collect();
     ip_batch(Some(director), &lines)?;
     Ok(lines.len())
-}
-
-/// All real servers: one host that accepts connections to any of their addresses.
-struct Servers {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<()>>,
-}
-
-impl Servers {
-    fn start() -> Result<Self> {
-        let host = WEBS[0];
-        ip_batch(Some(host.name), &[format!("route replace local {RIPS} dev lo")])?;
-        for director in DIRECTORS {
-            let route = format!("route replace {RIPS} via {}", host.address);
-            ip_batch(Some(director.name), &[route])?;
-        }
-        let listener = namespace::inside(host.name, || {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("cannot listen")
-        })?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                listener.accept()?;
-            }
-            Ok(())
-        });
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        // A last connection wakes it.
-        namespace::inside(WEBS[0].name, || {
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("cannot wake it")
-        })?;
-        self.thread.join().map_err(|_| anyhow!("the real servers panicked"))?
-    }
 }

@@ -4,5 +4,6 @@ pub(crate) mod arp;
 pub(crate) mod claims;
 pub(crate) mod deletion;
 pub(crate) mod edits;
+pub(crate) mod ipvsadm;
 pub(crate) mod owners;
 pub(crate) mod table;

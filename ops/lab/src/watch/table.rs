@@ -179,6 +179,21 @@ impl TableWatch {
         in_force.map(|(_, table)| table.clone()).unwrap_or_default()
     }
 
+    /// Weights of a real server in the director's table since then, each with when it was first seen; those that follow
+    /// each other differ.
+    pub(crate) fn weights_since(
+        &self,
+        director: &str,
+        since: Instant,
+        real_server: SocketAddrV4,
+    ) -> Vec<(Instant, Option<u32>)> {
+        let later = self.history(director).into_iter().filter(|(at, _)| *at > since);
+        let mut weights = vec![(since, self.at(director, since).weight(real_server))];
+        weights.extend(later.map(|(at, table)| (at, table.weight(real_server))));
+        weights.dedup_by_key(|(_, weight)| *weight);
+        weights
+    }
+
     /// How often an entry of `table` was there in one sample and gone in the next, since `since`.
     pub(crate) fn vanished_of(&self, table: &Table, director: &str, since: Instant) -> usize {
         let mut before = table.clone();

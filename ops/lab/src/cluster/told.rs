@@ -1,0 +1,91 @@
+//! What the directors tell, as `lvsctl status` prints it for programs: to the controllers now and then, and at once to who
+//! asks by their local sockets.
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::{Cluster, config, text};
+use crate::net::topology::{DIRECTORS, Node};
+
+/// Entries that a director's agent wrote since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Writes {
+    /// Added.
+    pub(crate) added: usize,
+    /// Edited.
+    pub(crate) edited: usize,
+    /// Deleted.
+    pub(crate) deleted: usize,
+    /// Those of them that put right what another program had changed.
+    pub(crate) repaired: usize,
+}
+
+impl Writes {
+    /// All of them.
+    pub(crate) fn all(self) -> usize {
+        self.added + self.edited + self.deleted
+    }
+
+    /// What came since.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            added: self.added.saturating_sub(before.added),
+            edited: self.edited.saturating_sub(before.edited),
+            deleted: self.deleted.saturating_sub(before.deleted),
+            repaired: self.repaired.saturating_sub(before.repaired),
+        }
+    }
+
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            added: self.added + other.added,
+            edited: self.edited + other.edited,
+            deleted: self.deleted + other.deleted,
+            repaired: self.repaired + other.repaired,
+        }
+    }
+}
+
+/// What a director told of itself in its last report.
+pub(crate) fn of(cluster: &Cluster, director: Node) -> Result<Value> {
+    let status = status(cluster, &[])?;
+    let agents = status["agents"].as_array().context("the status has no agents")?;
+    let agent = agents.iter().find(|agent| agent["name"] == director.name);
+    Ok(agent.with_context(|| format!("the status has no {}", director.name))?["director"].clone())
+}
+
+/// What a director's agent wrote since its start, by its own word of this moment.
+pub(crate) fn writes(cluster: &Cluster, director: Node) -> Result<Writes> {
+    let socket = config::socket(director, &cluster.dir);
+    let status = status(cluster, &["--socket", &socket.to_string_lossy()])?;
+    let edits = &status["observed"]["edits"];
+    if edits.is_null() {
+        bail!("{} does not tell of its edits: {status}", director.name);
+    }
+    // A count of zero is left out.
+    let of = |name: &str| {
+        let count = edits[name].as_u64().unwrap_or_default();
+        usize::try_from(count).context("a count of edits")
+    };
+    Ok(Writes {
+        added: of("added")?,
+        edited: of("edited")?,
+        deleted: of("deleted")?,
+        repaired: of("drift_repaired")?,
+    })
+}
+
+fn status(cluster: &Cluster, whom: &[&str]) -> Result<Value> {
+    let arguments = [whom, &["-o", "json", "status"]].concat();
+    // Exit code 1 tells of problems, and the status is printed all the same.
+    let output = cluster.lvsctl(&arguments)?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("lvsctl status: {}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+/// The sum over both directors.
+pub(crate) fn writes_of_both(cluster: &Cluster) -> Result<Writes> {
+    let [first, second] = DIRECTORS;
+    Ok(writes(cluster, first)?.and(writes(cluster, second)?))
+}

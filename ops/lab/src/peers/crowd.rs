@@ -1,0 +1,63 @@
+//! Many real servers: one host that accepts connections to any of their addresses.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::net::namespace;
+use crate::net::topology::{DIRECTORS, WEBS, ip_batch};
+
+/// Their port.
+pub(crate) const PORT: u16 = 8080;
+/// Where their addresses begin, and the network that holds them all.
+const FIRST_RIP: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
+const RIPS: &str = "10.66.0.0/22";
+
+/// The address of the real server of that number, up to 1,000.
+pub(crate) fn rip(number: u16) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(FIRST_RIP) + u32::from(number))
+}
+
+/// The host, until stopped.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Crowd {
+    /// Begins; both directors get a route to them.
+    pub(crate) fn start() -> Result<Self> {
+        let host = WEBS[0];
+        ip_batch(Some(host.name), &[format!("route replace local {RIPS} dev lo")])?;
+        for director in DIRECTORS {
+            let route = format!("route replace {RIPS} via {}", host.address);
+            ip_batch(Some(director.name), &[route])?;
+        }
+        let listener = namespace::inside(host.name, || {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("cannot listen")
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                listener.accept()?;
+            }
+            Ok(())
+        });
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        // A last connection wakes it.
+        namespace::inside(WEBS[0].name, || {
+            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("cannot wake it")
+        })?;
+        self.thread.join().map_err(|_| anyhow!("the real servers panicked"))?
+    }
+}

@@ -1,0 +1,305 @@
+//! Fulcrum's agent with the large table: by a plan of living controllers, edited, restarted, and from its saved plan alone.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::table::{require_entries, virtual_server};
+use super::{REAL_SERVERS, VIRTUAL_SERVERS};
+use crate::cluster::{Cluster, Member, manifest, text};
+use crate::contest::millis;
+use crate::findings::Findings;
+use crate::lab::Lab;
+use crate::net::topology::{self, CONTROLLERS, DIRECTORS, ip_batch};
+use crate::pair::{Paths, launch_director, signal_all};
+use crate::peers::crowd::{Crowd, PORT, rip};
+use crate::process::{Process, wait_until};
+
+/// The director.
+const DIRECTOR: topology::Node = DIRECTORS[0];
+/// Virtual servers are at so many VIPs.
+const VIPS: u32 = 100;
+/// The first port of the virtual servers at a VIP.
+const FIRST_PORT: u16 = 10_000;
+/// Real servers of the pool that one virtual server alone uses; the pool that takes its place has as many others.
+const HUNDRED: u16 = 100;
+/// Adverts are not what is measured.
+const ADVERT: Duration = Duration::from_secs(1);
+/// How long a program may take for any step.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How long the agent is left alone before its memory is read: some reports and looks at the table.
+const SETTLE: Duration = Duration::from_secs(20);
+/// The kernel forgets real servers that were deleted after two minutes.
+const FORGET: Duration = Duration::from_secs(150);
+/// What the agent logs when it has written much, and when a plan is in the kernel.
+const WRITTEN: &str = "IPVS table programmed";
+const APPLIED: &str = "plan applied";
+
+/// What was measured.
+pub(super) struct Measured {
+    /// From the agent's first write until all stood, from its saved plan and with no controller, of each trial.
+    pub(super) programmed_ms: Vec<f64>,
+    /// Edits that a restarted agent made to a table that was right.
+    pub(super) edits_of_restart: f64,
+    /// The agent's memory with the whole table.
+    pub(super) resident_mib: f64,
+}
+
+/// Runs the director, and leaves it as after a reboot.
+pub(super) fn measure(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measured> {
+    lab.raise_network()?;
+    lab.watch_tables(false);
+    // What hears deletions copies every request, and this is about how fast those are.
+    let ear = |state: &str| ip_batch(Some(DIRECTOR.name), &[format!("link set lab-nlmon {state}")]);
+    let had_ear = ear("down").is_ok();
+    let outcome = by_plan(lab, findings, trials);
+    lab.take_down();
+    signal_all(DIRECTOR, Signal::SIGKILL)?;
+    topology::forget_like_a_reboot(DIRECTOR)?;
+    if had_ear {
+        ear("up")?;
+    }
+    lab.watch_tables(true);
+    outcome
+}
+
+fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measured> {
+    let (cluster, paths) = lab.controllers()?;
+    let crowd = Crowd::start()?;
+    let mut director = Director { paths, agent: None };
+    cluster.apply_text(&manifest(1))?;
+    director.start()?;
+    wait_for(vip_of(0), |table| count_of_weight(table, 1) == usize::from(REAL_SERVERS))?;
+    wait_for(lone_vip(), |table| count_of_weight(table, 1) == usize::from(HUNDRED))?;
+
+    director.programs(cluster, findings)?;
+    std::thread::sleep(SETTLE);
+    let resident_mib = director.memory_mib("VmRSS")?;
+    findings.figure("fulcrum_memory_mib", resident_mib);
+    findings.figure("fulcrum_memory_peak_mib", director.memory_mib("VmHWM")?);
+    director.edits(cluster, findings)?;
+    let edits_of_restart = director.restarts(cluster, findings)?;
+
+    for index in 0..CONTROLLERS.len() {
+        cluster.stop(Member::Controller(index), Signal::SIGKILL)?;
+    }
+    let programmed_ms: Result<Vec<f64>> =
+        (0..trials).map(|_| director.reprogram_from_disk()).collect();
+    crowd.stop()?;
+    Ok(Measured { programmed_ms: programmed_ms?, edits_of_restart, resident_mib })
+}
+
+/// The director's agent, which is started again and again.
+struct Director<'a> {
+    paths: Paths<'a>,
+    agent: Option<Process>,
+}
+
+impl Director<'_> {
+    fn start(&mut self) -> Result<()> {
+        let launch = launch_director(DIRECTOR, self.paths, &[])?;
+        self.agent = Some(Process::start(self.paths.logs, launch)?);
+        Ok(())
+    }
+
+    fn stop(&mut self, signal: Signal) -> Result<()> {
+        if let Some(mut agent) = self.agent.take() {
+            agent.signal(signal)?;
+            agent.wait(PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> Result<String> {
+        Ok(self.agent.as_ref().context("the agent was not started")?.log_text())
+    }
+
+    /// Waits until its log has `word` once more than so many times.
+    fn wait_for_word(&self, word: &str, before: usize) -> Result<()> {
+        wait_until(&format!("the agent says {word:?}"), PATIENCE, || {
+            Ok((self.log()?.matches(word).count() > before).then_some(()))
+        })
+    }
+
+    /// The whole table by one Apply.
+    fn programs(&self, cluster: &mut Cluster, findings: &mut Findings) -> Result<()> {
+        let before = self.log()?.matches(APPLIED).count();
+        cluster.apply_text(&manifest(VIRTUAL_SERVERS))?;
+        let applied = Instant::now();
+        self.wait_for_word(APPLIED, before)?;
+        findings.figure("fulcrum_from_apply_ms", millis(applied.elapsed()));
+        findings.figure("fulcrum_by_plan_ms", took_ms(&self.log()?)?);
+        require_entries(DIRECTOR.name, whole_table())
+    }
+
+    /// Small changes of the large table, each from when `lvsctl` begins, and from when Apply has answered.
+    fn edits(&self, cluster: &Cluster, findings: &mut Findings) -> Result<()> {
+        let more = virtual_server_text(VIRTUAL_SERVERS, "ten");
+        let mut one = |name: &str, text: &str, vip, is_wanted: &dyn Fn(&str) -> bool| {
+            let began = Instant::now();
+            apply(cluster, self.paths.dir, text)?;
+            let answered = Instant::now();
+            let seen = wait_for(vip, is_wanted)?;
+            findings.figure(format!("{name}_ms"), millis(seen.saturating_duration_since(answered)));
+            findings.figure(format!("{name}_from_order_ms"), millis(seen - began));
+            anyhow::Ok(())
+        };
+        one("one_virtual_server_more", &more, vip_of(VIRTUAL_SERVERS), &|table| {
+            count_of_weight(table, 1) == usize::from(REAL_SERVERS)
+        })?;
+        let heavier = pool_text("hundred", hundred(0), 7);
+        one("one_weight_changed", &heavier, lone_vip(), &|table| count_of_weight(table, 7) == 1)?;
+        let other = pool_text("hundred", hundred(1), 3);
+        one("pool_of_100_replaced", &other, lone_vip(), &|table| {
+            count_of_weight(table, 3) == 1 && count_of_weight(table, 1) == usize::from(HUNDRED) - 1
+        })
+    }
+
+    /// Ends the agent by plan and starts it again; answers with the edits that it then made.
+    fn restarts(&mut self, cluster: &Cluster, findings: &mut Findings) -> Result<f64> {
+        self.stop(Signal::SIGTERM)?;
+        let began = Instant::now();
+        self.start()?;
+        self.wait_for_word(APPLIED, 0)?;
+        findings.figure("restart_ms", millis(began.elapsed()));
+        std::thread::sleep(SETTLE);
+        findings.figure("fulcrum_memory_restarted_mib", self.memory_mib("VmRSS")?);
+        edits(cluster)
+    }
+
+    /// Programs an empty table by the plan on disk; answers with the milliseconds from the first write.
+    fn reprogram_from_disk(&mut self) -> Result<f64> {
+        self.stop(Signal::SIGKILL)?;
+        topology::forget_like_a_reboot(DIRECTOR)?;
+        std::thread::sleep(FORGET);
+        self.start()?;
+        self.wait_for_word(APPLIED, 0)?;
+        took_ms(&self.log()?)
+    }
+
+    /// A line of its `/proc/PID/status`, in MiB.
+    fn memory_mib(&self, name: &str) -> Result<f64> {
+        let pid = self.agent.as_ref().context("the agent was not started")?.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(kib.with_context(|| format!("no {name} of the agent"))? / 1024.0)
+    }
+}
+
+/// The milliseconds of the first large burst of edits in a log.
+fn took_ms(log: &str) -> Result<f64> {
+    let line = log.lines().find(|line| line.contains(WRITTEN)).context("it has written little")?;
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix("took_ms="));
+    Ok(word.with_context(|| format!("no time in {line:?}"))?.parse()?)
+}
+
+/// The edits that the director's agent has made since its start, by what it tells its controller.
+fn edits(cluster: &Cluster) -> Result<f64> {
+    let output = cluster.lvsctl(&["status", "-o", "json"])?;
+    let told: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("lvsctl status: {}{}", text(&output.stdout), text(&output.stderr))
+    })?;
+    let agents = told["agents"].as_array().context("lvsctl status tells of no agents")?;
+    let agent = agents.iter().find(|agent| agent["name"] == DIRECTOR.name);
+    let edits = &agent.context("lvsctl status does not tell of the director")?["director"]["edits"];
+    let of = |name: &str| edits[name].as_f64().unwrap_or(0.0);
+    Ok(of("added") + of("edited") + of("deleted"))
+}
+
+/// Applies a part of the intent.
+fn apply(cluster: &Cluster, dir: &Path, text: &str) -> Result<()> {
+    let path = dir.join("part.yaml");
+    fs::write(&path, text)?;
+    cluster.must(&["apply", "-f", &path.to_string_lossy()])
+}
+
+/// Entries of the whole table, with those of the lone virtual server.
+fn whole_table() -> usize {
+    VIRTUAL_SERVERS as usize * (usize::from(REAL_SERVERS) + 1) + usize::from(HUNDRED) + 1
+}
+
+/// Real servers of a virtual server that have that weight, in what ipvsadm prints.
+fn count_of_weight(table: &str, weight: u32) -> usize {
+    let weights = table.lines().filter(|line| line.trim_start().starts_with("-> "));
+    let weights = weights.filter_map(|line| line.split_whitespace().nth(3)?.parse::<u32>().ok());
+    weights.filter(|found| *found == weight).count()
+}
+
+/// Where the virtual server of that number is.
+fn vip_of(number: u32) -> SocketAddrV4 {
+    let last = u8::try_from(number % VIPS).unwrap_or(u8::MAX);
+    let port = FIRST_PORT + u16::try_from(number / VIPS).unwrap_or(u16::MAX);
+    SocketAddrV4::new(Ipv4Addr::new(192, 168, 2, last + 1), port)
+}
+
+/// Where the virtual server with a pool of its own is.
+fn lone_vip() -> SocketAddrV4 {
+    SocketAddrV4::new(*vip_of(0).ip(), 80)
+}
+
+/// The numbers of the real servers of a pool of a hundred.
+fn hundred(which: u16) -> std::ops::Range<u16> {
+    let first = REAL_SERVERS + which * HUNDRED;
+    first..first + HUNDRED
+}
+
+/// The intent with so many virtual servers of ten real servers, and one of a hundred.
+fn manifest(virtual_servers: u32) -> String {
+    let vips: Vec<Ipv4Addr> = (0..VIPS).map(|number| *vip_of(number).ip()).collect();
+    let mut text = manifest::instance_with(ADVERT, &vips);
+    // Writing to a String cannot fail.
+    for number in 0..hundred(1).end {
+        let _ = write!(
+            text,
+            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {}, port: {PORT}}}\n",
+            rip(number)
+        );
+    }
+    text.push_str(&pool_text("ten", 0..REAL_SERVERS, 1));
+    text.push_str(&pool_text("hundred", hundred(0), 1));
+    for number in 0..virtual_servers {
+        text.push_str(&virtual_server_text(number, "ten"));
+    }
+    text.push_str(&virtual_server_at("lone", lone_vip(), "hundred"));
+    text
+}
+
+/// A pool of weight 1, but for its first real server.
+fn pool_text(name: &str, members: std::ops::Range<u16>, first_weight: u32) -> String {
+    let first = members.start;
+    let weight = |number| if number == first { first_weight } else { 1 };
+    let member = |number| format!("{{real_server: r{number}, weight: {}}}", weight(number));
+    let members: Vec<String> = members.map(member).collect();
+    format!(
+        "---\nkind: Pool\nname: {name}\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: 5s}}\n  members: [{}]\n",
+        members.join(", ")
+    )
+}
+
+fn virtual_server_text(number: u32, pool: &str) -> String {
+    virtual_server_at(&format!("v{number}"), vip_of(number), pool)
+}
+
+fn virtual_server_at(name: &str, vip: SocketAddrV4, pool: &str) -> String {
+    format!(
+        "---\nkind: VirtualServer\nname: {name}\nspec: {{vrrp_instance: vi-1, vip: {}, port: {}, protocol: tcp, \
+         scheduler: rr, forwarding: nat, pool: {pool}}}\n",
+        vip.ip(),
+        vip.port()
+    )
+}
+
+/// Waits until the agent's kernel's virtual server at `vip` is as `is_wanted` says, and tells when that was seen.
+fn wait_for(vip: SocketAddrV4, is_wanted: impl Fn(&str) -> bool) -> Result<Instant> {
+    wait_until(&format!("virtual server {vip} is as wanted"), PATIENCE, || {
+        let found = virtual_server(DIRECTOR.name, vip)?;
+        Ok(found.is_some_and(|table| is_wanted(&table)).then(Instant::now))
+    })
+}

@@ -1,0 +1,75 @@
+//! Tables that scenarios fill: a namespace with one of its own, and what the kernel says of it.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddrV4;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::net::namespace;
+use crate::net::topology::ip_batch;
+
+/// Time that the kernel is given to take a large table down: it does so by itself after its namespace has gone.
+const TAKE_DOWN: Duration = Duration::from_secs(3);
+
+/// A network namespace with an empty table, until dropped.
+#[derive(Debug)]
+pub(super) struct Bare;
+
+impl Bare {
+    /// Its name.
+    pub(super) const NAME: &'static str = "scale";
+
+    /// Makes it, with `lo` up: the kernel takes no real server without.
+    pub(super) fn new() -> Result<Self> {
+        ip_batch(None, &[format!("netns add {}", Self::NAME)])?;
+        let bare = Self;
+        ip_batch(Some(Self::NAME), &["link set lo up".to_owned()])?;
+        Ok(bare)
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // A namespace that stays shows when the next one is made.
+        let _ = ip_batch(None, &[format!("netns del {}", Self::NAME)]);
+        std::thread::sleep(TAKE_DOWN);
+    }
+}
+
+/// Entries of a node's table: virtual servers and real servers.
+pub(crate) fn entries(node: &str) -> Result<usize> {
+    let file = namespace::inside(node, || {
+        File::open("/proc/thread-self/net/ip_vs").context("the kernel has no IPVS table")
+    })?;
+    let mut entries = 0;
+    // Three lines of headings.
+    for line in BufReader::new(file).lines().skip(3) {
+        entries += usize::from(!line?.is_empty());
+    }
+    Ok(entries)
+}
+
+/// Fails unless a node's table has so many entries.
+pub(super) fn require_entries(node: &str, wanted: usize) -> Result<()> {
+    let found = entries(node)?;
+    if found != wanted {
+        bail!("the table of {node} has {found} entries instead of {wanted}");
+    }
+    Ok(())
+}
+
+/// A virtual server by TCP in a node's table, as ipvsadm prints it; none when there is none. The kernel is asked for this one
+/// alone, so that looking costs the same in any table.
+pub(crate) fn virtual_server(node: &str, vip: SocketAddrV4) -> Result<Option<String>> {
+    let output = namespace::inside(node, || {
+        Command::new("ipvsadm")
+            .args(["-Ln", "-t", &vip.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run ipvsadm")
+    })?;
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+}
