@@ -147,13 +147,16 @@ impl<'a> Planner<'a> {
     pub(crate) fn ipvs_of(&self, director: &Name) -> IpvsSettings {
         let given = self.catalog.directors.get(director).map(|director| director.ipvs);
         let mut settings = given.unwrap_or_default();
-        let servers = self.virtual_servers_of(director);
-        let has_nat = |is_ipv6: bool| {
-            let of_family = servers.values().filter(|server| server.listen.is_ipv6() == is_ipv6);
-            of_family.copied().any(|server| self.has_nat(server)).then_some(true)
-        };
-        settings.ip_forward = settings.ip_forward.or_else(|| has_nat(false));
-        settings.ipv6_forward = settings.ipv6_forward.or_else(|| has_nat(true));
+        for server in self.virtual_servers_of(director).into_values() {
+            let forward = if server.listen.is_ipv6() {
+                &mut settings.ipv6_forward
+            } else {
+                &mut settings.ip_forward
+            };
+            if forward.is_none() && self.has_nat(server) {
+                *forward = Some(true);
+            }
+        }
         settings
     }
 

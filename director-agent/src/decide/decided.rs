@@ -163,11 +163,12 @@ impl Effect {
             (Some(sorry), None) => add(TurnKind::SorryServerEnds(sorry.real_server.clone())),
             (None, None) | (Some(_), Some(_)) => {}
         }
+        let drained = before.into_iter().flat_map(|before| &before.members);
+        let drained: BTreeSet<&Name> =
+            drained.filter(|old| old.is_drained).map(|old| &old.real_server).collect();
         for decided in &after.members {
-            let of_it = |other: &&Decided| other.real_server == decided.real_server;
-            let old = before.and_then(|before| before.members.iter().find(of_it));
             let name = &decided.real_server;
-            match (old.is_some_and(|old| old.is_drained), decided.is_drained) {
+            match (drained.contains(name), decided.is_drained) {
                 (false, true) => {
                     let order = decided.reasons.first().cloned().unwrap_or_default();
                     add(TurnKind::DrainBegins(name.clone(), order));

@@ -11,9 +11,6 @@ pub const LONGEST: Duration = Duration::from_secs(5);
 /// Making reports may take one part in so many of the time: those of a large table are made less often.
 const SHARE: u32 = 20;
 
-/// The same where only counters have moved.
-const SHARE_AT_REST: u32 = 100;
-
 /// Paces reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pacer {
@@ -30,9 +27,8 @@ impl Pacer {
 
     /// When the next report is due; zero before the first.
     pub fn due(&self) -> Duration {
-        let (gap, share) =
-            if self.is_changed { (SHORTEST, SHARE) } else { (LONGEST, SHARE_AT_REST) };
-        let gap = gap.max(self.took.saturating_mul(share));
+        let gap = if self.is_changed { SHORTEST } else { LONGEST };
+        let gap = gap.max(self.took.saturating_mul(SHARE));
         self.last.map_or(Duration::ZERO, |last| last + gap)
     }
 
@@ -64,8 +60,6 @@ mod tests {
         pacer.changed();
         assert_eq!(pacer.due(), ms(2_000));
         assert!(pacer.take(ms(2_000)));
-        pacer.took(ms(100));
-        assert_eq!(pacer.due(), ms(12_000));
         pacer.took(ms(1));
         pacer.changed();
         assert_eq!(pacer.due(), ms(2_200));

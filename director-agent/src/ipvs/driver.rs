@@ -41,6 +41,8 @@ const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// Wishes that may interrupt one another before the driver looks at its other duties. Each is begun, so none starves.
 const ROUNDS: usize = 16;
+/// Another program's change of ours is worth a word for so long: one that does it again shows itself by then.
+const DRIFT_TOLD: Duration = Duration::from_mins(1);
 /// So many edits at once are worth a line in the log, with the time that they took.
 const MANY: u64 = 1000;
 

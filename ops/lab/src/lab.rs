@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::contest::Contest;
-use crate::net::topology::{self, CLIENT, DIRECTORS, PORT, VIP, WEBS};
-use crate::pair::{Pair, Paths, Side};
+use crate::net::topology::{self, CLIENT, DIRECTORS, Node, PORT, VIP, WEBS};
+use crate::pair::{Pair, Paths, Side, signal_all};
 use crate::peers::tomcat::Tomcat;
 use crate::say;
 use crate::settings::RELAY_MARK;
@@ -131,8 +132,27 @@ impl Lab {
         Ok(())
     }
 
+    /// Does what fills or damages the tables of some directors, while nobody samples tables; afterwards all programs are gone
+    /// and these directors are as after a reboot, whatever came of it.
+    pub(crate) fn with_tables_of<T>(
+        &mut self,
+        directors: &[Node],
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.raise_network()?;
+        self.watch_tables(false);
+        let outcome = work(self);
+        self.take_down();
+        for director in directors {
+            signal_all(*director, Signal::SIGKILL)?;
+            topology::forget_like_a_reboot(*director)?;
+        }
+        self.watch_tables(true);
+        outcome
+    }
+
     /// Looks at the directors' tables, or not.
-    pub(crate) fn watch_tables(&self, looks: bool) {
+    fn watch_tables(&self, looks: bool) {
         if let Some(segment) = &self.segment {
             segment.tables.pause(!looks);
         }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use fulcrum_proto::v1;
 use fulcrum_proto::v1::director_local_service_client::DirectorLocalServiceClient;
 use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
 use fulcrum_proto::v1::topology_service_client::TopologyServiceClient;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::codegen::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::exit::{Exit, Failure};
@@ -54,6 +55,16 @@ impl Controllers {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         self.ask_for(ANSWER_TIMEOUT, ask).await
+    }
+
+    /// Watches the topology: all of it, then what changes.
+    pub(crate) async fn watch_topology(
+        &self,
+    ) -> Result<Streaming<v1::WatchTopologyResponse>, Refusal> {
+        let watch = |channel| async move {
+            topology(channel).watch_topology(v1::WatchTopologyRequest {}).await
+        };
+        self.ask(watch).await
     }
 
     /// As [`Self::ask`], for a request that may take `longest`.

@@ -278,6 +278,26 @@ impl<'a> Fields<'a> {
         self.refuse(field, duration_to_text(duration), format_args!("use {min} to {max}"));
         None
     }
+
+    /// Whole seconds from one to `max`; `Some(None)` when none are given, `None` when refused.
+    #[expect(clippy::option_option, reason = "refused and not given are different answers")]
+    pub(super) fn seconds_up_to(
+        &mut self,
+        max: Duration,
+        field: &str,
+        wire: Option<&prost_types::Duration>,
+        remedy: &str,
+    ) -> Option<Option<Duration>> {
+        if wire.is_none() {
+            return Some(None);
+        }
+        let any = DurationRule { default: None, min: Duration::ZERO, max: Duration::MAX };
+        let duration = self.duration(field, wire, &any)?;
+        let is_within = (Duration::from_secs(1)..=max).contains(&duration);
+        let fits = is_within && duration.subsec_nanos() == 0;
+        let found = duration_to_text(duration);
+        self.accept(field, fits.then_some(duration), found, remedy).map(Some)
+    }
 }
 
 fn is_host(address: Ipv4Addr) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use fulcrum_model::ipvs_settings::MAX_TIMEOUT;
 use fulcrum_model::{ConnReuseMode, IpvsSettings, SyncThreshold};
 
-use super::duration::{duration_to_text, duration_to_wire};
-use super::fields::{DurationRule, Fields};
+use super::duration::duration_to_wire;
+use super::fields::Fields;
 use crate::v1;
 
 pub(super) fn ipvs_settings(
@@ -73,16 +73,8 @@ fn timeout(
     field: &str,
     wire: Option<&prost_types::Duration>,
 ) -> Option<Option<Duration>> {
-    if wire.is_none() {
-        return Some(None);
-    }
-    let any = DurationRule { default: None, min: Duration::ZERO, max: Duration::MAX };
-    let timeout = fields.duration(field, wire, &any)?;
-    let fits =
-        (Duration::from_secs(1)..=MAX_TIMEOUT).contains(&timeout) && timeout.subsec_nanos() == 0;
-    let found = duration_to_text(timeout);
     let remedy = "use whole seconds from 1s to 2073600s (24 days); leave it out for the host's own";
-    fields.accept(field, fits.then_some(timeout), found, remedy).map(Some)
+    fields.seconds_up_to(MAX_TIMEOUT, field, wire, remedy)
 }
 
 fn sync_threshold(fields: &mut Fields<'_>, wire: v1::SyncThreshold) -> Option<SyncThreshold> {

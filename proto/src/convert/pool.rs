@@ -131,24 +131,13 @@ pub(super) fn slow_start(
     fields: &mut Fields<'_>,
     wire: Option<&prost_types::Duration>,
 ) -> Option<Option<Duration>> {
-    whole_seconds(fields, "slow_start", wire, MAX_SLOW_START)
-}
-
-/// `Some(None)` when not given.
-#[expect(clippy::option_option, reason = "refused and not given are different answers")]
-pub(super) fn whole_seconds(
-    fields: &mut Fields<'_>,
-    field: &str,
-    wire: Option<&prost_types::Duration>,
-    max: Duration,
-) -> Option<Option<Duration>> {
     if wire.is_none() {
         return Some(None);
     }
-    let rule = DurationRule { default: None, min: Duration::from_secs(1), max };
-    let duration = fields.duration(field, wire, &rule)?;
+    let rule = DurationRule { default: None, min: Duration::from_secs(1), max: MAX_SLOW_START };
+    let duration = fields.duration("slow_start", wire, &rule)?;
     let fits = (duration.subsec_nanos() == 0).then_some(Some(duration));
-    fields.accept(field, fits, duration_to_text(duration), "use whole seconds")
+    fields.accept("slow_start", fits, duration_to_text(duration), "use whole seconds")
 }
 
 pub(super) fn drain(fields: &mut Fields<'_>, wire: &v1::Drain) -> Option<Drain> {

@@ -10,9 +10,9 @@ use fulcrum_model::{
     Scheduler, Tunnel, TunnelChecksum, VirtualServerOptions,
 };
 
-use super::duration::{duration_to_text, duration_to_wire};
+use super::duration::duration_to_wire;
 use super::enums;
-use super::fields::{DurationRule, Fields};
+use super::fields::Fields;
 use crate::v1;
 
 /// Longest persistence: what ipvsadm(8) accepts, 31 days.
@@ -173,16 +173,8 @@ pub(super) fn persistence_timeout(
     fields: &mut Fields<'_>,
     wire: Option<&prost_types::Duration>,
 ) -> Option<Option<Duration>> {
-    if wire.is_none() {
-        return Some(None);
-    }
-    let any = DurationRule { default: None, min: Duration::ZERO, max: Duration::MAX };
-    let timeout = fields.duration("persistence_timeout", wire, &any)?;
-    let fits = (Duration::from_secs(1)..=MAX_PERSISTENCE).contains(&timeout)
-        && timeout.subsec_nanos() == 0;
-    let found = duration_to_text(timeout);
     let remedy = "use whole seconds from 1s to 2678400s (31 days); leave it out for none";
-    fields.accept("persistence_timeout", fits.then_some(timeout), found, remedy).map(Some)
+    fields.seconds_up_to(MAX_PERSISTENCE, "persistence_timeout", wire, remedy)
 }
 
 /// Options, each by itself.

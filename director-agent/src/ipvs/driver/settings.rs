@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Driver;
+use super::{DRIFT_TOLD, Driver};
 use crate::ipvs::settings::{
     Event, Found, Host as _, KernelHost, Notes, Setting, carry_out, noted_first, steps, wishes,
 };
@@ -14,8 +14,6 @@ use crate::ipvs::{HostSettings, modules};
 /// Time between two looks at the settings: nobody tells when another program changes one. As seldom as a large table is
 /// gone through.
 const RECHECK: Duration = Duration::from_secs(10);
-/// Another program's change is worth a word for so long: one that does it again shows itself by then.
-const DRIFT_TOLD: Duration = Duration::from_mins(1);
 
 /// What is wanted of the host's settings, and what became of it.
 pub(super) struct Settings {

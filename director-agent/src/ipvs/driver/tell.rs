@@ -1,9 +1,8 @@
 //! What the driver tells of itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Driver, Problems};
+use super::{DRIFT_TOLD, Driver, Problems};
 use crate::ipvs::error::IpvsRefused;
 
 impl Driver {
@@ -74,9 +73,8 @@ impl Driver {
 }
 
 impl Problems {
-    /// Drift is worth a word for a minute: a second program that edits our entries shows itself again by then.
     fn recent_drift(&self) -> Option<String> {
         let (seen, words) = self.drift.as_ref()?;
-        (seen.elapsed() < Duration::from_mins(1)).then(|| words.clone())
+        (seen.elapsed() < DRIFT_TOLD).then(|| words.clone())
     }
 }

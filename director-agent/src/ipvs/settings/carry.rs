@@ -77,7 +77,7 @@ pub(in crate::ipvs) async fn carry_out(
                     Ok(()) if is_repair => Event::Repaired { from, to: wish.value },
                     Ok(()) => Event::Set { from, to: wish.value },
                     Err(error) => {
-                        forget(setting, notes);
+                        notes.remove(&setting);
                         notes.extend(before.get(&setting).map(|note| (setting, note.clone())));
                         Event::Problem(explain::not_written(setting, &wish, &error))
                     }
@@ -85,21 +85,21 @@ pub(in crate::ipvs) async fn carry_out(
             }
             Step::PutBack { from, to } => match host.write(setting, &to).await {
                 Ok(()) => {
-                    forget(setting, notes);
+                    notes.remove(&setting);
                     Event::PutBack { from, to }
                 }
                 Err(error) => Event::Problem(explain::not_put_back(setting, &to, &error)),
             },
             Step::AsBefore(value) => {
-                forget(setting, notes);
+                notes.remove(&setting);
                 Event::AsBefore(value)
             }
             Step::Leave(value) => {
-                forget(setting, notes);
+                notes.remove(&setting);
                 Event::Left(value)
             }
             Step::Gone => {
-                forget(setting, notes);
+                notes.remove(&setting);
                 Event::Gone
             }
             Step::Problem(problem) => Event::Problem(problem),
@@ -107,10 +107,6 @@ pub(in crate::ipvs) async fn carry_out(
         events.push((setting, event));
     }
     events
-}
-
-fn forget(setting: Setting, notes: &mut Notes) {
-    notes.remove(&setting);
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::Signal;
 use nix::unistd::{SysconfVar, sysconf};
 use serde_json::Value;
 
@@ -18,8 +17,8 @@ use crate::cluster::{Cluster, manifest};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::Lab;
-use crate::net::topology::{self, DIRECTORS, Node};
-use crate::pair::{launch_director, signal_all};
+use crate::net::topology::{DIRECTORS, Node};
+use crate::pair::launch_director;
 use crate::peers::crowd::{Crowd, PORT, rip};
 use crate::process::{Process, wait_until};
 use crate::say;
@@ -87,14 +86,7 @@ const BLOWS: [Blow; 4] = [
 
 /// All of it, with one director.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    lab.raise_network()?;
-    lab.watch_tables(false);
-    let outcome = drift(lab, findings);
-    lab.take_down();
-    signal_all(DIRECTOR, Signal::SIGKILL)?;
-    topology::forget_like_a_reboot(DIRECTOR)?;
-    lab.watch_tables(true);
-    outcome
+    lab.with_tables_of(&[DIRECTOR], |lab| drift(lab, findings))
 }
 
 fn drift(lab: &mut Lab, findings: &mut Findings) -> Result<()> {

@@ -48,16 +48,7 @@ struct Ground<'a> {
 
 /// Both loads.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    lab.raise_network()?;
-    lab.watch_tables(false);
-    let outcome = both(lab, findings);
-    lab.take_down();
-    for director in DIRECTORS {
-        signal_all(director, Signal::SIGKILL)?;
-        topology::forget_like_a_reboot(director)?;
-    }
-    lab.watch_tables(true);
-    outcome
+    lab.with_tables_of(&DIRECTORS, |lab| both(lab, findings))
 }
 
 fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {

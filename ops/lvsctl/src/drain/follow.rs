@@ -1,6 +1,5 @@
 //! Shows how a drain goes on, until it is done.
 
-use fulcrum_proto::convert::duration_to_text;
 use tokio::time::Instant;
 
 use super::Goal;
@@ -10,7 +9,7 @@ use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
 use crate::order::{self, Waiting};
 use crate::out;
-use crate::text::{Node, to_json, to_yaml};
+use crate::text::Node;
 
 /// Waits, if that is wanted, until the drain is done, and tells of each step; then of the outcome.
 ///
@@ -25,13 +24,8 @@ pub(crate) async fn follow(
     let format = global.output.unwrap_or(Output::Table);
     if waiting.is_unwanted() {
         let Goal { real_server, revision, .. } = goal;
-        match format {
-            Output::Table => {
-                out::print(&format!("{real_server}: ordered at revision {revision}\n"))?;
-            }
-            Output::Json => out::print(&to_json(&outcome(goal, &Outlook::default(), false)))?,
-            Output::Yaml => out::print(&to_yaml(&outcome(goal, &Outlook::default(), false)))?,
-        }
+        let ordered = format!("{real_server}: ordered at revision {revision}\n");
+        order::tell(format, &ordered, || outcome(goal, &Outlook::default(), false))?;
         return Ok(Exit::Ok);
     }
     let start = Instant::now();
@@ -49,30 +43,19 @@ pub(crate) async fn follow(
     })
     .await?;
     let outlook = reached.unwrap_or_else(|| Outlook {
-        waits_for: vec!["a controller to tell of the cluster".to_owned()],
+        waits_for: vec![order::UNSEEN.to_owned()],
         ..Outlook::default()
     });
     let is_done = outlook.waits_for.is_empty();
-    match format {
-        Output::Table if is_done => {
-            let seconds = start.elapsed().as_secs_f64();
-            out::print(&format!("done after {seconds:.1} s\n"))?;
-        }
-        Output::Table => {}
-        Output::Json => out::print(&to_json(&outcome(goal, &outlook, is_done)))?,
-        Output::Yaml => out::print(&to_yaml(&outcome(goal, &outlook, is_done)))?,
-    }
+    let done_after = is_done.then(|| start.elapsed());
+    order::tell_end(format, done_after, || outcome(goal, &outlook, is_done))?;
     if is_done {
         return Ok(Exit::Ok);
     }
-    let mut text = format!("not done after {}:", duration_to_text(waiting.timeout));
-    for waits_for in &outlook.waits_for {
-        text = format!("{text}\n  waits for {waits_for}");
-    }
-    text.push_str(
-        "\nThe order stands; run the same again to go on waiting, or give a longer --timeout.",
-    );
-    Err(Failure::new(Exit::TimedOut, text))
+    let lines = outlook.waits_for.iter().map(|waits_for| format!("waits for {waits_for}"));
+    let remedy =
+        "The order stands; run the same again to go on waiting, or give a longer --timeout.";
+    Err(order::not_done(waiting.timeout, lines, remedy))
 }
 
 /// A line for each virtual server and director.

@@ -7,13 +7,7 @@ use super::outlook::Outlook;
 use super::{Goal, Target, Wish, name_for, orders_of, read_target};
 use crate::exit::Exit;
 use crate::order::Cluster;
-
-const REVISION: u64 = 13;
-
-fn resource(name: &str, spec: Spec) -> v1::Resource {
-    let metadata = v1::Metadata { name: name.to_owned(), ..v1::Metadata::default() };
-    v1::Resource { metadata: Some(metadata), spec: Some(spec) }
-}
+use crate::order::fixtures::{REVISION, director, resource};
 
 fn drain(name: &str, real_server: &str, virtual_server: &str) -> v1::Resource {
     let (real_server, virtual_server) = (real_server.to_owned(), virtual_server.to_owned());
@@ -38,24 +32,7 @@ fn agent(name: &str, state: v1::VrrpState, weight: u32, active: u64) -> v1::Agen
         destinations: vec![web1],
         ..v1::IpvsVirtualServer::default()
     };
-    let vrrp = v1::VrrpObserved {
-        instance: "vi-1".to_owned(),
-        state: state.into(),
-        ..v1::VrrpObserved::default()
-    };
-    let version = v1::PlanVersion { revision: REVISION, ..v1::PlanVersion::default() };
-    v1::AgentStatus {
-        role: "director".to_owned(),
-        name: name.to_owned(),
-        attached: true,
-        ack: Some(v1::PlanAck { version: Some(version), applied: true, reason: String::new() }),
-        director: Some(v1::DirectorObserved {
-            vrrp_instances: vec![vrrp],
-            ipvs: vec![entry],
-            ..v1::DirectorObserved::default()
-        }),
-        ..v1::AgentStatus::default()
-    }
+    director(name, state, vec![entry])
 }
 
 /// d1 Active with this weight and these connections; d2 Backup with a copy of 50.

@@ -1,6 +1,5 @@
 //! Follows the topology until what was wished has come true.
 
-use fulcrum_proto::convert::duration_to_text;
 use tokio::time::Instant;
 
 use super::Goal;
@@ -10,7 +9,7 @@ use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
 use crate::order::{self, Waiting};
 use crate::out;
-use crate::text::{Node, to_json, to_yaml};
+use crate::text::Node;
 
 /// Waits, if that is wanted, until every goal is reached, and tells of each step; then of the outcome.
 ///
@@ -30,27 +29,16 @@ pub(crate) async fn follow(
     let mut told = Told { format, lines: Vec::new() };
     let reached = watch(controllers, start + waiting.timeout, goals, &mut told).await?;
     let is_done = reached.iter().all(|outlook| outlook.waits_for.is_empty());
-    match format {
-        Output::Table if is_done => {
-            let seconds = start.elapsed().as_secs_f64();
-            out::print(&format!("done after {seconds:.1} s\n"))?;
-        }
-        Output::Table => {}
-        Output::Json => out::print(&to_json(&outcome(goals, &reached, is_done)))?,
-        Output::Yaml => out::print(&to_yaml(&outcome(goals, &reached, is_done)))?,
-    }
+    let done_after = is_done.then(|| start.elapsed());
+    order::tell_end(format, done_after, || outcome(goals, &reached, is_done))?;
     if is_done {
         return Ok(Exit::Ok);
     }
-    let mut text = format!("not done after {}:", duration_to_text(waiting.timeout));
-    for (goal, outlook) in goals.iter().zip(&reached) {
-        if !outlook.waits_for.is_empty() {
-            let waits_for = outlook.waits_for.join(", ");
-            text = format!("{text}\n  {}: waits for {waits_for}", goal.instance);
-        }
-    }
-    text.push_str("\nThe order stands; `lvsctl status` tells more.");
-    Err(Failure::new(Exit::TimedOut, text))
+    let waiting_on = goals.iter().zip(&reached).filter(|(_, it)| !it.waits_for.is_empty());
+    let lines = waiting_on
+        .map(|(goal, it)| format!("{}: waits for {}", goal.instance, it.waits_for.join(", ")));
+    let remedy = "The order stands; `lvsctl status` tells more.";
+    Err(order::not_done(waiting.timeout, lines, remedy))
 }
 
 /// How far each goal is when all are reached or the time is over.
@@ -75,7 +63,7 @@ fn or_unseen(reached: Vec<Outlook>, goals: &[Goal]) -> Vec<Outlook> {
     if !reached.is_empty() {
         return reached;
     }
-    let waits_for = vec!["a controller to tell of the cluster".to_owned()];
+    let waits_for = vec![order::UNSEEN.to_owned()];
     goals.iter().map(|_| Outlook { active: Vec::new(), waits_for: waits_for.clone() }).collect()
 }
 
@@ -115,16 +103,10 @@ fn line(goal: &Goal, outlook: &Outlook) -> String {
 fn tell_unwaited(goals: &[Goal], format: Output) -> Result<Exit, Failure> {
     let unseen = Outlook { active: Vec::new(), waits_for: Vec::new() };
     let unseen: Vec<Outlook> = goals.iter().map(|_| unseen.clone()).collect();
-    match format {
-        Output::Table => {
-            for goal in goals {
-                let Goal { instance, revision, .. } = goal;
-                out::print(&format!("{instance}: ordered at revision {revision}\n"))?;
-            }
-        }
-        Output::Json => out::print(&to_json(&outcome(goals, &unseen, false)))?,
-        Output::Yaml => out::print(&to_yaml(&outcome(goals, &unseen, false)))?,
-    }
+    let ordered = goals.iter().map(|Goal { instance, revision, .. }| {
+        format!("{instance}: ordered at revision {revision}\n")
+    });
+    order::tell(format, &ordered.collect::<String>(), || outcome(goals, &unseen, false))?;
     Ok(Exit::Ok)
 }
 

@@ -8,13 +8,7 @@ use fulcrum_proto::v1::resource::Spec;
 use super::outlook::Outlook;
 use super::{Goal, Wish, best_of, drained, name_for, order_of};
 use crate::order::Cluster;
-
-const REVISION: u64 = 13;
-
-fn resource(name: &str, spec: Spec) -> v1::Resource {
-    let metadata = v1::Metadata { name: name.to_owned(), ..v1::Metadata::default() };
-    v1::Resource { metadata: Some(metadata), spec: Some(spec) }
-}
+use crate::order::fixtures::{REVISION, director, resource};
 
 fn instance(name: &str, group: &str) -> v1::Resource {
     let member = |director: &str, priority| v1::VrrpMember {
@@ -42,23 +36,7 @@ fn order(name: &str, instance: &str, to: &str, by: &str) -> v1::Resource {
 }
 
 fn agent(name: &str, state: v1::VrrpState) -> v1::AgentStatus {
-    let vrrp = v1::VrrpObserved {
-        instance: "vi-1".to_owned(),
-        state: state.into(),
-        ..v1::VrrpObserved::default()
-    };
-    let version = v1::PlanVersion { revision: REVISION, ..v1::PlanVersion::default() };
-    v1::AgentStatus {
-        role: "director".to_owned(),
-        name: name.to_owned(),
-        attached: true,
-        ack: Some(v1::PlanAck { version: Some(version), applied: true, reason: String::new() }),
-        director: Some(v1::DirectorObserved {
-            vrrp_instances: vec![vrrp],
-            ..v1::DirectorObserved::default()
-        }),
-        ..v1::AgentStatus::default()
-    }
+    director(name, state, Vec::new())
 }
 
 /// d1 Active, d2 and d3 Backup.

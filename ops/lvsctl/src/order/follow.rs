@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use fulcrum_proto::v1;
 use fulcrum_runtime::backoff::Backoff;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
 use super::Cluster;
-use crate::connect::{self, Controllers};
+use crate::connect::Controllers;
 use crate::exit::Failure;
 use crate::verbs::wait;
 
@@ -50,12 +49,7 @@ pub(crate) async fn follow(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut has_seen = false;
     loop {
-        let stream = controllers
-            .ask(|channel| async move {
-                connect::topology(channel).watch_topology(v1::WatchTopologyRequest {}).await
-            })
-            .await;
-        match stream {
+        match controllers.watch_topology().await {
             Err(refusal) if !has_seen => return Err(refusal.failure("cannot watch")),
             // A controller that is upgraded meanwhile is no failure; the time limit is.
             Err(_) => {}

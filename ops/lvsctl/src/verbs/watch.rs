@@ -8,7 +8,7 @@ use fulcrum_runtime::backoff::Backoff;
 use tokio_stream::StreamExt;
 
 use crate::cli::{Global, Output};
-use crate::connect::{self, Controllers};
+use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
 use crate::out;
 use crate::status::clock;
@@ -26,12 +26,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut has_begun = false;
     loop {
-        let stream = controllers
-            .ask(|channel| async move {
-                connect::topology(channel).watch_topology(v1::WatchTopologyRequest {}).await
-            })
-            .await;
-        match stream {
+        match controllers.watch_topology().await {
             // The first answer tells whether this can work at all.
             Err(refusal) if !has_begun => return Err(refusal.failure("cannot watch")),
             Err(refusal) => eprintln!("lvsctl: {}", refusal.failure("still trying to watch")),

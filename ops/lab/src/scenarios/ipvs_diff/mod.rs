@@ -9,7 +9,6 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use nix::sys::signal::Signal;
 
 use crate::client::kept::Kept;
 use crate::cluster::told;
@@ -20,7 +19,7 @@ use crate::lab::Lab;
 use crate::net::endpoint::Endpoint;
 use crate::net::quiet;
 use crate::net::topology::{self, CLIENT, DIRECTORS, PORT, VIP, WEBS};
-use crate::pair::{Paths, launch_director, signal_all};
+use crate::pair::{Paths, launch_director};
 use crate::peers::answerer;
 use crate::peers::crowd::Crowd;
 use crate::process::{Process, wait_until};
@@ -56,16 +55,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 
 /// All steps.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    lab.raise_network()?;
-    lab.watch_tables(false);
-    let outcome = on_servers(lab, findings);
-    lab.take_down();
-    for director in DIRECTORS {
-        signal_all(director, Signal::SIGKILL)?;
-        topology::forget_like_a_reboot(director)?;
-    }
-    lab.watch_tables(true);
-    outcome
+    lab.with_tables_of(&DIRECTORS, |lab| on_servers(lab, findings))
 }
 
 /// With real servers that answer.

@@ -11,13 +11,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::sys::signal::Signal;
 
 use crate::cluster::manifest;
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, DIRECTORS, VIP};
-use crate::pair::{launch_director, signal_all};
+use crate::pair::launch_director;
 use crate::process::Process;
 
 /// VIPs of the two instances.
@@ -29,16 +28,9 @@ const GUE_PORT: u16 = 6080;
 /// Both parts.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     lab.raise_network()?;
-    lab.watch_tables(false);
     topology::enable_ipv6(&DIRECTORS)?;
-    let outcome = both(lab, findings);
-    lab.take_down();
-    for director in DIRECTORS {
-        signal_all(director, Signal::SIGKILL)?;
-        topology::forget_like_a_reboot(director)?;
-    }
+    let outcome = lab.with_tables_of(&DIRECTORS, |lab| both(lab, findings));
     topology::disable_ipv6(&DIRECTORS)?;
-    lab.watch_tables(true);
     outcome
 }
 

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 use super::table::{require_entries, virtual_server};
 use super::{REAL_SERVERS, VIRTUAL_SERVERS};
-use crate::cluster::{Cluster, Member, manifest, text};
-use crate::contest::millis;
+use crate::cluster::{Cluster, Member, manifest, told};
+use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, ip_batch};
-use crate::pair::{Paths, launch_director, signal_all};
+use crate::pair::{Paths, launch_director};
 use crate::peers::crowd::{Crowd, PORT, rip};
 use crate::process::{Process, wait_until};
 
@@ -54,18 +53,13 @@ pub(super) struct Measured {
 /// Runs the director, and leaves it as after a reboot.
 pub(super) fn measure(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measured> {
     lab.raise_network()?;
-    lab.watch_tables(false);
     // What hears deletions copies every request, and this is about how fast those are.
     let ear = |state: &str| ip_batch(Some(DIRECTOR.name), &[format!("link set lab-nlmon {state}")]);
     let had_ear = ear("down").is_ok();
-    let outcome = by_plan(lab, findings, trials);
-    lab.take_down();
-    signal_all(DIRECTOR, Signal::SIGKILL)?;
-    topology::forget_like_a_reboot(DIRECTOR)?;
+    let outcome = lab.with_tables_of(&[DIRECTOR], |lab| by_plan(lab, findings, trials));
     if had_ear {
         ear("up")?;
     }
-    lab.watch_tables(true);
     outcome
 }
 
@@ -170,7 +164,7 @@ impl Director<'_> {
         findings.figure("restart_ms", millis(began.elapsed()));
         std::thread::sleep(SETTLE);
         findings.figure("fulcrum_memory_restarted_mib", self.memory_mib("VmRSS")?);
-        edits(cluster)
+        Ok(count(told::writes(cluster, DIRECTOR)?.all()))
     }
 
     /// Programs an empty table by the plan on disk; answers with the milliseconds from the first write.
@@ -198,19 +192,6 @@ fn took_ms(log: &str) -> Result<f64> {
     let line = log.lines().find(|line| line.contains(WRITTEN)).context("it has written little")?;
     let word = line.split_whitespace().find_map(|word| word.strip_prefix("took_ms="));
     Ok(word.with_context(|| format!("no time in {line:?}"))?.parse()?)
-}
-
-/// The edits that the director's agent has made since its start, by what it tells its controller.
-fn edits(cluster: &Cluster) -> Result<f64> {
-    let output = cluster.lvsctl(&["status", "-o", "json"])?;
-    let told: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("lvsctl status: {}{}", text(&output.stdout), text(&output.stderr))
-    })?;
-    let agents = told["agents"].as_array().context("lvsctl status tells of no agents")?;
-    let agent = agents.iter().find(|agent| agent["name"] == DIRECTOR.name);
-    let edits = &agent.context("lvsctl status does not tell of the director")?["director"]["edits"];
-    let of = |name: &str| edits[name].as_f64().unwrap_or(0.0);
-    Ok(of("added") + of("edited") + of("deleted"))
 }
 
 /// Applies a part of the intent.
