@@ -1,12 +1,12 @@
 //! How the kernel's table is gone through again and again, because IPVS tells nobody of changes.
 //!
 //! A round looks at every entry once, in looks of bounded length with pauses between them. Two promises are kept by
-//! arithmetic: reading takes at most one part in [`SHARE`] of the time, and where that leaves room a round takes at most
+//! arithmetic: reading takes at most one part in [`SHARE`] of a processor, and where that leaves room a round takes at most
 //! [`ROUND`]. A larger table, or a slower host, has longer rounds; how long they take is told.
 
 use std::time::Duration;
 
-/// Reading takes at most one part in so many of the time: 2 %.
+/// Reading takes at most one part in so many of a processor: 2 %.
 pub const SHARE: u32 = 50;
 /// Longest round, as long as [`SHARE`] leaves room for it.
 pub const ROUND: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub fn slice(entries: usize) -> usize {
     entries.div_ceil(LOOKS).max(FEWEST)
 }
 
-/// The pause after a look that took so long.
+/// The pause after a look that took so much of a processor.
 pub fn pause(took: Duration) -> Duration {
     // Of SHARE parts the look is one.
     let rest = took.saturating_mul(SHARE - 1);
