@@ -14,7 +14,7 @@ use crate::net::adverts::AdvertEar;
 use crate::net::link::Cable;
 use crate::net::topology::{self, DIRECTORS, Node};
 use crate::peers::keepalived;
-use crate::process::{Launch, Process, run};
+use crate::process::{Launch, Process, run, wait_until};
 use crate::say;
 use crate::settings::Settings;
 
@@ -232,6 +232,18 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// Starts both directors' agents of Fulcrum, the second once the first is Active in so many instances: what is measured then
+/// does not begin with a hand-over and its relay.
+pub(crate) fn start_in_turn(paths: Paths<'_>, instances: usize) -> Result<Vec<Process>> {
+    let start = |director| Process::start(paths.logs, launch_director(director, paths, &[])?);
+    let first = start(DIRECTORS[0])?;
+    wait_until("the first director is Active", BECOME_ACTIVE, || {
+        let active = first.log_text().matches("role=Active").count();
+        Ok((active >= instances).then_some(()))
+    })?;
+    Ok(vec![first, start(DIRECTORS[1])?])
 }
 
 /// What starts Fulcrum's agent on a director: writes its configuration.

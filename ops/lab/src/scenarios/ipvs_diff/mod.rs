@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::net::endpoint::Endpoint;
 use crate::net::quiet;
 use crate::net::topology::{self, CLIENT, DIRECTORS, PORT, VIP, WEBS};
-use crate::pair::{Paths, launch_director};
+use crate::pair::{Paths, launch_director, start_in_turn};
 use crate::peers::answerer;
 use crate::peers::crowd::Crowd;
 use crate::process::{Process, wait_until};
@@ -84,11 +84,12 @@ fn steps(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let mut random = Random::of_seed(SEED);
     let intent = Intent::first(&mut random);
     cluster.apply_text(&intent.manifest())?;
+    let agents = start_in_turn(paths, 1)?;
     let mut run = Run {
         cluster,
         ears,
         paths,
-        agents: Vec::new(),
+        agents,
         intent,
         random,
         other: OtherProgram::default(),
@@ -97,9 +98,6 @@ fn steps(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         slowest: Duration::ZERO,
         slowest_repair: Duration::ZERO,
     };
-    for director in DIRECTORS {
-        run.agents.push(run.start(director)?);
-    }
     run.wait_held("the first intent")?;
     let target = SocketAddrV4::new(VIP, PORT);
     let kept = wait_until("connections through the VIP are open", ELECT, || {

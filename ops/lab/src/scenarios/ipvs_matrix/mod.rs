@@ -16,8 +16,7 @@ use crate::cluster::manifest;
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, DIRECTORS, VIP};
-use crate::pair::launch_director;
-use crate::process::Process;
+use crate::pair::start_in_turn;
 
 /// VIPs of the two instances.
 const VIPS: [Ipv4Addr; 3] = [VIP, Ipv4Addr::new(192, 168, 1, 151), Ipv4Addr::new(192, 168, 1, 152)];
@@ -36,11 +35,9 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 
 fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let (cluster, paths) = lab.controllers()?;
-    let agents: Result<Vec<Process>> = DIRECTORS
-        .iter()
-        .map(|director| Process::start(paths.logs, launch_director(*director, paths, &[])?))
-        .collect();
-    let agents = agents?;
+    cluster.apply_text(&instances())?;
+    // One of each family.
+    let agents = start_in_turn(paths, 2)?;
     programmed::run(cluster, findings)?;
     traffic::run(cluster, paths.logs, findings)?;
     for agent in agents {
