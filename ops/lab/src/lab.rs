@@ -132,14 +132,20 @@ impl Lab {
         Ok(())
     }
 
-    /// Does what fills or damages the tables of some directors, while nobody samples tables; afterwards all programs are gone
-    /// and these directors are as after a reboot, whatever came of it.
+    /// Does what fills or damages the tables of some directors, while nobody samples tables and with no Tomcat, whose ports
+    /// other real servers may want; afterwards all programs are gone and these directors are as after a reboot, whatever came
+    /// of it.
     pub(crate) fn with_tables_of<T>(
         &mut self,
         directors: &[Node],
         work: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
         self.raise_network()?;
+        for tomcat in self.segment.iter_mut().flat_map(|segment| &mut segment.tomcats) {
+            if tomcat.is_running() {
+                tomcat.kill()?;
+            }
+        }
         self.watch_tables(false);
         let outcome = work(self);
         self.take_down();

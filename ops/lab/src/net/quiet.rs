@@ -1,4 +1,5 @@
 //! VIPs on the loopback of a real server that has no agent of ours, as an operator's script binds them.
+//! An agent that was killed leaves them bound, so that binding may find them there.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +15,7 @@ pub(crate) fn hold(web: Node, vips: &[Ipv4Addr]) -> Result<()> {
     for (name, value) in QUIET {
         set_sysctl(web.name, &format!("net/ipv4/conf/all/{name}"), value)?;
     }
-    ip_batch(Some(web.name), &lines("add", vips))
+    ip_batch(Some(web.name), &lines("replace", vips))
 }
 
 /// Takes both back, the VIPs first.

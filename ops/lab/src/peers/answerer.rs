@@ -16,7 +16,7 @@ use crate::process::{Launch, Process};
 /// How long it may take to open its sockets.
 const READY: Duration = Duration::from_secs(20);
 /// What it says then.
-const READY_WORD: &str = "ready";
+const READY_WORD: &str = "listens everywhere";
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 

@@ -1,6 +1,6 @@
 //! Many real servers: one host that accepts connections to any of their addresses.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::net::namespace;
 use crate::net::topology::{DIRECTORS, WEBS, ip_batch};
+use crate::say;
 
 /// Their port.
 pub(crate) const PORT: u16 = 8080;
@@ -21,11 +22,11 @@ pub(crate) fn rip(number: u16) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(FIRST_RIP) + u32::from(number))
 }
 
-/// The host, until stopped.
+/// The host, until stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Crowd {
@@ -48,16 +49,29 @@ impl Crowd {
             }
             Ok(())
         });
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends.
-    pub(crate) fn stop(self) -> Result<()> {
+    /// Ends, and tells what went wrong meanwhile.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
         self.stop.store(true, Ordering::Relaxed);
         // A last connection wakes it.
         namespace::inside(WEBS[0].name, || {
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("cannot wake it")
+            TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).context("cannot wake it")
         })?;
-        self.thread.join().map_err(|_| anyhow!("the real servers panicked"))?
+        thread.join().map_err(|_| anyhow!("the real servers panicked"))?
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            say!("while stopping the many real servers: {error:#}");
+        }
     }
 }
