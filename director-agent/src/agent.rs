@@ -147,6 +147,8 @@ struct Agent {
     relay: Option<Relay>,
     ipvs_seen: watch::Receiver<IpvsSnapshot>,
     vrrp_seen: watch::Receiver<VrrpSnapshot>,
+    /// What VRRP told last, without counters.
+    vrrp_told: VrrpSnapshot,
     sync_seen: watch::Receiver<SyncSnapshot>,
     measured: tell::Measured,
 }
@@ -274,6 +276,7 @@ impl Agent {
             relay: None,
             ipvs_seen: ipvs_seen.clone(),
             vrrp_seen: vrrp_seen.clone(),
+            vrrp_told: VrrpSnapshot::default(),
             sync_seen: sync_seen.clone(),
             measured: tell::Measured::default(),
             _state_dir: state_dir,
@@ -311,7 +314,7 @@ impl Agent {
             Input::Programmed(programmed) => self.programmed(programmed),
             Input::Request(request) => request.answer(self.status()),
             Input::Ipvs | Input::Sync => self.pacer.changed(),
-            Input::Vrrp => self.relay(),
+            Input::Vrrp => self.vrrp_news(),
             Input::Time => self.effect.merge(self.decider.expire(now)),
             Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),
         }
@@ -330,10 +333,20 @@ impl Agent {
         }
     }
 
+    /// Takes what VRRP tells. Counters alone are no news: they rise with every advert, and are told now and then.
+    fn vrrp_news(&mut self) {
+        let news = self.vrrp_seen.borrow_and_update().without_counters();
+        if news != self.vrrp_told {
+            self.vrrp_told = news;
+            self.relay();
+            self.pacer.changed();
+        }
+    }
+
     /// Hands the wish of VRRP, to pass packets on to the router that was Active before, to the one who writes IPVS. All
     /// instances of a hand-over name the same predecessor; of several the first is served.
     fn relay(&mut self) {
-        let wanted = self.vrrp_seen.borrow_and_update().relays.first().and_then(|request| {
+        let wanted = self.vrrp_told.relays.first().and_then(|request| {
             let mark = NonZeroU32::new(request.mark)?;
             Some(Relay { mark, director: request.predecessor })
         });
@@ -341,7 +354,6 @@ impl Agent {
             self.relay = wanted;
             self.ipvs.set_relay(wanted);
         }
-        self.pacer.changed();
     }
 
     /// Another life of this agent was seen, so its state directory was lost: jump above it.

@@ -126,6 +126,24 @@ pub enum VrrpError {
     },
 }
 
+impl VrrpSnapshot {
+    /// The same with its counters at zero, which rise with every advert: what is left differs only by news. That
+    /// something is counted at all stays.
+    #[must_use]
+    pub fn without_counters(&self) -> Self {
+        let mut rest = Self { lateness: LatenessSummary::default(), ..self.clone() };
+        let zero = |counts: &mut BTreeMap<&'static str, u64>| {
+            counts.values_mut().for_each(|count| *count = 0);
+        };
+        rest.discarded.values_mut().for_each(zero);
+        for status in rest.instances.values_mut() {
+            (status.adverts_sent, status.adverts_received) = (0, 0);
+            zero(&mut status.discarded);
+        }
+        rest
+    }
+}
+
 impl InstanceStatus {
     /// Of an instance whose plan cannot be run.
     pub(crate) fn refused(problem: String, since: SystemTime) -> Self {
