@@ -59,25 +59,42 @@ pub enum SessionEvent {
     Evidence(v1::Evidence),
 }
 
-/// An agent's stay with the controllers.
+/// An agent's stay with the controllers, before it begins.
 #[derive(Debug)]
-pub struct Session;
+#[must_use = "a session attaches once it begins"]
+pub struct Session(Attempt);
 
 impl Session {
-    /// Begins attaching, in a task of its own, until `shutdown`. `plan` holds the version that the agent runs on, which each
-    /// hello tells. The receiver ends when the session has closed; an agent that drops it ends the session too.
+    /// A session until `shutdown`. `plan` holds the version that the agent runs on, which each hello tells. The receiver ends
+    /// when the session has closed; an agent that drops it ends the session too.
     ///
     /// On shutdown what was handed over is sent and the stream is closed in good order, for half a second at most: read the
     /// receiver to its end before the runtime goes.
+    pub fn new(
+        config: SessionConfig,
+        plan: watch::Receiver<Option<v1::PlanVersion>>,
+        shutdown: CancellationToken,
+    ) -> (Self, SessionHandle, mpsc::Receiver<SessionEvent>) {
+        let (events, receiver) = mpsc::channel(EVENT_CAPACITY);
+        let outbox = Arc::new(Outbox::new(config.epoch));
+        let handle = SessionHandle { outbox: Arc::clone(&outbox) };
+        (Self(Attempt { config, plan, outbox, events, shutdown }), handle, receiver)
+    }
+
+    /// Begins attaching, in a task of its own. An agent with a saved plan takes that up first: the first hello then tells its
+    /// version, and the controller need not send what is there.
+    pub fn begin(self) {
+        tokio::spawn(keep_attached(self.0));
+    }
+
+    /// A session that begins at once.
     pub fn spawn(
         config: SessionConfig,
         plan: watch::Receiver<Option<v1::PlanVersion>>,
         shutdown: CancellationToken,
     ) -> (SessionHandle, mpsc::Receiver<SessionEvent>) {
-        let (events, receiver) = mpsc::channel(EVENT_CAPACITY);
-        let outbox = Arc::new(Outbox::new(config.epoch));
-        let handle = SessionHandle { outbox: Arc::clone(&outbox) };
-        tokio::spawn(keep_attached(Attempt { config, plan, outbox, events, shutdown }));
+        let (session, handle, receiver) = Self::new(config, plan, shutdown);
+        session.begin();
         (handle, receiver)
     }
 }
