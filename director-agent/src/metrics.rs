@@ -15,6 +15,7 @@ pub struct Metrics {
     check_duration: Histogram<f64>,
     evidence_to_kernel: Histogram<f64>,
     ipvs_edits: Counter<u64>,
+    ipvs_round: Gauge<f64>,
     vrrp_state: Gauge<u64>,
     vrrp_transitions: Counter<u64>,
     connections_missing: Gauge<u64>,
@@ -50,6 +51,13 @@ impl Metrics {
                 .u64_counter("lvs.ipvs.edits")
                 .with_unit("{edit}")
                 .with_description("Edits made to the kernel's IPVS table")
+                .build(),
+            ipvs_round: meter
+                .f64_gauge("lvs.ipvs.round")
+                .with_unit("s")
+                .with_description(
+                    "Time of the last whole round of looks at the kernel's IPVS table: drift is found within it",
+                )
                 .build(),
             vrrp_state: meter
                 .u64_gauge("lvs.vrrp.state")
@@ -105,6 +113,11 @@ impl Metrics {
         if edits > 0 {
             self.ipvs_edits.add(edits, &[KeyValue::new("action", action)]);
         }
+    }
+
+    /// A whole round of looks at the kernel's table took so long.
+    pub fn ipvs_looked_through(&self, took: Duration) {
+        self.ipvs_round.record(took.as_secs_f64(), &[]);
     }
 
     /// A VRRP instance is in a state. The plan bounds the instances.

@@ -67,6 +67,7 @@ impl Agent {
             problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
+            ipvs_round: ipvs.round.and_then(|round| round.try_into().ok()),
             ipvs_drift: ipvs.drift.iter().map(drift_to_wire).collect(),
             quorum_lost: report::quorum_lost(&self.decider),
             ..Default::default()
@@ -105,6 +106,9 @@ impl Agent {
             ("drift_repaired", edits.drift_repaired, before.drift_repaired),
         ] {
             self.metrics.ipvs_edited(action, now.saturating_sub(before));
+        }
+        if let Some(round) = self.ipvs_seen.borrow().round {
+            self.metrics.ipvs_looked_through(round);
         }
         if let Some(lateness) = observed.vrrp_lateness {
             self.metrics.vrrp_late(&lateness);
