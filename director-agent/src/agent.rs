@@ -9,9 +9,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fulcrum_ipvs::destinations::AllSettings;
 use fulcrum_ipvs::{Allowances, Table};
-use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::{Name, Shared};
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable};
 use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
@@ -87,9 +88,10 @@ pub enum AgentError {
 /// # Errors
 /// [`AgentError`] with the remedy. Once started it goes on whatever happens around it.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
-    let (mut agent, mut inputs) = Agent::start(config, &shutdown).await?;
+    let (mut agent, mut inputs, session) = Agent::start(config, &shutdown).await?;
     agent.adopt_saved_plan();
     agent.flush();
+    session.begin();
     tracing::info!(
         director = %agent.name,
         virtual_servers = agent.decider.servers().len(),
@@ -140,11 +142,15 @@ struct Agent {
     plan_saver: Saver<Arc<PlanCache>>,
     latch_saver: Saver<ArpLatch>,
     wanted: Table,
+    /// How real servers take part in `wanted`.
+    shares: Shared<AllSettings>,
     /// Of real servers that are to leave the kernel's table.
     allowances: Allowances,
     generation: u64,
     /// The relay that IPVS was told of last.
     relay: Option<Relay>,
+    /// A large change of the plan has left free memory behind.
+    has_spare_memory: bool,
     ipvs_seen: watch::Receiver<IpvsSnapshot>,
     vrrp_seen: watch::Receiver<VrrpSnapshot>,
     /// What VRRP told last, without counters.
@@ -212,7 +218,7 @@ impl Agent {
     async fn start(
         config: Config,
         shutdown: &CancellationToken,
-    ) -> Result<(Self, Inputs), AgentError> {
+    ) -> Result<(Self, Inputs, Session), AgentError> {
         let state_dir = StateDir::open(&config.state_dir)?;
         let (epoch, epoch_saver) = next_epoch(&state_dir);
         let boot_id = boot::boot_id()?;
@@ -239,7 +245,7 @@ impl Agent {
             controllers: config.controllers,
             tls: config.tls,
         };
-        let (session, events) = Session::spawn(session_config, in_force, shutdown.clone());
+        let (attaching, session, events) = Session::new(session_config, in_force, shutdown.clone());
         let (results_sender, results) = mpsc::channel(follow::RESULTS_CAPACITY);
         let latch = plans::saved_latch(&state_dir);
         let latch_path = state_dir.latch();
@@ -271,9 +277,11 @@ impl Agent {
             following: None,
             results: results_sender,
             wanted: Table::default(),
+            shares: Shared::default(),
             allowances: Allowances::default(),
             generation: 0,
             relay: None,
+            has_spare_memory: false,
             ipvs_seen: ipvs_seen.clone(),
             vrrp_seen: vrrp_seen.clone(),
             vrrp_told: VrrpSnapshot::default(),
@@ -292,7 +300,7 @@ impl Agent {
             clock,
             door,
         };
-        Ok((agent, inputs))
+        Ok((agent, inputs, attaching))
     }
 
     /// When the agent has something to do again without any input.

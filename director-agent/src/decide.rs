@@ -16,7 +16,6 @@ pub mod own;
 pub mod pacer;
 mod past;
 pub mod plan;
-pub mod shared;
 pub mod weights;
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod ipvs;
 pub mod latch;
 pub mod local;
+pub mod memory;
 pub mod metrics;
 pub mod report;
 pub mod saver;

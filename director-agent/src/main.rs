@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use fulcrum_director::ipvs::{self, Restored};
+use fulcrum_director::memory::{self, NotLocked};
 use fulcrum_director::{agent, capabilities, checks, config};
 use fulcrum_runtime::explain::explain;
 use fulcrum_runtime::{manual, shutdown, telemetry, tls};
@@ -89,6 +90,7 @@ fn start(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     }
     capabilities::check()?;
     checks::raise_limit();
+    let locked = memory::prepare();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Telemetry needs two of them at its end; checks and one session keep no more than four busy.
         .worker_threads(
@@ -97,14 +99,17 @@ fn start(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    let ended = runtime.block_on(run(config));
+    let ended = runtime.block_on(run(config, locked));
     // Threads that hang in the kernel must not keep a stopped director alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
 }
 
-async fn run(config: config::Config) -> anyhow::Result<()> {
+async fn run(config: config::Config, locked: Result<(), NotLocked>) -> anyhow::Result<()> {
     let telemetry = telemetry::init("fulcrum-director", config.name.as_str())?;
+    if let Err(reason) = locked {
+        tracing::info!(%reason, "the program is not locked in memory");
+    }
     let shutdown = shutdown::token().context("cannot listen for signals")?;
     let bound = {
         let shutdown = shutdown.clone();

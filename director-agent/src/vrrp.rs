@@ -132,13 +132,13 @@ impl VrrpSnapshot {
     #[must_use]
     pub fn without_counters(&self) -> Self {
         let mut rest = Self { lateness: LatenessSummary::default(), ..self.clone() };
-        let zero = |counts: &mut BTreeMap<&'static str, u64>| {
-            counts.values_mut().for_each(|count| *count = 0);
-        };
-        rest.discarded.values_mut().for_each(zero);
         for status in rest.instances.values_mut() {
             (status.adverts_sent, status.adverts_received) = (0, 0);
-            zero(&mut status.discarded);
+        }
+        let of_instances = rest.instances.values_mut().map(|status| &mut status.discarded);
+        for count in rest.discarded.values_mut().chain(of_instances).flat_map(BTreeMap::values_mut)
+        {
+            *count = 0;
         }
         rest
     }
@@ -222,6 +222,40 @@ impl VrrpHandle {
         if self.engine.send(Input::Stop(done)).is_ok() {
             // An error means that the thread has ended: then nothing is left to release.
             let _ = stopped.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_alone_are_no_news() {
+        let name: Name = "vi-1".parse().expect("a name");
+        let mut seen = VrrpSnapshot::default();
+        let mut status = InstanceStatus::refused(String::new(), SystemTime::UNIX_EPOCH);
+        status.discarded.insert("ttl", 1);
+        seen.instances.insert(name.clone(), status);
+        let told = seen.without_counters();
+
+        let status = seen.instances.get_mut(&name).expect("it is there");
+        (status.adverts_sent, status.adverts_received) = (7, 9);
+        status.discarded.insert("ttl", 2);
+        seen.lateness.wakes = 16;
+        assert_eq!(seen.without_counters(), told);
+
+        let changes: [fn(&mut InstanceStatus); 3] = [
+            |status| status.role = Role::Active,
+            |status| status.became_active += 1,
+            |status| {
+                status.discarded.insert("checksum", 1);
+            },
+        ];
+        for change in changes {
+            let mut changed = seen.clone();
+            change(changed.instances.get_mut(&name).expect("it is there"));
+            assert_ne!(changed.without_counters(), told);
         }
     }
 }

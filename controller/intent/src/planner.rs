@@ -284,7 +284,7 @@ impl<'a> Planner<'a> {
             scheduler: server.scheduler,
             forwarding: server.forwarding,
             persistence_timeout: server.persistence_timeout,
-            destinations,
+            destinations: destinations.into(),
             check: pool.check.clone(),
             agent: pool.agent,
             options: server.options,

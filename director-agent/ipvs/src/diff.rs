@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Connections, Destination, DestinationKey, Operation, Removals, Table, VirtualServer,
-    VirtualServerKey,
+    Connections, Destination, DestinationKey, DestinationSettings, Operation, Removals, Table,
+    VirtualServer, VirtualServerKey,
 };
 
 /// Which virtual servers we made, beside those of the plan: all others are foreign.
@@ -103,7 +103,7 @@ pub(crate) fn diff_one(
             for (name, destination) in
                 leaving.filter(|(name, _)| !wanted.destinations.contains_key(name))
             {
-                let is_due = removals.is_due(key, name, now);
+                let is_due = removals.is_due(key, &name, now);
                 operations.extend(let_go(key, name, destination, is_due));
             }
         }
@@ -116,8 +116,8 @@ pub(crate) fn diff_one(
 fn add(operations: &mut Vec<Operation>, key: &VirtualServerKey, wanted: &VirtualServer) {
     let settings = wanted.settings.clone();
     operations.push(Operation::AddVirtualServer { key: *key, settings });
-    for (name, destination) in &wanted.destinations {
-        operations.push(add_destination(key, name, destination));
+    for (name, settings) in wanted.destinations.settings() {
+        operations.push(add_destination(key, *name, *settings));
     }
 }
 
@@ -131,15 +131,13 @@ fn change(
 ) {
     let mut falls = Vec::new();
     let mut rises = Vec::new();
-    for (name, destination) in &wanted.destinations {
-        match found.destinations.get(name) {
-            None => operations.push(add_destination(key, name, destination)),
-            Some(held) if held.settings == destination.settings => {}
+    for &(name, settings) in wanted.destinations.settings() {
+        match found.destinations.get(&name) {
+            None => operations.push(add_destination(key, name, settings)),
+            Some(held) if held.settings == settings => {}
             Some(held) => {
-                let rises_or_stays = destination.settings.weight >= held.settings.weight;
-                let settings = destination.settings;
-                let edit =
-                    Operation::EditDestination { virtual_server: *key, key: *name, settings };
+                let rises_or_stays = settings.weight >= held.settings.weight;
+                let edit = Operation::EditDestination { virtual_server: *key, key: name, settings };
                 if rises_or_stays { rises.push(edit) } else { falls.push(edit) }
             }
         }
@@ -161,8 +159,8 @@ fn retire(
     now: Duration,
 ) {
     let mut deleted = 0;
-    for (name, destination) in &found.destinations {
-        let step = let_go(key, name, destination, removals.is_due(key, name, now));
+    for (name, destination) in found.destinations.iter() {
+        let step = let_go(key, name, destination, removals.is_due(key, &name, now));
         deleted += usize::from(matches!(step, Some(Operation::DeleteDestination { .. })));
         operations.extend(step);
     }
@@ -174,11 +172,11 @@ fn retire(
 /// The next step of a real server that leaves, if there is one to take now.
 fn let_go(
     virtual_server: &VirtualServerKey,
-    key: &DestinationKey,
-    found: &Destination,
+    key: DestinationKey,
+    found: Destination,
     is_due: bool,
 ) -> Option<Operation> {
-    let (virtual_server, key) = (*virtual_server, *key);
+    let virtual_server = *virtual_server;
     if found.settings.weight != 0 {
         let settings = found.settings.with_weight(0);
         return Some(Operation::EditDestination { virtual_server, key, settings });
@@ -190,9 +188,8 @@ fn let_go(
 
 fn add_destination(
     virtual_server: &VirtualServerKey,
-    key: &DestinationKey,
-    wanted: &Destination,
+    key: DestinationKey,
+    settings: DestinationSettings,
 ) -> Operation {
-    let settings = wanted.settings;
-    Operation::AddDestination { virtual_server: *virtual_server, key: *key, settings }
+    Operation::AddDestination { virtual_server: *virtual_server, key, settings }
 }

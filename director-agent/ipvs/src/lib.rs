@@ -8,6 +8,7 @@
 //! apart: connections, and how directors compare them.
 
 pub mod codec;
+pub mod destinations;
 pub mod diff;
 pub mod key;
 pub mod operation;
@@ -19,6 +20,7 @@ pub mod rounds;
 pub mod sync;
 pub mod table;
 
+pub use destinations::Destinations;
 pub use diff::{Ownership, diff};
 pub use key::{AddressFamily, DestinationKey, KeyError, Transport, VirtualServerKey};
 pub use operation::{ApplyError, Operation};

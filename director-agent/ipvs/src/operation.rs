@@ -1,14 +1,13 @@
 //! One edit of an IPVS table, and what it does to one.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::{
-    Destination, DestinationKey, DestinationSettings, Flags, Netmask, Table, VirtualServer,
-    VirtualServerKey, VirtualServerSettings,
+    Destination, DestinationKey, DestinationSettings, Destinations, Flags, Netmask, Table,
+    VirtualServer, VirtualServerKey, VirtualServerSettings,
 };
 
 /// One edit of the kernel's table: one request.
@@ -117,7 +116,7 @@ impl Operation {
             Self::AddVirtualServer { key, settings } => match servers.entry(*key) {
                 Entry::Occupied(_) => Err(ApplyError::Exists),
                 Entry::Vacant(entry) => {
-                    let destinations = BTreeMap::new();
+                    let destinations = Destinations::default();
                     let settings = settings.clone();
                     let server = VirtualServer { settings, destinations, foreign: false };
                     entry.insert(Arc::new(server));
@@ -132,18 +131,19 @@ impl Operation {
                 servers.remove(key).map(|_| ()).ok_or(ApplyError::NoVirtualServer)
             }
             Self::AddDestination { virtual_server, key, settings } => {
-                match virtual_server_of(table, virtual_server)?.destinations.entry(*key) {
-                    Entry::Occupied(_) => Err(ApplyError::Exists),
-                    Entry::Vacant(entry) => {
-                        entry.insert(Destination { settings: *settings, connections: None });
-                        Ok(())
-                    }
+                let destinations = &mut virtual_server_of(table, virtual_server)?.destinations;
+                if destinations.contains_key(key) {
+                    return Err(ApplyError::Exists);
                 }
+                destinations.insert(*key, written(*settings));
+                Ok(())
             }
             Self::EditDestination { virtual_server, key, settings } => {
                 let server = virtual_server_of(table, virtual_server)?;
-                let found = server.destinations.get_mut(key).ok_or(ApplyError::NoDestination)?;
-                *found = Destination { settings: *settings, connections: None };
+                if !server.destinations.contains_key(key) {
+                    return Err(ApplyError::NoDestination);
+                }
+                server.destinations.insert(*key, written(*settings));
                 Ok(())
             }
             Self::DeleteDestination { virtual_server, key } => {
@@ -152,6 +152,10 @@ impl Operation {
             }
         }
     }
+}
+
+fn written(settings: DestinationSettings) -> Destination {
+    Destination { settings, connections: None }
 }
 
 fn virtual_server_of<'a>(

@@ -1,6 +1,5 @@
 //! From a director's plan to a wanted table.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
@@ -40,7 +39,7 @@ pub fn destination_key(listen: &Listen, destination: &DestinationPlan) -> Destin
 pub fn virtual_server(
     plan: &VirtualServerPlan,
     weight: impl Fn(&DestinationPlan) -> Option<Weight>,
-) -> (VirtualServerKey, Arc<VirtualServer>) {
+) -> (VirtualServerKey, VirtualServer) {
     let destinations = plan.all_destinations();
     let destinations = destinations.filter_map(|destination| {
         let weight = weight(destination)?;
@@ -58,7 +57,7 @@ pub fn virtual_server(
         destinations: destinations.collect(),
         foreign: false,
     };
-    (virtual_server_key(&plan.listen), Arc::new(server))
+    (virtual_server_key(&plan.listen), server)
 }
 
 fn settings(plan: &VirtualServerPlan) -> VirtualServerSettings {

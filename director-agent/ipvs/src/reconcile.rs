@@ -241,14 +241,18 @@ impl Reconciler {
         operations
     }
 
-    /// Keeps what is held once with what is wanted, where nothing but the wanted is known of it.
+    /// Keeps what is held once with what is wanted, as far as they are the same.
     fn share(&mut self, key: VirtualServerKey) {
         let wanted = self.wanted.virtual_servers.get(&key);
-        if let (Some(wanted), Some(held)) = (wanted, self.held.virtual_servers.get_mut(&key))
-            && !Arc::ptr_eq(wanted, held)
-            && wanted == held
-        {
+        let (Some(wanted), Some(held)) = (wanted, self.held.virtual_servers.get_mut(&key)) else {
+            return;
+        };
+        if !Arc::ptr_eq(wanted, held) && wanted == held {
             held.clone_from(wanted);
+        } else if held.destinations.could_share_with(&wanted.destinations) {
+            Arc::make_mut(held).destinations.share_with(&wanted.destinations);
+            // Whoever has a copy of the table had better take this one.
+            self.changes += 1;
         }
     }
 
@@ -334,9 +338,8 @@ impl Reconciler {
         match (self.held.virtual_servers.get(key), found) {
             (None, None) => false,
             (Some(held), Some(found)) => {
-                let held_settings = held.destinations.iter().map(|(name, d)| (name, d.settings));
-                let found_settings = found.destinations.iter().map(|(name, d)| (name, d.settings));
-                held.settings != found.settings || !held_settings.eq(found_settings)
+                held.settings != found.settings
+                    || held.destinations.settings() != found.destinations.settings()
             }
             (None, Some(_)) | (Some(_), None) => true,
         }
@@ -362,7 +365,14 @@ impl Reconciler {
             self.disown(&key);
         }
         let is_foreign = !self.is_ours(&key);
-        let found = found.map(|server| Arc::new(VirtualServer { foreign: is_foreign, ..server }));
+        let alike = self.wanted.virtual_servers.get(&key);
+        let found = found.map(|mut server| {
+            server.foreign = is_foreign;
+            if let Some(wanted) = alike {
+                server.destinations.share_with(&wanted.destinations);
+            }
+            Arc::new(server)
+        });
         if self.held.virtual_servers.get(&key) != found.as_ref() {
             self.changes += 1;
             self.dirty.insert(key);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fulcrum_model::{ForwardingMethod, Scheduler, Tunnel};
 
-use crate::{AddressFamily, DestinationKey, VirtualServerKey};
+use crate::{AddressFamily, DestinationKey, Destinations, VirtualServerKey};
 
 /// Virtual servers by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Table {
         &self,
         virtual_server: &VirtualServerKey,
         key: &DestinationKey,
-    ) -> Option<&Destination> {
+    ) -> Option<Destination> {
         self.virtual_servers.get(virtual_server)?.destinations.get(key)
     }
 }
@@ -46,7 +46,7 @@ pub struct VirtualServer {
     /// How it balances.
     pub settings: VirtualServerSettings,
     /// Its real servers.
-    pub destinations: BTreeMap<DestinationKey, Destination>,
+    pub destinations: Destinations,
     /// Neither in the plan nor made by us: reported and left alone. Always false in a wanted table.
     pub foreign: bool,
 }
@@ -191,7 +191,7 @@ impl Netmask {
 }
 
 /// A real server of a virtual server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// How it takes part.
     pub settings: DestinationSettings,
@@ -200,7 +200,7 @@ pub struct Destination {
 }
 
 /// How a real server takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DestinationSettings {
     /// Relative share of new connections: 0 to 65535 when ours, up to 2^31 - 1 in the kernel.
     pub weight: u32,

@@ -3,4 +3,4 @@
 mod allowances;
 mod laws;
 mod life;
-mod tables;
+pub(crate) mod tables;

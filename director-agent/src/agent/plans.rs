@@ -1,13 +1,15 @@
 //! Plans and evidence on their way to the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use fulcrum_ipvs::destinations::AllSettings;
 use fulcrum_ipvs::plan::{destination_key, virtual_server, virtual_server_key};
 use fulcrum_ipvs::{Allowances, Table};
 use fulcrum_model::fuse::{Place, QuorumState};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::{Evidence, Name, Weight};
+use fulcrum_model::{Evidence, Name, Shared, Weight};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace::{set_parent, traceparent};
 use fulcrum_session::PlanCache;
@@ -21,7 +23,11 @@ use crate::decide::book::{Order, Taken};
 use crate::decide::decided::{Change, Turn, TurnKind};
 use crate::decide::weights::Decider;
 use crate::ipvs::{Desired, HostSettings};
+use crate::memory;
 use crate::state_dir::StateDir;
+
+/// Objects of a plan whose change leaves memory behind that is worth giving back.
+const MANY_CHANGED: usize = 256;
 
 impl Agent {
     /// Runs on the plan on disk at once, with no controller.
@@ -42,6 +48,7 @@ impl Agent {
     /// Takes a plan of a controller, or refuses it with a reason.
     pub(super) fn plan_update(&mut self, update: &v1::PlanUpdate) {
         let revision = update.version.as_ref().map_or(0, |version| version.revision);
+        self.has_spare_memory |= update.objects.len() >= MANY_CHANGED;
         let span = tracing::info_span!("plan.apply", director = %self.name, revision);
         set_parent(&span, &update.traceparent);
         let version = match span.in_scope(|| self.plans.offer(update)) {
@@ -65,6 +72,7 @@ impl Agent {
     fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
         let Order { version, changed, removed, instances, ipvs } = order;
+        self.has_spare_memory |= changed.len() + removed.len() >= MANY_CHANGED;
         let synchronises = instances.values().any(|plan| plan.options.connection_sync.is_some());
         self.ipvs.set_settings(HostSettings { ordered: ipvs, synchronises });
         let (mut effect, reindexed) = {
@@ -116,6 +124,10 @@ impl Agent {
             None => {
                 self.gate.programmed(generation);
                 tracing::info!(revision, "plan applied");
+                if std::mem::take(&mut self.has_spare_memory) {
+                    // It ends by itself.
+                    drop(tokio::spawn(memory::give_back_soon()));
+                }
             }
             Some(reason) => tracing::error!(revision, reason, "plan not applied whole"),
         }
@@ -155,7 +167,8 @@ impl Agent {
 
     /// Writes the weights of these virtual servers into the wanted table and hands it to the IPVS driver.
     pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
-        put_weights(&mut self.wanted, &mut self.allowances, &self.decider, names);
+        let Self { wanted, allowances, shares, decider, .. } = self;
+        put_weights(wanted, allowances, shares, decider, names);
         self.generation += 1;
         self.ipvs.set_desired(Desired {
             generation: self.generation,
@@ -215,6 +228,7 @@ pub(super) fn log_turns(turns: &[Turn]) {
 fn put_weights(
     table: &mut Table,
     allowances: &mut Allowances,
+    shares: &mut Shared<AllSettings>,
     decider: &Decider,
     names: &BTreeSet<Name>,
 ) {
@@ -224,7 +238,7 @@ fn put_weights(
         };
         let places: BTreeMap<&Name, Place> =
             pool.all().map(|decided| (&decided.real_server, decided.place)).collect();
-        let (key, server) =
+        let (key, mut server) =
             virtual_server(plan, |destination| match places.get(&destination.real_server)? {
                 Place::In(weight) => Some(*weight),
                 Place::Leaving { .. } => None,
@@ -238,7 +252,8 @@ fn put_weights(
             };
         let destinations = plan.all_destinations();
         allowances.set(key, destinations.filter_map(own_allowance).collect());
-        table.virtual_servers.insert(key, server);
+        server.destinations.share(shares);
+        table.virtual_servers.insert(key, Arc::new(server));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fulcrum_model::plan::{IPVS_KEY, VirtualServerPlan, VrrpInstancePlan};
-use fulcrum_model::{IpvsSettings, Name, PlanVersion};
+use fulcrum_model::plan::{DestinationPlan, IPVS_KEY, VirtualServerPlan, VrrpInstancePlan};
+use fulcrum_model::{IpvsSettings, Name, PlanVersion, Shared};
 use fulcrum_proto::convert::director_plan_from_objects;
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::PlanObject;
@@ -25,6 +25,8 @@ pub struct PlanBook {
     /// Keys of objects that were told, or told to go, and are not in force yet.
     pending: BTreeSet<String>,
     servers: Servers,
+    /// The real servers of virtual servers: those who have the same share them.
+    destinations: Shared<[DestinationPlan]>,
     instances: BTreeMap<Name, VrrpInstancePlan>,
     ipvs: IpvsSettings,
     in_force: Option<v1::PlanVersion>,
@@ -63,6 +65,7 @@ impl PlanBook {
             pending: saved.keys().cloned().collect(),
             told: Arc::new(saved),
             servers: Servers::new(),
+            destinations: Shared::default(),
             instances: BTreeMap::new(),
             ipvs: IpvsSettings::default(),
             in_force: None,
@@ -120,8 +123,12 @@ impl PlanBook {
         let read = director_plan_from_objects(told)
             .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
         let mut names = BTreeSet::new();
-        let shared = read.virtual_servers.into_values().map(|server| share(server, &mut names));
-        let changed: Vec<_> = shared.map(Arc::new).collect();
+        let shared = read.virtual_servers.into_values().map(|mut server| {
+            share_names(&mut server, &mut names);
+            self.destinations.share(&mut server.destinations);
+            Arc::new(server)
+        });
+        let changed: Vec<_> = shared.collect();
         let own_keys = changed.iter().map(|server| server.key());
         let own_keys = own_keys.chain(read.vrrp_instances.values().map(VrrpInstancePlan::key));
         let is_ipvs = |object: &PlanObject| matches!(object.object, Some(Object::Ipvs(_)));
@@ -194,8 +201,8 @@ impl PlanBook {
 }
 
 /// Lets the names of its real servers and of their agents share their text with `names`.
-fn share(mut server: VirtualServerPlan, names: &mut BTreeSet<Name>) -> VirtualServerPlan {
-    let destinations = server.destinations.iter_mut();
+fn share_names(server: &mut VirtualServerPlan, names: &mut BTreeSet<Name>) {
+    let destinations = Arc::make_mut(&mut server.destinations).iter_mut();
     for name in destinations.flat_map(|d| [&mut d.real_server, &mut d.agent]) {
         match names.get(name) {
             Some(known) => name.clone_from(known),
@@ -204,7 +211,6 @@ fn share(mut server: VirtualServerPlan, names: &mut BTreeSet<Name>) -> VirtualSe
             }
         }
     }
-    server
 }
 
 fn join(mut faults: Vec<String>) -> String {

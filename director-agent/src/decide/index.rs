@@ -14,14 +14,18 @@ use fulcrum_model::resource::AgentRequirement;
 use super::check::CheckKey;
 use super::plan::Servers;
 
+/// The checks of a virtual server, in the order of its destinations. Virtual servers with the same real servers share them.
+type Checks = Arc<[Arc<CheckKey>]>;
+
 /// Virtual servers by name, agent and check.
 #[derive(Debug, Default)]
 pub struct Index {
     servers: Servers,
     by_agent: BTreeMap<Name, BTreeSet<Name>>,
-    by_check: BTreeMap<Arc<CheckKey>, BTreeSet<Name>>,
-    /// The checks of each virtual server, in the order of its destinations. Those who want the same share it.
-    checks: BTreeMap<Name, Vec<Arc<CheckKey>>>,
+    by_checks: BTreeMap<Checks, BTreeSet<Name>>,
+    /// Where a check stands. Those who want the same share it.
+    by_check: BTreeMap<Arc<CheckKey>, BTreeSet<Checks>>,
+    checks: BTreeMap<Name, Checks>,
 }
 
 /// What a change of the plan changes here.
@@ -49,13 +53,15 @@ impl Index {
     }
 
     /// Virtual servers whose weights depend on a check.
-    pub fn of_check(&self, check: &CheckKey) -> Option<&BTreeSet<Name>> {
-        self.by_check.get(check)
+    pub fn of_check(&self, check: &CheckKey) -> Option<BTreeSet<Name>> {
+        let all = self.by_check.get(check)?.iter();
+        let servers = all.filter_map(|checks| self.by_checks.get(checks)).flatten();
+        Some(servers.cloned().collect())
     }
 
     /// The checks of a virtual server, in the order of its destinations.
     pub fn checks(&self, virtual_server: &Name) -> &[Arc<CheckKey>] {
-        self.checks.get(virtual_server).map_or(&[], Vec::as_slice)
+        self.checks.get(virtual_server).map_or(&[], |checks| &checks[..])
     }
 
     /// VIPs whose ARP safety is asked of an agent.
@@ -75,23 +81,36 @@ impl Index {
         for server in changed {
             self.put_in(server, &mut reindexed);
         }
-        for check in left {
-            if self.by_check.get(&check).is_some_and(BTreeSet::is_empty) {
-                self.by_check.remove(&check);
-                reindexed.ended.push(CheckKey::clone(&check));
-            }
+        for check in self.let_go(left) {
+            self.by_check.remove(&check);
+            reindexed.ended.push(CheckKey::clone(&check));
         }
         self.by_agent.retain(|_, servers| !servers.is_empty());
         reindexed
     }
 
+    /// Forgets those of `left` that no virtual server has any more, and answers with the checks that nobody wants now.
+    fn let_go(&mut self, left: BTreeSet<Checks>) -> BTreeSet<Arc<CheckKey>> {
+        let mut unwanted = BTreeSet::new();
+        for checks in left {
+            if !self.by_checks.get(&checks).is_some_and(BTreeSet::is_empty) {
+                continue;
+            }
+            self.by_checks.remove(&checks);
+            for check in checks.iter() {
+                if let Some(all) = self.by_check.get_mut(check) {
+                    all.remove(&checks);
+                    if all.is_empty() {
+                        unwanted.insert(Arc::clone(check));
+                    }
+                }
+            }
+        }
+        unwanted
+    }
+
     /// Leaves empty sets behind, for what is put in next most often belongs there again.
-    fn take_out(
-        &mut self,
-        name: &Name,
-        reindexed: &mut Reindexed,
-        left: &mut BTreeSet<Arc<CheckKey>>,
-    ) {
+    fn take_out(&mut self, name: &Name, reindexed: &mut Reindexed, left: &mut BTreeSet<Checks>) {
         let Some(server) = self.servers.remove(name) else { return };
         for destination in server.all_destinations() {
             if let Some(servers) = self.by_agent.get_mut(&destination.agent) {
@@ -99,11 +118,11 @@ impl Index {
                 reindexed.agents.insert(destination.agent.clone());
             }
         }
-        for check in self.checks.remove(name).unwrap_or_default() {
-            if let Some(servers) = self.by_check.get_mut(&check) {
+        if let Some(checks) = self.checks.remove(name) {
+            if let Some(servers) = self.by_checks.get_mut(&checks) {
                 servers.remove(name);
             }
-            left.insert(check);
+            left.insert(checks);
         }
         reindexed.replaced.push(server);
     }
@@ -119,7 +138,7 @@ impl Index {
             }
         }
         // The sorry server has no check: it serves when nobody else can.
-        for destination in &server.destinations {
+        for destination in server.destinations.iter() {
             let check = CheckKey::new(destination.rip, destination.port, &server.check);
             let check = if let Some((known, _)) = self.by_check.get_key_value(&check) {
                 Arc::clone(known)
@@ -127,9 +146,18 @@ impl Index {
                 reindexed.begun.push(check.clone());
                 Arc::new(check)
             };
-            self.by_check.entry(Arc::clone(&check)).or_default().insert(name.clone());
+            self.by_check.entry(Arc::clone(&check)).or_default();
             checks.push(check);
         }
+        let mut checks: Checks = checks.into();
+        if let Some((known, _)) = self.by_checks.get_key_value(&checks) {
+            checks = Arc::clone(known);
+        } else {
+            for check in checks.iter() {
+                self.by_check.entry(Arc::clone(check)).or_default().insert(Arc::clone(&checks));
+            }
+        }
+        self.by_checks.entry(Arc::clone(&checks)).or_default().insert(name.clone());
         self.checks.insert(name.clone(), checks);
         self.servers.insert(name.clone(), Arc::clone(server));
     }

@@ -1,5 +1,6 @@
 //! What was decided of a virtual server until now, on its way through the next decision.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_model::fuse::{
@@ -34,7 +35,7 @@ impl Past {
     pub(super) fn of_plan(
         now: Duration,
         server: &VirtualServerPlan,
-        before: Option<&(&VirtualServerPlan, DecidedPool)>,
+        before: Option<&(&VirtualServerPlan, Arc<DecidedPool>)>,
         adopted: &impl Adopted,
     ) -> Self {
         let held = |destination| adopted(server, destination);

@@ -118,14 +118,14 @@ mod tests {
             ]
         );
 
-        twin.destinations.push(twin.destinations[0].clone());
+        twin.destinations = vec![twin.destinations[0].clone(); 2].into();
         assert_eq!(
             faults_of([twin.clone()]),
             ["virtual server b has real server web1 (10.0.0.1:80) twice: name it once"]
         );
 
-        twin.destinations.truncate(1);
-        twin.destinations[0].port = Port::new(8080).expect("a port");
+        let mut twin = virtual_server("b", 1, &["web1"]);
+        Arc::make_mut(&mut twin.destinations)[0].port = Port::new(8080).expect("a port");
         assert_eq!(
             faults_of([twin]),
             [

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fulcrum_model::fuse::{Candidate, History, OwnProbe, PoolEvidence, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::{Evidence, Name, Verdict, Weight};
+use fulcrum_model::{Evidence, Name, Shared, Verdict, Weight};
 
 use super::arp::ArpLatch;
 use super::check::CheckKey;
@@ -16,7 +16,6 @@ use super::evidence::{EvidenceStore, Receipt};
 use super::index::{Index, Reindexed};
 use super::past::Past;
 use super::plan::Servers;
-use super::shared::Shared;
 
 /// The plan's virtual servers with the weights decided for them.
 ///
@@ -29,7 +28,11 @@ pub struct Decider {
     probes: BTreeMap<CheckKey, OwnProbe>,
     /// The reasons that are in force.
     reasons: Shared<[String]>,
-    pools: BTreeMap<Name, DecidedPool>,
+    /// What was decided of real servers.
+    members: Shared<[Decided]>,
+    decided: Shared<DecidedPool>,
+    /// Virtual servers of which the same was decided share it.
+    pools: BTreeMap<Name, Arc<DecidedPool>>,
     /// When which virtual server is to be decided anew although nothing was heard.
     looks: BTreeSet<(Duration, Name)>,
     /// Up to when expiry has been looked at.
@@ -53,12 +56,12 @@ impl Decider {
 
     /// What was decided of a virtual server; none when there is none of that name.
     pub fn pool(&self, virtual_server: &Name) -> Option<&DecidedPool> {
-        self.pools.get(virtual_server)
+        self.pools.get(virtual_server).map(Arc::as_ref)
     }
 
     /// Every virtual server with what was decided of it, ordered by name.
     pub fn pools(&self) -> impl Iterator<Item = (&Name, &DecidedPool)> {
-        self.pools.iter()
+        self.pools.iter().map(|(name, pool)| (name, &**pool))
     }
 
     /// The latch, to be saved.
@@ -82,7 +85,7 @@ impl Decider {
         for check in &reindexed.ended {
             self.probes.remove(check);
         }
-        let mut before: BTreeMap<&Name, (&VirtualServerPlan, DecidedPool)> = BTreeMap::new();
+        let mut before: BTreeMap<&Name, (&VirtualServerPlan, Arc<DecidedPool>)> = BTreeMap::new();
         for old in &reindexed.replaced {
             if let Some(pool) = self.take_out(&old.name) {
                 before.insert(&old.name, (old, pool));
@@ -92,7 +95,7 @@ impl Decider {
             let before = before.get(&server.name).filter(|(old, _)| is_same_entry(old, server));
             let past = Past::of_plan(now, server, before, &adopted);
             let decided = self.decide(now, server, &past);
-            effect.compare(&server.name, before.map(|(_, pool)| pool), &decided);
+            effect.compare(&server.name, before.map(|(_, pool)| &**pool), &decided);
             self.put_in(server.name.clone(), decided);
             effect.weights.insert(server.name.clone());
         }
@@ -144,7 +147,7 @@ impl Decider {
     /// Takes what a check makes of its real server.
     pub fn probe(&mut self, now: Duration, key: &CheckKey, probe: OwnProbe) -> Effect {
         // The answer of a check that the plan asks for no longer.
-        let Some(touched) = self.index.of_check(key).cloned() else { return Effect::default() };
+        let Some(touched) = self.index.of_check(key) else { return Effect::default() };
         self.probes.insert(key.clone(), probe);
         self.redo(now, &touched)
     }
@@ -190,7 +193,7 @@ impl Decider {
                 effect.weights.insert(name.clone());
                 effect.changes.extend(changes);
             }
-            if *before != after {
+            if **before != after {
                 effect.to_tell = true;
                 effect.compare(name, Some(before), &after);
                 self.take_out(name);
@@ -201,14 +204,18 @@ impl Decider {
     }
 
     fn put_in(&mut self, name: Name, mut pool: DecidedPool) {
-        for decided in pool.members.iter_mut().chain(&mut pool.sorry_server) {
+        let members = Arc::make_mut(&mut pool.members);
+        for decided in members.iter_mut().chain(&mut pool.sorry_server) {
             self.reasons.share(&mut decided.reasons);
         }
+        self.members.share(&mut pool.members);
         self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
+        let mut pool = Arc::new(pool);
+        self.decided.share(&mut pool);
         self.pools.insert(name, pool);
     }
 
-    fn take_out(&mut self, name: &Name) -> Option<DecidedPool> {
+    fn take_out(&mut self, name: &Name) -> Option<Arc<DecidedPool>> {
         let pool = self.pools.remove(name)?;
         if let Some(at) = pool.next_look {
             self.looks.remove(&(at, name.clone()));

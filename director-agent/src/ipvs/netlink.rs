@@ -12,9 +12,7 @@ use std::time::Duration;
 use fulcrum_ipvs::codec::{
     self, Acknowledge, FAMILY_NAME, Information, Malformed, Messages, Payload, Refusal, Timeouts,
 };
-use fulcrum_ipvs::{
-    Destination, DestinationKey, Operation, Pace, VirtualServerKey, VirtualServerSettings,
-};
+use fulcrum_ipvs::{Destinations, Operation, Pace, VirtualServerKey, VirtualServerSettings};
 use neli::consts::socket::{Msg, NlFamily};
 use neli::err::RouterError;
 use neli::router::asynchronous::NlRouter;
@@ -61,9 +59,6 @@ pub(super) enum Outcome {
     /// The answer was lost: only reading tells.
     Unknown,
 }
-
-/// Real servers of one virtual server.
-pub(super) type Destinations = BTreeMap<DestinationKey, Destination>;
 
 impl Kernel {
     /// Resolves the family, loading the module if it is missing and this process may, and opens the sockets.
@@ -212,7 +207,7 @@ impl Kernel {
         &mut self,
         key: &VirtualServerKey,
     ) -> Result<(Destinations, Vec<String>), IpvsError> {
-        let mut found = Destinations::new();
+        let mut found = Vec::new();
         let mut problems = Vec::new();
         let doing = "read the real servers of a virtual server";
         let request = |buffer: &mut Vec<u8>, family, sequence| {
@@ -220,16 +215,14 @@ impl Kernel {
         };
         self.exchange(doing, request, |attributes| {
             match codec::destination(attributes, key.family()) {
-                Ok((key, destination)) => {
-                    found.insert(key, destination);
-                }
+                Ok(entry) => found.push(entry),
                 Err(error) => {
                     problems.push(format!("a real server of {key} cannot be understood: {error}"));
                 }
             }
         })
         .await?;
-        Ok((found, problems))
+        Ok((found.into_iter().collect(), problems))
     }
 
     /// The traffic of every virtual server and real server, by the table as it is.

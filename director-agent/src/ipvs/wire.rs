@@ -57,7 +57,7 @@ fn differences(
         Some(wish) => format!("{} instead of {}", found.settings, wish.settings),
     };
     for ((name, held), told) in found.destinations.iter().zip(&mut told.destinations) {
-        told.difference = match wish.and_then(|wish| wish.destinations.get(name)) {
+        told.difference = match wish.and_then(|wish| wish.destinations.get(&name)) {
             None => LEAVING.to_owned(),
             Some(wish) if wish.settings == held.settings => String::new(),
             Some(wish) if wish.settings == held.settings.with_weight(wish.settings.weight) => {
@@ -66,7 +66,7 @@ fn differences(
             Some(wish) => format!("{} instead of {}", held.settings, wish.settings),
         };
     }
-    let wished = wish.into_iter().flat_map(|wish| &wish.destinations);
+    let wished = wish.into_iter().flat_map(|wish| wish.destinations.iter());
     let lacking = wished.filter(|(name, _)| !found.destinations.contains_key(name));
     told.destinations.extend(lacking.map(|(name, wish)| v1::IpvsDestination {
         difference: MISSING.to_owned(),
@@ -140,7 +140,7 @@ fn virtual_server(
         destinations: server
             .destinations
             .iter()
-            .map(|(name, held)| real_server(name, held, statistics(traffic, &(*key, Some(*name)))))
+            .map(|(name, held)| real_server(name, held, statistics(traffic, &(*key, Some(name)))))
             .collect(),
         foreign: server.foreign,
         stats: statistics(traffic, &(*key, None)),
@@ -162,8 +162,8 @@ fn virtual_server(
 }
 
 fn real_server(
-    key: &DestinationKey,
-    held: &Destination,
+    key: DestinationKey,
+    held: Destination,
     stats: Option<v1::IpvsStats>,
 ) -> v1::IpvsDestination {
     let connections = held.connections.unwrap_or_default();

@@ -1,12 +1,9 @@
 //! Lets the VRRP thread run before others when the host is busy: an advert that waits for the
-//! processor, or for a page of memory, looks like a dead director to its peers.
+//! processor looks like a dead director to its peers.
 
 use std::io;
 
-use caps::{CapSet, Capability};
 use nix::libc;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-use rustix::mm::{MlockAllFlags, mlockall};
 
 /// Real-time priority, of 1 to 99: before every usual thread, below those of the kernel.
 const PRIORITY: libc::c_int = 10;
@@ -14,7 +11,7 @@ const PRIORITY: libc::c_int = 10;
 /// the kernel's own threads.
 const NICE: i32 = -15;
 
-/// Raises the calling thread, and keeps the program in memory, as far as the host permits.
+/// Raises the calling thread as far as the host permits.
 pub(super) fn raise() {
     match set_fifo() {
         Ok(()) => tracing::debug!(priority = PRIORITY, "VRRP runs in real time"),
@@ -28,15 +25,6 @@ pub(super) fn raise() {
             }
         }
     }
-    if !may_lock_all() {
-        tracing::info!("memory is not locked: CAP_IPC_LOCK or LimitMEMLOCK=infinity would let it");
-        return;
-    }
-    // Pages are locked as they are touched: stacks that are never used cost nothing.
-    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    if let Err(error) = mlockall(flags) {
-        tracing::info!(%error, "memory is not locked");
-    }
 }
 
 /// `SCHED_FIFO` for this thread alone: children get the usual scheduling again.
@@ -48,12 +36,4 @@ fn set_fifo() -> io::Result<()> {
     // call, which only reads it (sched_setscheduler(2)).
     let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Under a limit, a later allocation would fail instead of being paged: then nothing is locked.
-fn may_lock_all() -> bool {
-    let is_unlimited =
-        getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft == RLIM_INFINITY);
-    let is_capable = caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK);
-    is_unlimited || is_capable.unwrap_or(false)
 }

@@ -112,9 +112,10 @@ async fn weight_changes(
         let mut changed = whole.clone();
         let key = web(1, 1);
         let server = changed.virtual_servers.get_mut(&key).ok_or("no such virtual server")?;
-        let destination =
-            Arc::make_mut(server).destinations.values_mut().next().ok_or("no real server")?;
+        let destinations = &mut Arc::make_mut(server).destinations;
+        let (name, mut destination) = destinations.iter().next().ok_or("no real server")?;
         destination.settings.weight = turn % 2;
+        destinations.insert(name, destination);
         let began = Instant::now();
         want(handle, first_generation + u64::from(turn), changed).await?;
         times.push(began.elapsed());

@@ -218,10 +218,9 @@ async fn names_what_is_refused(directory: &Path) -> Result<(), Failure> {
 
     // No unicast address.
     let mut broadcast = server(Scheduler::Rr, &[(1, 1)]);
-    let destination = broadcast.destinations.pop_first().ok_or("no real server")?;
-    let mut name = destination.0;
+    let (mut name, destination) = broadcast.destinations.iter().next().ok_or("no real server")?;
     name.address = Ipv4Addr::new(224, 0, 0, 1).into();
-    broadcast.destinations.insert(name, destination.1);
+    broadcast.destinations = [(name, destination)].into();
     let refused = want(&handle, 2, table(&[good.clone(), (web(0, 2), broadcast)])).await;
     let words = refused.err().ok_or("224.0.0.1 was not refused")?;
     if !words.contains("no unicast address") {

@@ -98,9 +98,8 @@ pub(crate) fn table(servers: &[(VirtualServerKey, VirtualServer)]) -> Table {
 
 /// A table as it was read, without what only a kernel knows.
 pub(crate) fn bare(mut table: Table) -> Table {
-    let servers = table.virtual_servers.values_mut().map(Arc::make_mut);
-    for destination in servers.flat_map(|server| server.destinations.values_mut()) {
-        destination.connections = None;
+    for server in table.virtual_servers.values_mut().map(Arc::make_mut) {
+        server.destinations.change(|_, destination| destination.connections = None);
     }
     table
 }

@@ -83,7 +83,7 @@ pub struct Candidate<'a> {
 }
 
 /// What the director's own probe says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OwnProbe {
     /// Not tried yet.
     Pending,
@@ -105,7 +105,7 @@ pub enum ArpSafety {
 }
 
 /// What a decision leaves behind for the next one. The default is that of a real server that is new.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct History {
     /// Weight in the table; none when it has no entry there that is to stay.
     pub weight: Option<Weight>,
@@ -124,7 +124,7 @@ impl History {
 }
 
 /// Where a real server's entry belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// In the kernel's table, with this weight.
     In(Weight),

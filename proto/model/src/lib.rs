@@ -14,6 +14,7 @@ pub mod name;
 pub mod number;
 pub mod plan;
 pub mod resource;
+pub mod shared;
 pub mod vrrp;
 
 pub use address::{Cidr, CidrError};
@@ -27,4 +28,5 @@ pub use ipvs_settings::{ConnReuseMode, IpvsSettings, SyncThreshold};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;
+pub use shared::Shared;
 pub use vrrp::VrrpOptions;

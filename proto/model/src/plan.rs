@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
@@ -120,8 +121,8 @@ pub struct VirtualServerPlan {
     pub forwarding: ForwardingMethod,
     /// Persistence.
     pub persistence_timeout: Option<Duration>,
-    /// Its real servers, ordered by name.
-    pub destinations: Vec<DestinationPlan>,
+    /// Its real servers, ordered by name. Virtual servers with the same ones can share them.
+    pub destinations: Arc<[DestinationPlan]>,
     /// The check of each of them.
     pub check: Check,
     /// Whether the agent is required.
@@ -137,7 +138,7 @@ pub struct VirtualServerPlan {
 }
 
 /// A real server of a virtual server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DestinationPlan {
     /// The real server.
     pub real_server: Name,
@@ -158,7 +159,7 @@ pub struct DestinationPlan {
 }
 
 /// An order that a real server takes no new connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DrainPlan {
     /// The Drain resource.
     pub name: Name,

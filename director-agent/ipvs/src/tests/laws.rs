@@ -116,11 +116,11 @@ proptest! {
     fn connections_hold_a_leaving_real_server(desired in any_table(), observed in any_table()) {
         let made: Ownership = observed.virtual_servers.keys().copied().collect();
         let mut held = observed;
-        for destination in
-            held.virtual_servers.values_mut().flat_map(|v| Arc::make_mut(v).destinations.values_mut())
-        {
-            destination.settings.weight = 0;
-            destination.connections = Some(Connections { active: 0, inactive: 1, persistent: 0 });
+        for server in held.virtual_servers.values_mut() {
+            Arc::make_mut(server).destinations.change(|_, destination| {
+                destination.settings.weight = 0;
+                destination.connections = Some(Connections { active: 0, inactive: 1, persistent: 0 });
+            });
         }
         let mut removals = Removals::default();
         removals.follow(&desired, &held, &made, START, ALLOWANCE);
@@ -178,7 +178,7 @@ fn a_deadline_is_kept_and_forgotten() {
         connections: Some(Connections { active: 3, inactive: 0, persistent: 0 }),
     };
     let with = |destinations: &[(DestinationKey, Destination)]| {
-        let destinations = destinations.iter().cloned().collect();
+        let destinations = destinations.iter().copied().collect();
         let settings = VirtualServerSettings::new(Scheduler::Rr, AddressFamily::V4);
         let server = VirtualServer { settings, destinations, foreign: false };
         Table::from_iter([(key, server)])

@@ -10,8 +10,8 @@ use super::tables::{any_key, any_table, any_virtual_server, set_connections, wan
 use crate::codec::Refusal;
 use crate::operation::OperationKind;
 use crate::{
-    Allowances, ApplyError, Connections, Operation, Ownership, Reconciler, Removals, Table,
-    VirtualServer, VirtualServerKey, diff,
+    Allowances, ApplyError, Connections, Destinations, Operation, Ownership, Reconciler, Removals,
+    Table, VirtualServer, VirtualServerKey, diff,
 };
 
 const NOW: Duration = Duration::from_secs(5);
@@ -228,9 +228,7 @@ fn drift_is_told_once_and_counted_when_repaired() {
     world.take(Event::Want(one(web, &server)));
     world.take(Event::Write);
     let mut changed = server.clone();
-    for destination in changed.destinations.values_mut() {
-        destination.settings.weight = 9;
-    }
+    changed.destinations.change(|_, destination| destination.settings.weight = 9);
     let drift = world.reconciler.observe(key(web), Some(changed.clone()), NOW);
     assert_eq!(drift.len(), 1);
     assert_eq!(drift[0].found, "weight 9, forwarding Route");
@@ -246,7 +244,7 @@ fn drift_is_told_once_and_counted_when_repaired() {
 
     // Put right by whoever changed it: nothing of ours.
     let mut changed = server.clone();
-    changed.destinations.clear();
+    changed.destinations = Destinations::default();
     assert_eq!(world.reconciler.observe(key(web), Some(changed), NOW).len(), 1);
     assert_eq!(world.reconciler.observe(key(web), Some(server), NOW), vec![]);
     assert_eq!(world.reconciler.plan(NOW), vec![]);
@@ -271,10 +269,10 @@ fn what_is_gone_is_disowned() {
 #[test]
 fn nothing_is_deleted_on_old_news() {
     let (web, mut server) = ("TCP 10.1.1.1:80", any_one());
-    for destination in server.destinations.values_mut() {
+    server.destinations.change(|_, destination| {
         destination.settings.weight = 0;
         destination.connections = Some(Connections::default());
-    }
+    });
     let made: Ownership = [key(web)].into_iter().collect();
     let held = one(web, &server);
     let mut reconciler = Reconciler::new(&made, BTreeSet::new(), held, ALLOWANCE);
@@ -311,10 +309,10 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
     for operation in &planned {
         reconciler.done(operation);
     }
-    for destination in server.destinations.values_mut() {
+    server.destinations.change(|_, destination| {
         destination.settings.weight = 0;
         destination.connections = Some(Connections::default());
-    }
+    });
     reconciler.observe(strange, Some(server.clone()), NOW);
     let kinds: Vec<_> = reconciler.plan(NOW).iter().map(Operation::kind).collect();
     assert_eq!(kinds, [OperationKind::Delete, OperationKind::Delete]);

@@ -32,7 +32,7 @@ pub(super) fn any_settings() -> impl Strategy<Value = VirtualServerSettings> {
     })
 }
 
-pub(super) fn any_destination() -> impl Strategy<Value = Destination> {
+pub(crate) fn any_destination() -> impl Strategy<Value = Destination> {
     let connections = prop_oneof![
         Just(None),
         Just(Some(Connections::default())),
@@ -54,7 +54,7 @@ pub(super) fn any_virtual_server() -> impl Strategy<Value = VirtualServer> {
     let destinations = prop::collection::btree_map(key, any_destination(), 0..5);
     (any_settings(), destinations).prop_map(|(settings, destinations)| VirtualServer {
         settings,
-        destinations,
+        destinations: destinations.into_iter().collect(),
         foreign: false,
     })
 }
@@ -69,9 +69,8 @@ pub(super) fn any_ownership() -> impl Strategy<Value = Ownership> {
 
 /// Sets the connections of every real server.
 pub(super) fn set_connections(table: &mut Table, connections: Option<Connections>) {
-    let servers = table.virtual_servers.values_mut().map(Arc::make_mut);
-    for destination in servers.flat_map(|server| server.destinations.values_mut()) {
-        destination.connections = connections;
+    for server in table.virtual_servers.values_mut().map(Arc::make_mut) {
+        server.destinations.change(|_, destination| destination.connections = connections);
     }
 }
 

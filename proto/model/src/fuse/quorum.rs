@@ -10,7 +10,7 @@ use crate::{Quorum, Weight};
 /// quorum less its hysteresis, or to nothing; met again at the quorum plus its hysteresis. As there, a quorum above
 /// the pool's whole weight counts as that; here the quorum plus its hysteresis does too, for otherwise a lost quorum
 /// would never be met again. What has no answer yet loses no quorum and meets none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuorumState {
     /// Enough of it serves.
     pub is_met: bool,

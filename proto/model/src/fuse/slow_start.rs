@@ -10,7 +10,7 @@ use crate::Weight;
 const STEPS: u32 = 10;
 
 /// A real server's part in the rotation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// It takes no connections.
     #[default]

@@ -106,7 +106,7 @@ pub(super) fn virtual_server(
         scheduler: scheduler?,
         forwarding: forwarding?,
         persistence_timeout: persistence?,
-        destinations: destinations?,
+        destinations: destinations?.into(),
         check: check?,
         agent: agent?,
         options: options?,

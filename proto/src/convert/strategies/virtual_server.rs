@@ -189,7 +189,7 @@ pub(in crate::convert) fn plan() -> impl Strategy<Value = VirtualServerPlan> {
                 scheduler,
                 forwarding,
                 persistence_timeout,
-                destinations,
+                destinations: destinations.into(),
                 check,
                 agent,
                 options,

@@ -22,7 +22,7 @@ fn drain_web1(server: &mut VirtualServerPlan, grace: Option<Duration>) {
         requested_by: "ann".to_owned(),
         grace,
     };
-    server.destinations[0].drain = Some(Box::new(drain));
+    Arc::make_mut(&mut server.destinations)[0].drain = Some(Box::new(drain));
 }
 
 fn with_sorry(server: &mut VirtualServerPlan) {
