@@ -158,6 +158,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::ipvs_diff::run,
     ),
     kernel(
+        "ipvs-restarts",
+        10,
+        "10,000 connections through a director whose agent ends and starts again twenty times",
+        scenarios::ipvs_restarts::run,
+    ),
+    kernel(
         "ipvs-drift",
         15,
         "10,000 entries, and what another program changes in them: found, put right, told",

@@ -15,8 +15,9 @@ use super::page;
 use crate::net::namespace;
 use crate::process::wait_until;
 
-/// How long a connection may take to open.
+/// How long a connection may take to open, and how long each of many may.
 const OPEN: Duration = Duration::from_secs(3);
+const OPEN_EACH_OF_MANY: Duration = Duration::from_millis(20);
 /// An answer that takes longer will not come: TCP has repeated the request six times by then.
 const GIVE_UP: Duration = Duration::from_secs(15);
 /// Longest sleep, so that a stop is seen soon.
@@ -66,7 +67,8 @@ impl Kept {
             run(target, every, &stopped, &kept)
         });
         let kept = Self { shared, stop, thread: Some(thread) };
-        let alive = kept.alive_since(begin, GIVE_UP)?;
+        let many = OPEN_EACH_OF_MANY * u32::try_from(count).unwrap_or(u32::MAX);
+        let alive = kept.alive_since(begin, many + every + GIVE_UP)?;
         if alive < count {
             bail!("only {alive} of {count} connections were answered: {}", kept.why());
         }
@@ -177,20 +179,22 @@ fn open_all(
     count: usize,
     epoll: &Epoll,
 ) -> Result<Vec<Option<Connection>>> {
+    let open = |index| {
+        let stream = TcpStream::connect_timeout(&SocketAddr::V4(target), OPEN)
+            .with_context(|| format!("cannot open connection {} of {count}", index + 1))?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, u64::try_from(index)?))?;
+        Ok(stream)
+    };
+    let streams: Result<Vec<TcpStream>> = (0..count).map(open).collect();
     let begin = Instant::now();
-    (0..count)
-        .map(|index| {
-            let stream = TcpStream::connect_timeout(&SocketAddr::V4(target), OPEN)
-                .with_context(|| format!("cannot open connection {} of {count}", index + 1))?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let data = u64::try_from(index)?;
-            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, data))?;
-            // Their requests are spread over the time between two of one connection.
-            let next = begin + every.mul_f64(super::share(index, count));
-            Ok(Some(Connection { stream, next, asked: None, answer: Vec::new() }))
-        })
-        .collect()
+    let connections = streams?.into_iter().enumerate().map(|(index, stream)| {
+        // Their requests are spread over the time between two of one connection.
+        let next = begin + every.mul_f64(super::share(index, count));
+        Some(Connection { stream, next, asked: None, answer: Vec::new() })
+    });
+    Ok(connections.collect())
 }
 
 fn note(shared: &Mutex<Vec<Standing>>, index: usize, change: impl FnOnce(&mut Standing)) {

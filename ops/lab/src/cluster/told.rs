@@ -59,9 +59,18 @@ pub(crate) fn of(cluster: &Cluster, director: Node) -> Result<Value> {
 pub(crate) fn writes(cluster: &Cluster, director: Node) -> Result<Writes> {
     let socket = config::socket(director, &cluster.dir);
     let status = status(cluster, &["--socket", &socket.to_string_lossy()])?;
-    let edits = &status["observed"]["edits"];
+    counted(director, &status["observed"])
+}
+
+/// The same by its last report, some seconds old: what a director tells by itself of a large plan is large.
+pub(crate) fn writes_reported(cluster: &Cluster, director: Node) -> Result<Writes> {
+    counted(director, &of(cluster, director)?)
+}
+
+fn counted(director: Node, observed: &Value) -> Result<Writes> {
+    let edits = &observed["edits"];
     if edits.is_null() {
-        bail!("{} does not tell of its edits: {status}", director.name);
+        bail!("{} does not tell of its edits: {observed}", director.name);
     }
     // A count of zero is left out.
     let of = |name: &str| {

@@ -9,6 +9,7 @@ pub(crate) mod ipvs_diff;
 pub(crate) mod ipvs_drain;
 pub(crate) mod ipvs_drift;
 pub(crate) mod ipvs_matrix;
+pub(crate) mod ipvs_restarts;
 pub(crate) mod ipvs_scale;
 pub(crate) mod load;
 pub(crate) mod pause;

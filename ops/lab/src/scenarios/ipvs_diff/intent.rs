@@ -32,7 +32,7 @@ const MOST_CHANGES: usize = 6;
 
 /// Virtual servers by their places, and pools.
 #[derive(Clone, Debug)]
-pub(super) struct Intent {
+pub(crate) struct Intent {
     servers: BTreeMap<usize, Server>,
     /// Weights by real server.
     pools: [BTreeMap<u16, usize>; POOLS],
@@ -64,7 +64,7 @@ struct Anchor {
 
 impl Intent {
     /// Some virtual servers.
-    pub(super) fn first(random: &mut Random) -> Self {
+    pub(crate) fn first(random: &mut Random) -> Self {
         let mut intent = Self {
             servers: BTreeMap::new(),
             pools: std::array::from_fn(|_| BTreeMap::from([(0, 1)])),
@@ -77,7 +77,7 @@ impl Intent {
     }
 
     /// The next step's.
-    pub(super) fn next(&self, random: &mut Random) -> Self {
+    pub(crate) fn next(&self, random: &mut Random) -> Self {
         let mut next = self.clone();
         for _ in 0..=random.below(MOST_CHANGES) {
             next.change(random);
@@ -138,7 +138,7 @@ impl Intent {
     }
 
     /// The manifest.
-    pub(super) fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         let vips: Vec<Ipv4Addr> = std::iter::once(VIP).chain((0..PLACES).map(vip)).collect();
         let mut text = manifest::instance_with(Duration::from_millis(500), &vips);
         // Writing to a String cannot fail.
@@ -189,7 +189,7 @@ impl Intent {
     }
 
     /// The rules of both kernels.
-    pub(super) fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         let mut rules = Rules::new();
         let anchor = format!("-t {VIP}:{PORT}");
         rules.insert(format!("-A {anchor} -s {}", self.anchor.scheduler));
@@ -212,7 +212,7 @@ impl Intent {
     }
 
     /// What both have: the entries that must not be deleted on the way from one to the other.
-    pub(super) fn staying(&self, next: &Self) -> Table {
+    pub(crate) fn staying(&self, next: &Self) -> Table {
         let (mut before, after) = (self.table(), next.table());
         before.virtual_servers.retain(|key, server| {
             let Some(kept) = after.virtual_servers.get(key) else { return false };

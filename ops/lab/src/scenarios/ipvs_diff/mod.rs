@@ -1,9 +1,9 @@
 //! Random intents one after the other, on two real kernels: each holds exactly what is wanted, nothing that stays is ever
 //! deleted, and what is right already is not written. Between them another program has its hands in a table.
 
-mod intent;
+pub(super) mod intent;
 mod other_program;
-mod random;
+pub(super) mod random;
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};

@@ -34,6 +34,8 @@ const ADVERT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent is left alone before its memory is read: some reports and looks at the table.
 const SETTLE: Duration = Duration::from_secs(20);
+/// Time between two looks at reports.
+const LOOK_AT_REPORTS_EVERY: Duration = Duration::from_secs(1);
 /// The kernel forgets real servers that were deleted after two minutes.
 const FORGET: Duration = Duration::from_secs(150);
 /// What the agent logs when it has written much, and when a plan is in the kernel.
@@ -71,6 +73,7 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     director.start()?;
     wait_for(vip_of(0), |table| count_of_weight(table, 1) == usize::from(REAL_SERVERS))?;
     wait_for(lone_vip(), |table| count_of_weight(table, 1) == usize::from(HUNDRED))?;
+    director.wait_for_word(APPLIED, 0)?;
 
     director.programs(cluster, findings)?;
     std::thread::sleep(SETTLE);
@@ -128,6 +131,8 @@ impl Director<'_> {
         let applied = Instant::now();
         self.wait_for_word(APPLIED, before)?;
         findings.figure("fulcrum_from_apply_ms", millis(applied.elapsed()));
+        // Another thread of the agent says this, a moment before or after.
+        self.wait_for_word(WRITTEN, 0)?;
         findings.figure("fulcrum_by_plan_ms", took_ms(&self.log()?)?);
         require_entries(DIRECTOR.name, whole_table())
     }
@@ -164,7 +169,14 @@ impl Director<'_> {
         findings.figure("restart_ms", millis(began.elapsed()));
         std::thread::sleep(SETTLE);
         findings.figure("fulcrum_memory_restarted_mib", self.memory_mib("VmRSS")?);
-        Ok(count(told::writes(cluster, DIRECTOR)?.all()))
+        let round = wait_until("a whole round of looks at the table is told", PATIENCE, || {
+            std::thread::sleep(LOOK_AT_REPORTS_EVERY);
+            let observed = told::of(cluster, DIRECTOR)?;
+            let seconds = observed["ipvs_round"].as_str().and_then(|text| text.strip_suffix('s'));
+            Ok(seconds.map(str::parse::<f64>))
+        })?;
+        findings.figure("round_of_looks_s", round?);
+        Ok(count(told::writes_reported(cluster, DIRECTOR)?.all()))
     }
 
     /// Programs an empty table by the plan on disk; answers with the milliseconds from the first write.
@@ -174,6 +186,7 @@ impl Director<'_> {
         std::thread::sleep(FORGET);
         self.start()?;
         self.wait_for_word(APPLIED, 0)?;
+        self.wait_for_word(WRITTEN, 0)?;
         took_ms(&self.log()?)
     }
 
