@@ -119,18 +119,9 @@ impl PlanBook {
 
     /// Reads what is pending and puts it in force, or leaves all as it was.
     fn put_in_force(&mut self, version: v1::PlanVersion) -> Result<Order, String> {
-        let told = self.pending.iter().filter_map(|key| self.told.object(key));
-        let read = director_plan_from_objects(told)
-            .map_err(|error| join(error.violations.iter().map(ToString::to_string).collect()))?;
-        let mut names = BTreeSet::new();
-        let shared = read.virtual_servers.into_values().map(|mut server| {
-            share_names(&mut server, &mut names);
-            self.destinations.share(&mut server.destinations);
-            Arc::new(server)
-        });
-        let changed: Vec<_> = shared.collect();
+        let Read { changed, instances: read_instances, ipvs: read_ipvs } = self.read_pending()?;
         let own_keys = changed.iter().map(|server| server.key());
-        let own_keys = own_keys.chain(read.vrrp_instances.values().map(VrrpInstancePlan::key));
+        let own_keys = own_keys.chain(read_instances.values().map(VrrpInstancePlan::key));
         let is_ipvs = |object: &PlanObject| matches!(object.object, Some(Object::Ipvs(_)));
         let ipvs = self.told.object(IPVS_KEY).filter(is_ipvs);
         let own_keys: BTreeSet<String> = own_keys.chain(ipvs.map(|object| object.key)).collect();
@@ -145,9 +136,9 @@ impl PlanBook {
         servers.extend(changed.iter().map(|server| (server.name.clone(), Arc::clone(server))));
         let mut instances = self.instances.clone();
         instances.retain(|_, instance| !is_gone(instance.key()));
-        instances.extend(read.vrrp_instances);
+        instances.extend(read_instances);
         // Where the object has gone, its default is what was read.
-        let ipvs = if self.pending.contains(IPVS_KEY) { read.ipvs } else { self.ipvs };
+        let ipvs = if self.pending.contains(IPVS_KEY) { read_ipvs } else { self.ipvs };
 
         let mut faults = faults(&servers, &changed, &instances);
         let strays = self.pending.iter().filter(|key| !gone.contains(key));
@@ -163,6 +154,31 @@ impl PlanBook {
         self.not_programmed = None;
         let removed = removed.into_iter().collect();
         Ok(Order { version, changed, removed, instances, ipvs })
+    }
+
+    /// Reads what is pending, one object after the other: of a large plan all at once would take several times its room.
+    fn read_pending(&mut self) -> Result<Read, String> {
+        let (mut read, mut names, mut faults) = (Read::default(), BTreeSet::new(), Vec::new());
+        for object in self.pending.iter().filter_map(|key| self.told.object(key)) {
+            let is_ipvs = matches!(object.object, Some(Object::Ipvs(_)));
+            let one = match director_plan_from_objects([object]) {
+                Ok(one) => one,
+                Err(error) => {
+                    faults.extend(error.violations.iter().map(ToString::to_string));
+                    continue;
+                }
+            };
+            for mut server in one.virtual_servers.into_values() {
+                share_names(&mut server, &mut names);
+                self.destinations.share(&mut server.destinations);
+                read.changed.push(Arc::new(server));
+            }
+            read.instances.extend(one.vrrp_instances);
+            if is_ipvs {
+                read.ipvs = one.ipvs;
+            }
+        }
+        if faults.is_empty() { Ok(read) } else { Err(join(faults)) }
     }
 
     /// The kernel has the plan of this version, or refuses a part of it. Returns what to answer.
@@ -198,6 +214,14 @@ impl PlanBook {
         let refused = self.refused.iter().map(|reason| format!("newest plan refused: {reason}"));
         refused.chain(self.not_programmed.iter().cloned()).collect()
     }
+}
+
+/// Objects of a plan as they were read; IPVS has its defaults where no object says otherwise.
+#[derive(Debug, Default)]
+struct Read {
+    changed: Vec<Arc<VirtualServerPlan>>,
+    instances: BTreeMap<Name, VrrpInstancePlan>,
+    ipvs: IpvsSettings,
 }
 
 /// Lets the names of its real servers and of their agents share their text with `names`.
