@@ -1,6 +1,7 @@
 //! What the agent tells: to its controller, on the local socket, and as metrics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fulcrum_model::Name;
 use fulcrum_proto::v1;
@@ -67,7 +68,7 @@ impl Agent {
             problems: self.problems(ipvs, &vrrp),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
-            ipvs_round: ipvs.round.and_then(|round| round.try_into().ok()),
+            ipvs_round: ipvs.round.and_then(|round| whole_ms(round).try_into().ok()),
             ipvs_drift: ipvs.drift.iter().map(drift_to_wire).collect(),
             quorum_lost: report::quorum_lost(&self.decider),
             ..Default::default()
@@ -88,6 +89,11 @@ impl Agent {
         problems.extend(disk.into_iter().flatten());
         problems
     }
+}
+
+/// Without what is smaller than a millisecond: people read it too.
+fn whole_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn edits(edits: Edits) -> v1::IpvsEdits {

@@ -172,10 +172,9 @@ impl Director<'_> {
         let round = wait_until("a whole round of looks at the table is told", PATIENCE, || {
             std::thread::sleep(LOOK_AT_REPORTS_EVERY);
             let observed = told::of(cluster, DIRECTOR)?;
-            let seconds = observed["ipvs_round"].as_str().and_then(|text| text.strip_suffix('s'));
-            Ok(seconds.map(str::parse::<f64>))
+            Ok(observed["ipvs_round"].as_str().map(str::to_owned))
         })?;
-        findings.figure("round_of_looks_s", round?);
+        findings.figure("round_of_looks_s", seconds_of(&round)?);
         Ok(count(told::writes_reported(cluster, DIRECTOR)?.all()))
     }
 
@@ -198,6 +197,15 @@ impl Director<'_> {
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(kib.with_context(|| format!("no {name} of the agent"))? / 1024.0)
     }
+}
+
+/// Seconds of a time in whole milliseconds or seconds, as lvsctl writes it.
+fn seconds_of(text: &str) -> Result<f64> {
+    let (number, parts) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1000.0),
+        None => (text.trim_end_matches('s'), 1.0),
+    };
+    Ok(number.parse::<f64>().with_context(|| format!("no time: {text}"))? / parts)
 }
 
 /// The milliseconds of the first large burst of edits in a log.
