@@ -27,6 +27,8 @@ const GUE_PORT: u16 = 6080;
 /// Both parts.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     lab.raise_network()?;
+    // What takes a scenario's directors down takes their addresses, too.
+    lab.take_down();
     topology::enable_ipv6(&DIRECTORS)?;
     let outcome = lab.with_tables_of(&DIRECTORS, |lab| both(lab, findings));
     topology::disable_ipv6(&DIRECTORS)?;
