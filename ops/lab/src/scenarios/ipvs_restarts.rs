@@ -9,17 +9,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::ipvs_diff::intent::Intent;
+use super::ipvs_diff::on_servers;
 use super::ipvs_diff::random::Random;
 use crate::client::kept::Kept;
 use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::Lab;
-use crate::net::endpoint::Endpoint;
-use crate::net::quiet;
-use crate::net::topology::{CLIENT, DIRECTORS, Node, PORT, VIP, WEBS};
+use crate::net::topology::{CLIENT, DIRECTORS, Node, PORT, VIP};
 use crate::pair::launch_director;
-use crate::peers::answerer;
-use crate::peers::crowd::Crowd;
 use crate::process::{Process, wait_until};
 use crate::say;
 use crate::watch::ipvsadm;
@@ -47,25 +44,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     // For this program, which is the client, and for the servers that it starts.
     setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES)?;
-    lab.with_tables_of(&[DIRECTOR], |lab| on_servers(lab, findings))
-}
-
-/// With real servers that answer.
-fn on_servers(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    let crowd = Crowd::start()?;
-    let endpoint: Endpoint = format!("tcp/0.0.0.0:{PORT}").parse()?;
-    let mut servers = Vec::new();
-    for web in WEBS {
-        quiet::hold(web, &[VIP])?;
-        servers.push(answerer::start(web, &[endpoint], &lab.logs)?);
-    }
-    let outcome = restarts(lab, findings);
-    drop(servers);
-    for web in WEBS {
-        quiet::release(web, &[VIP])?;
-    }
-    crowd.stop()?;
-    outcome
+    lab.with_tables_of(&[DIRECTOR], |lab| on_servers(lab, |lab| restarts(lab, findings)))
 }
 
 fn restarts(lab: &mut Lab, findings: &mut Findings) -> Result<()> {

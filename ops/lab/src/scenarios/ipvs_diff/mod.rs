@@ -55,11 +55,11 @@ const ANSWER: Duration = Duration::from_secs(15);
 
 /// All steps.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    lab.with_tables_of(&DIRECTORS, |lab| on_servers(lab, findings))
+    lab.with_tables_of(&DIRECTORS, |lab| on_servers(lab, |lab| steps(lab, findings)))
 }
 
-/// With real servers that answer.
-fn on_servers(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
+/// Works with real servers that answer, those of the intent's pools and those that hold its VIP.
+pub(super) fn on_servers(lab: &mut Lab, work: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
     let crowd = Crowd::start()?;
     let endpoint: Endpoint = format!("tcp/0.0.0.0:{PORT}").parse()?;
     let mut servers = Vec::new();
@@ -67,7 +67,7 @@ fn on_servers(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         quiet::hold(web, &[VIP])?;
         servers.push(answerer::start(web, &[endpoint], &lab.logs)?);
     }
-    let outcome = steps(lab, findings);
+    let outcome = work(lab);
     drop(servers);
     for web in WEBS {
         quiet::release(web, &[VIP])?;
