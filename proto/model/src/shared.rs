@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most values that are kept before those that nobody else has are let go.
-const MOST: usize = 1024;
+const MOST: usize = 64;
 
 /// Values that are in use, each once.
 #[derive(Debug)]
