@@ -10,8 +10,8 @@ use fulcrum_model::{Name, Verdict, Weight};
 /// All that was decided of a virtual server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DecidedPool {
-    /// Its real servers, in the order of its destinations. Virtual servers of which the same was decided share them.
-    pub members: Arc<[Decided]>,
+    /// Its real servers, in the order of its destinations.
+    pub members: Vec<Decided>,
     /// Its sorry server, if it has one.
     pub sorry_server: Option<Decided>,
     /// Whether enough of them serves.
@@ -163,10 +163,10 @@ impl Effect {
             (Some(sorry), None) => add(TurnKind::SorryServerEnds(sorry.real_server.clone())),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        let drained = before.into_iter().flat_map(|before| before.members.iter());
+        let drained = before.into_iter().flat_map(|before| &before.members);
         let drained: BTreeSet<&Name> =
             drained.filter(|old| old.is_drained).map(|old| &old.real_server).collect();
-        for decided in after.members.iter() {
+        for decided in &after.members {
             let name = &decided.real_server;
             match (drained.contains(name), decided.is_drained) {
                 (false, true) => {

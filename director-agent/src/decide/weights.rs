@@ -28,8 +28,7 @@ pub struct Decider {
     probes: BTreeMap<CheckKey, OwnProbe>,
     /// The reasons that are in force.
     reasons: Shared<[String]>,
-    /// What was decided of real servers.
-    members: Shared<[Decided]>,
+    /// What is decided now.
     decided: Shared<DecidedPool>,
     /// Virtual servers of which the same was decided share it.
     pools: BTreeMap<Name, Arc<DecidedPool>>,
@@ -99,7 +98,9 @@ impl Decider {
             self.put_in(server.name.clone(), decided);
             effect.weights.insert(server.name.clone());
         }
-        drop(before);
+        for (_, pool) in before.into_values() {
+            self.decided.release(pool);
+        }
         (effect, reindexed)
     }
 
@@ -196,7 +197,9 @@ impl Decider {
             if **before != after {
                 effect.to_tell = true;
                 effect.compare(name, Some(before), &after);
-                self.take_out(name);
+                if let Some(before) = self.take_out(name) {
+                    self.decided.release(before);
+                }
                 self.put_in(name.clone(), after);
             }
         }
@@ -204,11 +207,9 @@ impl Decider {
     }
 
     fn put_in(&mut self, name: Name, mut pool: DecidedPool) {
-        let members = Arc::make_mut(&mut pool.members);
-        for decided in members.iter_mut().chain(&mut pool.sorry_server) {
+        for decided in pool.members.iter_mut().chain(&mut pool.sorry_server) {
             self.reasons.share(&mut decided.reasons);
         }
-        self.members.share(&mut pool.members);
         self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
         let mut pool = Arc::new(pool);
         self.decided.share(&mut pool);

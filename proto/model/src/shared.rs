@@ -34,6 +34,15 @@ impl<T: Ord + ?Sized> Shared<T> {
         }
         self.known.insert(Arc::clone(value));
     }
+
+    /// Takes back a value that its holder gives up: it is let go where nobody else has it. One that is merely dropped is let
+    /// go some values later.
+    pub fn release(&mut self, value: Arc<T>) {
+        // That one, and the one that is known.
+        if Arc::strong_count(&value) <= 2 {
+            self.known.remove(&value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -47,6 +56,18 @@ mod tests {
         shared.share(&mut one);
         shared.share(&mut other);
         assert!(Arc::ptr_eq(&one, &other));
+    }
+
+    #[test]
+    fn what_is_released_last_is_let_go_at_once() {
+        let mut shared = Shared::<str>::default();
+        let (mut one, mut other) = (Arc::from("a"), Arc::from("a"));
+        shared.share(&mut one);
+        shared.share(&mut other);
+        shared.release(one);
+        assert_eq!(shared.known.len(), 1, "another has it");
+        shared.release(other);
+        assert!(shared.known.is_empty());
     }
 
     #[test]
