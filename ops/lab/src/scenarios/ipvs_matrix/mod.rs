@@ -26,10 +26,6 @@ const GUE_PORT: u16 = 6080;
 
 /// Both parts.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    lab.raise_network()?;
-    // What takes a scenario's directors down takes their addresses, too.
-    lab.take_down();
-    topology::enable_ipv6(&DIRECTORS)?;
     let outcome = lab.with_tables_of(&DIRECTORS, |lab| both(lab, findings));
     topology::disable_ipv6(&DIRECTORS)?;
     outcome
@@ -37,6 +33,8 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 
 fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let (cluster, paths) = lab.controllers()?;
+    // Not before: what takes the directors of the scenario before down takes their addresses, too.
+    topology::enable_ipv6(&DIRECTORS)?;
     cluster.apply_text(&instances())?;
     // One of each family.
     let agents = start_in_turn(paths, 2)?;
