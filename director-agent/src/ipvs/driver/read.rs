@@ -12,9 +12,9 @@ use crate::ipvs::error::IpvsError;
 use crate::ipvs::netlink::Kernel;
 use crate::ipvs::{DriftSeen, MOST_DRIFT, Reading};
 
-/// Virtual servers that are read again right after they were written. The rest of a large burst waits for its slice.
-const TOUCHED: usize = 64;
-
+/// Entries that are read again right after they were written: some milliseconds of work. The rest of a large burst, or of a
+/// large virtual server that changes again and again, waits for its slice.
+const MOST_TOUCHED: usize = 1000;
 /// Entries whose traffic is read without being asked for: some milliseconds of work.
 const MOST_COUNTED: usize = 1000;
 /// Time between two readings of traffic: reports are made as often.
@@ -151,20 +151,35 @@ impl Driver {
 
     /// Reads again what the kernel does not hold as we thought. True when that succeeded.
     pub(super) async fn read_stale(&mut self) -> bool {
-        let stale: Vec<_> = self.reconciler.stale().iter().copied().collect();
+        let stale = self.reconciler.stale().clone();
         self.read_some(stale).await
     }
 
     /// Reads again what was just written and what leaves, so that a difference is seen at once and what has drained
     /// can go.
     pub(super) async fn read_touched(&mut self) {
-        let touched = std::mem::take(&mut self.touched).into_iter().take(TOUCHED);
-        let leaving = self.reconciler.leaving().into_iter().take(TOUCHED);
-        let keys: BTreeSet<_> = touched.chain(leaving).collect();
-        self.read_some(keys.into_iter().collect()).await;
+        let touched = std::mem::take(&mut self.touched);
+        let mut keys = self.first_of(touched);
+        keys.extend(self.first_of(self.reconciler.leaving()));
+        self.read_some(keys).await;
     }
 
-    async fn read_some(&mut self, keys: Vec<VirtualServerKey>) -> bool {
+    /// The first of them, with as many entries as may be read at once.
+    fn first_of(
+        &self,
+        keys: impl IntoIterator<Item = VirtualServerKey>,
+    ) -> BTreeSet<VirtualServerKey> {
+        let held = &self.reconciler.held().virtual_servers;
+        let mut left = MOST_TOUCHED;
+        let first = keys.into_iter().take_while(|key| {
+            let has_room = left > 0;
+            left = left.saturating_sub(1 + held.get(key).map_or(0, |held| held.destinations.len()));
+            has_room
+        });
+        first.collect()
+    }
+
+    async fn read_some(&mut self, keys: impl IntoIterator<Item = VirtualServerKey>) -> bool {
         let mut problems = Vec::new();
         for key in keys {
             if let Err(error) = self.read_one(key, &mut problems).await {
