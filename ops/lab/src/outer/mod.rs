@@ -163,7 +163,9 @@ fn run_batch(request: &Request, batch: &[&'static Scenario], out: &Path, label: 
             fs::create_dir_all(out.join("logs")).context("cannot make a directory for the run");
         let outcome = made.and_then(|()| match batch[0].ground {
             Ground::Host => inner::run(batch, out, &request.bin_dir, request.trials),
-            Ground::Kernel => on_kernel(chosen(request.kernel), request, batch, out, label),
+            Ground::Kernel | Ground::Timed => {
+                on_kernel(chosen(request.kernel), request, batch, out, label)
+            }
             Ground::Twin => on_kernel(Kernel::Uml, request, batch, out, label),
         });
         if let Err(error) = &outcome {
@@ -192,9 +194,10 @@ fn on_kernel(
     // Budgets are of the usual number of trials.
     let budget = batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
     let budget = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
-    let is_twin = batch.iter().any(|scenario| scenario.ground == Ground::Twin);
+    let is_of = |ground| batch.iter().any(|scenario| scenario.ground == ground);
+    let is_twin = is_of(Ground::Twin);
     // What one of two machines sends arrives at the other by the host's clock.
-    let clock = if is_twin { Clock::Host } else { request.clock };
+    let clock = if is_twin || is_of(Ground::Timed) { Clock::Host } else { request.clock };
     let timeout = if clock == Clock::Own { OWN_CLOCK * budget } else { budget };
     let script = script::write(kernel, batch, out, request, collector.as_deref())?;
     match kernel {
