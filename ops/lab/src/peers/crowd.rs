@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::net::namespace;
-use crate::net::topology::{DIRECTORS, WEBS, ip_batch};
+use crate::net::topology::{DIRECTORS, Node, WEBS, ip_batch};
 use crate::say;
 
 /// Their port.
@@ -26,6 +26,7 @@ pub(crate) fn rip(number: u16) -> Ipv4Addr {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -35,21 +36,34 @@ impl Crowd {
         let host = WEBS[0];
         ip_batch(Some(host.name), &[format!("route replace local {RIPS} dev lo")])?;
         for director in DIRECTORS {
-            let route = format!("route replace {RIPS} via {}", host.address);
-            ip_batch(Some(director.name), &[route])?;
+            Self::route(director)?;
         }
         let listener = namespace::inside(host.name, || {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("cannot listen")
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&accepted);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 listener.accept()?;
+                counter.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, accepted, thread: Some(thread) })
+    }
+
+    /// Gives a director its route to them, which it loses with its address.
+    pub(crate) fn route(director: Node) -> Result<()> {
+        let route = format!("route replace {RIPS} via {}", WEBS[0].address);
+        ip_batch(Some(director.name), &[route])
+    }
+
+    /// Connections accepted until now.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Ends, and tells what went wrong meanwhile.

@@ -15,8 +15,9 @@ use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP, ip_batch};
 use crate::pair::{Paths, launch_director, signal_all};
 use crate::peers::crowd::{Crowd, PORT, rip};
-use crate::process::{Launch, Process, run as run_program, wait_until};
+use crate::process::{Launch, Process, wait_until};
 use crate::say;
+use crate::scenarios::ipvs_scale::table::entries;
 use crate::watch::claims::{ClaimWatch, Claims};
 
 /// Virtual servers, and the real servers of each: 100,000 rules on either director.
@@ -31,7 +32,8 @@ const ELECT: Duration = Duration::from_secs(40);
 const PROGRAM: Duration = Duration::from_mins(5);
 /// Time between two looks at the table.
 const LOOK_AT_TABLE_EVERY: Duration = Duration::from_secs(3);
-/// How long probes are watched once the table stands: some rounds of them.
+/// Time between two probes of a real server by the same director, and how long they are watched once the table stands.
+const PROBED_EVERY: Duration = Duration::from_secs(5);
 const PROBED: Duration = Duration::from_secs(15);
 /// How long adverts of 10 ms are watched, and how many programs want the processor meanwhile.
 const BUSY: Duration = Duration::from_secs(10);
@@ -53,16 +55,17 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 
 fn both(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let (cluster, paths) = lab.controllers()?;
-    let servers = Crowd::start()?;
     let mut ground = Ground { cluster, paths, agents: Vec::new() };
+    busy_host(&mut ground, findings)?;
     // The large table comes last: no controller lives at its end.
-    let result = busy_host(&mut ground, findings).and_then(|()| large_table(&mut ground, findings));
+    let servers = Crowd::start()?;
+    let result = large_table(&mut ground, &servers, findings);
     servers.stop()?;
     result
 }
 
-/// 100,000 rules, and 1,000 real servers probed once a second, by both directors.
-fn large_table(ground: &mut Ground<'_>, findings: &mut Findings) -> Result<()> {
+/// 100,000 rules, and 1,000 real servers that both directors probe.
+fn large_table(ground: &mut Ground<'_>, servers: &Crowd, findings: &mut Findings) -> Result<()> {
     ground.start(RELAXED)?;
     let watch = ClaimWatch::start()?;
     let begin = Instant::now();
@@ -77,20 +80,28 @@ fn large_table(ground: &mut Ground<'_>, findings: &mut Findings) -> Result<()> {
     for index in 0..CONTROLLERS.len() {
         ground.cluster.stop(Member::Controller(index), Signal::SIGKILL)?;
     }
-    let wanted = usize::from(VIRTUAL_SERVERS) * usize::from(REAL_SERVERS);
+    let rules = usize::from(VIRTUAL_SERVERS) * usize::from(REAL_SERVERS);
+    let wanted = rules + usize::from(VIRTUAL_SERVERS);
     for director in DIRECTORS {
-        wait_until(&format!("{} has {wanted} rules", director.name), PROGRAM, || {
+        wait_until(&format!("{} has {wanted} entries", director.name), PROGRAM, || {
             // Reading the table takes a second of the one processor itself.
             std::thread::sleep(LOOK_AT_TABLE_EVERY);
-            Ok((rules(director.name)? >= wanted).then_some(()))
+            Ok((entries(director.name)? >= wanted).then_some(()))
         })?;
     }
     let programmed = begin.elapsed();
+    let answered = servers.accepted();
     std::thread::sleep(PROBED);
+    let answered = servers.accepted() - answered;
     let claims = watch.stop()?;
-    findings.figure("rules", count(wanted));
+    findings.figure("rules", count(rules));
     findings.figure("programmed_s", programmed.as_secs_f64());
     findings.figure("real_servers", f64::from(REAL_SERVERS));
+    findings.figure("probes_answered", count(answered));
+    // One round may be cut off at either end.
+    let due = (PROBED.as_secs() / PROBED_EVERY.as_secs() - 1) * u64::from(REAL_SERVERS);
+    let due = usize::try_from(due)? * DIRECTORS.len();
+    findings.require(answered >= due, format!("{answered} probes were answered, {due} are due"));
     told(RELAXED, &claims, findings);
     ground.stop()
 }
@@ -191,8 +202,9 @@ fn large(advert: Duration) -> String {
         (0..REAL_SERVERS).map(|number| format!("{{real_server: r{number}}}")).collect();
     let _ = write!(
         text,
-        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: 5s}}\n  \
+        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: {}s}}\n  \
          members: [{}]\n",
+        PROBED_EVERY.as_secs(),
         members.join(", ")
     );
     for (number, vip) in vips.iter().enumerate() {
@@ -203,14 +215,6 @@ fn large(advert: Duration) -> String {
         );
     }
     text
-}
-
-/// Destinations in a director's table.
-fn rules(director: &str) -> Result<usize> {
-    let table = run_program("ip", &["netns", "exec", director, "cat", "/proc/net/ip_vs"])?;
-    let entry =
-        |line: &&str| line.trim_start().starts_with("-> ") && !line.contains("RemoteAddress");
-    Ok(table.lines().filter(entry).count())
 }
 
 fn spin(paths: Paths<'_>, index: usize) -> Result<Process> {

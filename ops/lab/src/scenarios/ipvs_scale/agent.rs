@@ -182,6 +182,7 @@ impl Director<'_> {
     fn reprogram_from_disk(&mut self) -> Result<f64> {
         self.stop(Signal::SIGKILL)?;
         topology::forget_like_a_reboot(DIRECTOR)?;
+        Crowd::route(DIRECTOR)?;
         std::thread::sleep(FORGET);
         self.start()?;
         self.wait_for_word(APPLIED, 0)?;

@@ -1,13 +1,12 @@
 //! Tables that scenarios fill: a namespace with one of its own, and what the kernel says of it.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddrV4;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cluster::text;
 use crate::net::namespace;
 use crate::net::topology::ip_batch;
 
@@ -40,16 +39,20 @@ impl Drop for Bare {
 }
 
 /// Entries of a node's table: virtual servers and real servers.
+///
+/// By netlink, for `/proc/net/ip_vs` leaves virtual servers out where several namespaces have large tables: between two reads it
+/// goes on by a position that counts those of all of them, and looks for it among its own (`ip_vs_info_seq_next` and
+/// `ip_vs_info_array` of Linux 6.1).
 pub(crate) fn entries(node: &str) -> Result<usize> {
-    let file = namespace::inside(node, || {
-        File::open("/proc/thread-self/net/ip_vs").context("the kernel has no IPVS table")
+    let output = namespace::inside(node, || {
+        let mut command = Command::new("ipvsadm");
+        command.arg("-Ln").stdin(Stdio::null()).output().context("cannot run ipvsadm")
     })?;
-    let mut entries = 0;
-    // Three lines of headings.
-    for line in BufReader::new(file).lines().skip(3) {
-        entries += usize::from(!line?.is_empty());
+    if !output.status.success() {
+        bail!("ipvsadm -Ln on {node} ended with {}: {}", output.status, text(&output.stderr));
     }
-    Ok(entries)
+    // Three lines of headings.
+    Ok(text(&output.stdout).lines().skip(3).count())
 }
 
 /// Fails unless a node's table has so many entries.
