@@ -9,10 +9,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fulcrum_ipvs::destinations::AllSettings;
-use fulcrum_ipvs::{Allowances, Table};
+use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
-use fulcrum_model::{Name, Shared};
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable};
 use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
@@ -20,15 +18,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::checks::{self, CheckNews, Checks};
+use crate::checks::{self, Checks};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::PlanBook;
+use crate::decide::check::CheckNews;
 use crate::decide::decided::Effect;
 use crate::decide::gate::{Gate, Opened};
 use crate::decide::own::OwnWork;
 use crate::decide::pacer::Pacer;
+use crate::decide::wanted::Wanted;
 use crate::decide::weights::Decider;
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use crate::latch;
@@ -141,11 +141,7 @@ struct Agent {
     results: mpsc::Sender<Programmed>,
     plan_saver: Saver<Arc<PlanCache>>,
     latch_saver: Saver<ArpLatch>,
-    wanted: Table,
-    /// How real servers take part in `wanted`.
-    shares: Shared<AllSettings>,
-    /// Of real servers that are to leave the kernel's table.
-    allowances: Allowances,
+    wanted: Wanted,
     generation: u64,
     /// The relay that IPVS was told of last.
     relay: Option<Relay>,
@@ -276,9 +272,7 @@ impl Agent {
             hello,
             following: None,
             results: results_sender,
-            wanted: Table::default(),
-            shares: Shared::default(),
-            allowances: Allowances::default(),
+            wanted: Wanted::default(),
             generation: 0,
             relay: None,
             has_spare_memory: false,
@@ -314,11 +308,7 @@ impl Agent {
         let now = self.clock.now();
         match input {
             Input::Session(event) => self.session_event(now, event),
-            Input::News(news) => {
-                for CheckNews { key, probe } in news {
-                    self.effect.merge(self.decider.probe(now, &key, probe));
-                }
-            }
+            Input::News(news) => self.effect.merge(self.decider.probes(now, news)),
             Input::Programmed(programmed) => self.programmed(programmed),
             Input::Request(request) => request.answer(self.status()),
             Input::Ipvs | Input::Sync => self.pacer.changed(),

@@ -7,26 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
-use fulcrum_model::fuse::OwnProbe;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
-use crate::decide::check::{CheckKey, CheckState, Tried};
+use crate::decide::check::{CheckKey, CheckNews, CheckState, Tried};
 use crate::metrics::Metrics;
 
 mod http;
 mod tcp;
-
-/// What a check has to tell.
-#[derive(Clone, Debug)]
-pub struct CheckNews {
-    /// The check.
-    pub key: CheckKey,
-    /// What it makes of its real server now.
-    pub probe: OwnProbe,
-}
 
 /// How a single try went.
 #[derive(Clone, Debug, PartialEq, Eq)]

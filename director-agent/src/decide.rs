@@ -16,6 +16,7 @@ pub mod own;
 pub mod pacer;
 mod past;
 pub mod plan;
+pub mod wanted;
 pub mod weights;
 
 #[cfg(test)]

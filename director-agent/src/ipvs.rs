@@ -44,7 +44,7 @@ pub struct Desired {
     pub generation: u64,
     /// Intent's revision that it comes from, for traces.
     pub revision: u64,
-    /// Virtual servers with the weights in force, as [`fulcrum_ipvs::plan::virtual_server`] makes them.
+    /// Virtual servers with the weights in force.
     pub table: Table,
     /// How long real servers that are out of `table` may keep their connections, where that differs from the usual.
     pub allowances: Allowances,

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use fulcrum_director::checks::{CheckNews, Checks, Outcome, try_once};
+use fulcrum_director::checks::{Checks, Outcome, try_once};
 use fulcrum_director::clock::Clock;
-use fulcrum_director::decide::check::CheckKey;
+use fulcrum_director::decide::check::{CheckKey, CheckNews};
 use fulcrum_director::metrics::Metrics;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_model::{Check, HttpCheck, Port, ProbeKind};

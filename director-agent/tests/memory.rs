@@ -1,17 +1,14 @@
 //! What an agent keeps of a large plan: so many bytes for each entry of the kernel's table, whatever it takes on the way.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_director::decide::arp::ArpLatch;
 use fulcrum_director::decide::book::{PlanBook, Taken};
+use fulcrum_director::decide::check::CheckNews;
+use fulcrum_director::decide::wanted::Wanted;
 use fulcrum_director::decide::weights::Decider;
-use fulcrum_ipvs::Table;
-use fulcrum_ipvs::plan::virtual_server;
-use fulcrum_model::Shared;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_proto::v1;
 use fulcrum_session::PlanCache;
@@ -72,25 +69,18 @@ fn prost_duration<T: TryFrom<Duration>>(duration: Duration) -> Option<T> {
 }
 
 /// The plan, what is decided of it with every check passed, and the table that is wanted.
-fn take_in(update: &v1::PlanUpdate) -> (PlanBook, Decider, Table) {
+fn take_in(update: &v1::PlanUpdate) -> (PlanBook, Decider, Wanted) {
     let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
     let Ok(Taken::New(order)) = book.offer(update) else { panic!("the plan is refused") };
     let mut decider = Decider::new(ArpLatch::default());
     let (_, reindexed) =
         decider.change_plan(Duration::ZERO, &order.changed, &order.removed, |_, _| None);
-    for check in &reindexed.begun {
-        decider.probe(Duration::from_secs(1), check, OwnProbe::Passing);
-    }
-    let (mut table, mut shares) = (Table::default(), Shared::default());
-    for (plan, (_, pool)) in decider.servers().values().zip(decider.pools()) {
-        let weights: BTreeMap<_, _> =
-            pool.all().map(|decided| (&decided.real_server, decided.weight())).collect();
-        let (key, mut server) =
-            virtual_server(plan, |destination| weights.get(&destination.real_server).copied());
-        server.destinations.share(&mut shares);
-        table.virtual_servers.insert(key, Arc::new(server));
-    }
-    (book, decider, table)
+    let passed = |key| CheckNews { key, probe: OwnProbe::Passing };
+    decider.probes(Duration::from_secs(1), reindexed.begun.into_iter().map(passed));
+    let mut wanted = Wanted::default();
+    let names = decider.servers().keys().cloned().collect();
+    wanted.put(&decider, &names);
+    (book, decider, wanted)
 }
 
 #[test]
@@ -98,9 +88,9 @@ fn an_entry_takes_few_bytes() {
     let update = plan();
     let mut kept = None;
     let measured = allocation_counter::measure(|| kept = Some(take_in(&update)));
-    let (_, _, table) = kept.expect("it was taken in");
+    let (_, _, wanted) = kept.expect("it was taken in");
     let entries = u64::from(VIRTUAL_SERVERS * (REAL_SERVERS + 1));
-    assert_eq!(u64::try_from(table.entries()), Ok(entries));
+    assert_eq!(u64::try_from(wanted.table().entries()), Ok(entries));
     let bytes = u64::try_from(measured.bytes_current).expect("something is kept");
     println!("{} bytes for each of {entries} entries", bytes / entries);
     assert!(bytes <= MOST_BYTES * entries, "{bytes} bytes for {entries} entries");

@@ -6,8 +6,8 @@ use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Listen, PersistenceMask, Port, Weight};
 
 use crate::{
-    AddressFamily, Destination, DestinationKey, DestinationSettings, Flags, Forwarding, Netmask,
-    VirtualServer, VirtualServerKey, VirtualServerSettings,
+    AddressFamily, Destination, DestinationKey, DestinationSettings, Destinations, Flags,
+    Forwarding, Netmask, VirtualServer, VirtualServerKey, VirtualServerSettings,
 };
 
 /// What names a planned virtual server in the kernel.
@@ -32,16 +32,14 @@ pub fn destination_key(listen: &Listen, destination: &DestinationPlan) -> Destin
     DestinationKey { address: destination.rip, port }
 }
 
-/// The entry of a planned virtual server, with the weights that `weight` gives its real servers; none keeps one out of the
-/// table.
+/// The real servers of a planned virtual server, with the weights that `weight` gives them; none keeps one out of the table.
 ///
 /// Of two real servers with one address and port the last stands: the kernel can hold only one.
-pub fn virtual_server(
+pub fn destinations(
     plan: &VirtualServerPlan,
     weight: impl Fn(&DestinationPlan) -> Option<Weight>,
-) -> (VirtualServerKey, VirtualServer) {
-    let destinations = plan.all_destinations();
-    let destinations = destinations.filter_map(|destination| {
+) -> Destinations {
+    let destinations = plan.all_destinations().filter_map(|destination| {
         let weight = weight(destination)?;
         let key = destination_key(&plan.listen, destination);
         let settings = DestinationSettings {
@@ -52,12 +50,12 @@ pub fn virtual_server(
         };
         Some((key, Destination { settings, connections: None }))
     });
-    let server = VirtualServer {
-        settings: settings(plan),
-        destinations: destinations.collect(),
-        foreign: false,
-    };
-    (virtual_server_key(&plan.listen), server)
+    destinations.collect()
+}
+
+/// The entry of a planned virtual server, with these real servers.
+pub fn virtual_server(plan: &VirtualServerPlan, destinations: Destinations) -> VirtualServer {
+    VirtualServer { settings: settings(plan), destinations, foreign: false }
 }
 
 fn settings(plan: &VirtualServerPlan) -> VirtualServerSettings {

@@ -1,15 +1,13 @@
 //! Plans and evidence on their way to the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fulcrum_ipvs::destinations::AllSettings;
-use fulcrum_ipvs::plan::{destination_key, virtual_server, virtual_server_key};
-use fulcrum_ipvs::{Allowances, Table};
-use fulcrum_model::fuse::{Place, QuorumState};
+use fulcrum_ipvs::Table;
+use fulcrum_ipvs::plan::{destination_key, virtual_server_key};
+use fulcrum_model::fuse::QuorumState;
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::{Evidence, Name, Shared, Weight};
+use fulcrum_model::{Evidence, Name, Weight};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace::{set_parent, traceparent};
 use fulcrum_session::PlanCache;
@@ -21,7 +19,6 @@ use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
 use crate::decide::decided::{Change, Turn, TurnKind};
-use crate::decide::weights::Decider;
 use crate::ipvs::{Desired, HostSettings};
 use crate::memory;
 use crate::state_dir::StateDir;
@@ -84,9 +81,7 @@ impl Agent {
         };
         self.checks.change(reindexed.begun, &reindexed.ended);
         for old in &reindexed.replaced {
-            let key = virtual_server_key(&old.listen);
-            self.wanted.virtual_servers.remove(&key);
-            self.allowances.set(key, BTreeMap::new());
+            self.wanted.remove(&old.listen);
         }
         let changed = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
@@ -167,14 +162,13 @@ impl Agent {
 
     /// Writes the weights of these virtual servers into the wanted table and hands it to the IPVS driver.
     pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
-        let Self { wanted, allowances, shares, decider, .. } = self;
-        put_weights(wanted, allowances, shares, decider, names);
+        self.wanted.put(&self.decider, names);
         self.generation += 1;
         self.ipvs.set_desired(Desired {
             generation: self.generation,
             revision: self.plans.in_force().map_or(0, |version| version.revision),
-            table: self.wanted.clone(),
-            allowances: self.allowances.clone(),
+            table: self.wanted.table().clone(),
+            allowances: self.wanted.allowances().clone(),
             traceparent: traceparent(),
         });
     }
@@ -225,38 +219,6 @@ pub(super) fn log_turns(turns: &[Turn]) {
     }
 }
 
-fn put_weights(
-    table: &mut Table,
-    allowances: &mut Allowances,
-    shares: &mut Shared<AllSettings>,
-    decider: &Decider,
-    names: &BTreeSet<Name>,
-) {
-    for name in names {
-        let (Some(plan), Some(pool)) = (decider.servers().get(name), decider.pool(name)) else {
-            continue;
-        };
-        let places: BTreeMap<&Name, Place> =
-            pool.all().map(|decided| (&decided.real_server, decided.place)).collect();
-        let (key, mut server) =
-            virtual_server(plan, |destination| match places.get(&destination.real_server)? {
-                Place::In(weight) => Some(*weight),
-                Place::Leaving { .. } => None,
-            });
-        let own_allowance =
-            |destination: &DestinationPlan| match places.get(&destination.real_server)? {
-                Place::In(_) => None,
-                Place::Leaving { within } => {
-                    Some((destination_key(&plan.listen, destination), (*within)?))
-                }
-            };
-        let destinations = plan.all_destinations();
-        allowances.set(key, destinations.filter_map(own_allowance).collect());
-        server.destinations.share(shares);
-        table.virtual_servers.insert(key, Arc::new(server));
-    }
-}
-
 /// The weight that the kernel holds. What another program set beyond our range counts as our greatest.
 fn kernel_weight(
     table: &Table,
@@ -284,6 +246,3 @@ pub(super) fn saved_latch(state_dir: &StateDir) -> ArpLatch {
         ArpLatch::default()
     })
 }
-
-#[cfg(test)]
-mod tests;

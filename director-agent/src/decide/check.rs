@@ -33,6 +33,15 @@ impl CheckKey {
     }
 }
 
+/// What a check has to tell.
+#[derive(Clone, Debug)]
+pub struct CheckNews {
+    /// The check.
+    pub key: CheckKey,
+    /// What it makes of its real server now.
+    pub probe: OwnProbe,
+}
+
 /// A try that has ended.
 #[derive(Clone, Debug)]
 pub struct Tried {

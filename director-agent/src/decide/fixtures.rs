@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulcrum_model::fuse::OwnProbe;
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::resource::{AgentRequirement, VrrpChecksum, VrrpVersion};
 use fulcrum_model::vrrp::VrrpOptions;
@@ -13,7 +14,10 @@ use fulcrum_model::{
     Vrid, Weight,
 };
 
+use super::check::{CheckKey, CheckNews};
+use super::decided::Effect;
 use super::plan::Servers;
+use super::weights::Decider;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a valid name")
@@ -127,4 +131,14 @@ pub(crate) fn evidence(
             .collect(),
         traceparent: String::new(),
     }
+}
+
+/// Tells a decider of one check.
+pub(crate) fn probed(
+    decider: &mut Decider,
+    now: Duration,
+    key: &CheckKey,
+    probe: OwnProbe,
+) -> Effect {
+    decider.probes(now, [CheckNews { key: key.clone(), probe }])
 }

@@ -126,7 +126,9 @@ mod tests {
 
     use super::super::arp::ArpLatch;
     use super::super::check::CheckKey;
-    use super::super::fixtures::{evidence, name, rip, servers, virtual_server, vrrp_instance};
+    use super::super::fixtures::{
+        evidence, name, probed, rip, servers, virtual_server, vrrp_instance,
+    };
     use super::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
@@ -154,7 +156,7 @@ mod tests {
         if let Some(verdict) = verdict {
             let port = changed[0].listen.port().expect("one");
             let key = CheckKey::new(rip("web1"), port, &Check::default());
-            decider.probe(S(1), &key, OwnProbe::Passing);
+            probed(&mut decider, S(1), &key, OwnProbe::Passing);
             decider.evidence(S(1), evidence("web1", 1, verdict, Some(true)));
         }
         decider

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fulcrum_model::fuse::{Candidate, History, OwnProbe, PoolEvidence, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::{Evidence, Name, Shared, Verdict, Weight};
+use fulcrum_model::resource::AgentRequirement;
+use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, Weight};
 
 use super::arp::ArpLatch;
-use super::check::CheckKey;
+use super::check::{CheckKey, CheckNews};
 use super::decided::{Change, Decided, DecidedPool, Effect};
 use super::evidence::{EvidenceStore, Receipt};
 use super::index::{Index, Reindexed};
@@ -95,6 +96,7 @@ impl Decider {
             let past = Past::of_plan(now, server, before, &adopted);
             let decided = self.decide(now, server, &past);
             effect.compare(&server.name, before.map(|(_, pool)| &**pool), &decided);
+            let decided = self.keep(decided);
             self.put_in(server.name.clone(), decided);
             effect.weights.insert(server.name.clone());
         }
@@ -145,11 +147,16 @@ impl Decider {
         Some(said.collect())
     }
 
-    /// Takes what a check makes of its real server.
-    pub fn probe(&mut self, now: Duration, key: &CheckKey, probe: OwnProbe) -> Effect {
-        // The answer of a check that the plan asks for no longer.
-        let Some(touched) = self.index.of_check(key) else { return Effect::default() };
-        self.probes.insert(key.clone(), probe);
+    /// Takes what checks make of their real servers. A virtual server that several of them touch is decided once.
+    pub fn probes(&mut self, now: Duration, news: impl IntoIterator<Item = CheckNews>) -> Effect {
+        let mut touched = BTreeSet::new();
+        for CheckNews { key, probe } in news {
+            // Not the answer of a check that the plan asks for no longer.
+            if let Some(servers) = self.index.of_check(&key) {
+                touched.extend(servers);
+                self.probes.insert(key, probe);
+            }
+        }
         self.redo(now, &touched)
     }
 
@@ -180,39 +187,69 @@ impl Decider {
         self.pools.values().all(|pool| pool.is_served() || !pool.is_waiting())
     }
 
+    /// Decides these virtual servers anew.
     fn redo(&mut self, now: Duration, touched: &BTreeSet<Name>) -> Effect {
         let mut effect = Effect::default();
+        let (decided, news) = self.decide_again(now, touched);
+        let decided: Vec<_> = decided.into_iter().map(|pool| self.keep(pool)).collect();
+        for (name, number) in news {
+            let (Some(before), Some(after)) = (self.take_out(&name), decided.get(number)) else {
+                continue;
+            };
+            let pairs = before.all().zip(after.all()).filter(|(b, a)| b.place != a.place);
+            let changes = effect.changes.len();
+            effect.changes.extend(pairs.map(|(b, a)| change(&name, b, a)));
+            if effect.changes.len() > changes {
+                effect.weights.insert(name.clone());
+            }
+            effect.to_tell = true;
+            effect.compare(&name, Some(&before), after);
+            self.decided.release(before);
+            self.put_in(name, Arc::clone(after));
+        }
+        effect
+    }
+
+    /// What is decided now of these virtual servers, and the number of that decision for each of those where it differs
+    /// from what was decided until now.
+    fn decide_again(
+        &self,
+        now: Duration,
+        touched: &BTreeSet<Name>,
+    ) -> (Vec<DecidedPool>, Vec<(Name, usize)>) {
+        let mut decided = Vec::new();
+        let mut news = Vec::new();
+        let mut numbers: BTreeMap<Grounds<'_>, Option<usize>> = BTreeMap::new();
         for name in touched {
             let server = self.index.servers().get(name);
             let (Some(server), Some(before)) = (server, self.pools.get(name)) else {
                 continue;
             };
-            let after = self.decide(now, server, &Past::of_pool(before));
-            let pairs = before.all().zip(after.all()).filter(|(b, a)| b.place != a.place);
-            let changes: Vec<Change> = pairs.map(|(b, a)| change(name, b, a)).collect();
-            if !changes.is_empty() {
-                effect.weights.insert(name.clone());
-                effect.changes.extend(changes);
-            }
-            if **before != after {
-                effect.to_tell = true;
-                effect.compare(name, Some(before), &after);
-                if let Some(before) = self.take_out(name) {
-                    self.decided.release(before);
-                }
-                self.put_in(name.clone(), after);
-            }
+            let grounds = Grounds::of(server, self.index.checks(name), before);
+            let number = numbers.entry(grounds).or_insert_with(|| {
+                let after = self.decide(now, server, &Past::of_pool(before));
+                (**before != after).then(|| {
+                    decided.push(after);
+                    decided.len() - 1
+                })
+            });
+            news.extend(number.map(|number| (name.clone(), number)));
         }
-        effect
+        (decided, news)
     }
 
-    fn put_in(&mut self, name: Name, mut pool: DecidedPool) {
+    /// Keeps what is decided alike once.
+    fn keep(&mut self, mut pool: DecidedPool) -> Arc<DecidedPool> {
         for decided in pool.members.iter_mut().chain(&mut pool.sorry_server) {
             self.reasons.share(&mut decided.reasons);
         }
-        self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
         let mut pool = Arc::new(pool);
         self.decided.share(&mut pool);
+        pool
+    }
+
+    fn put_in(&mut self, name: Name, pool: Arc<DecidedPool>) {
+        self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
         self.pools.insert(name, pool);
     }
 
@@ -271,6 +308,48 @@ impl Decider {
             arp: self.arp.safety_of_all(&destination.agent, vips),
             drain: destination.drain.as_deref(),
             history,
+        }
+    }
+}
+
+/// All that a virtual server's decision depends on besides time, evidence and probes. Most often hundreds have the same
+/// grounds, for a pool serves many ports and VIPs.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Grounds<'a> {
+    /// These three by where they are kept, for what is equal is kept once: a pair that is equal and kept apart is merely
+    /// decided apart.
+    destinations: *const DestinationPlan,
+    checks: *const Arc<CheckKey>,
+    before: *const DecidedPool,
+    requirement: AgentRequirement,
+    /// Whose ARP safety counts.
+    vips: &'a [IpAddr],
+    sorry_server: Option<&'a DestinationPlan>,
+    quorum: Quorum,
+    slow_start: Option<Duration>,
+    on_failure: FailurePolicy,
+}
+
+impl<'a> Grounds<'a> {
+    fn of(
+        server: &'a VirtualServerPlan,
+        checks: &[Arc<CheckKey>],
+        before: &Arc<DecidedPool>,
+    ) -> Self {
+        let vips = match server.agent {
+            AgentRequirement::Required => &server.vips[..],
+            AgentRequirement::None => &[],
+        };
+        Self {
+            destinations: server.destinations.as_ptr(),
+            checks: checks.as_ptr(),
+            before: Arc::as_ptr(before),
+            requirement: server.agent,
+            vips,
+            sorry_server: server.sorry_server.as_ref(),
+            quorum: server.quorum,
+            slow_start: server.slow_start,
+            on_failure: server.options.on_failure,
         }
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::alarms::alarms;
-use crate::decide::fixtures::{self, evidence, name, rip, virtual_server};
+use crate::decide::fixtures::{self, evidence, name, probed, rip, virtual_server};
 use fulcrum_model::{Check, Port};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -43,7 +43,7 @@ fn in_rotation() -> Decider {
     plan(&mut decider, MS(0), &web(&["web1", "web2"]));
     for web in ["web1", "web2"] {
         decider.evidence(MS(1000), evidence(web, 1, Verdict::Up, Some(true)));
-        decider.probe(MS(1000), &key(web), OwnProbe::Passing);
+        probed(&mut decider, MS(1000), &key(web), OwnProbe::Passing);
     }
     assert_eq!(weights(&decider), [8, 8]);
     decider
@@ -56,7 +56,7 @@ fn a_new_cluster_waits_for_check_and_proof() {
     assert_eq!(weights(&decider), [0, 0]);
     assert!(!decider.is_settled());
 
-    decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(10), &key("web1"), OwnProbe::Passing);
     assert_eq!(weights(&decider), [0, 0], "ARP safety is not proven");
     assert!(!decider.is_settled());
 
@@ -74,8 +74,8 @@ fn a_restart_adopts_and_keeps() {
     decider.change_plan(MS(0), &web(&["web1", "web2"]), &[], |_, _| Some(adopted));
     assert_eq!(weights(&decider), [5, 5], "the kernel's weights stand until the checks answer");
     assert!(decider.is_settled());
-    decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
-    decider.probe(MS(10), &key("web2"), failing());
+    probed(&mut decider, MS(10), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(10), &key("web2"), failing());
     assert_eq!(weights(&decider), [8, 0], "with no agent and no controller");
 }
 
@@ -110,9 +110,9 @@ fn evidence_moves_one_weight_and_expires() {
 fn virtual_servers_that_nobody_serves_are_told() {
     let mut decider = in_rotation();
     assert_eq!(alarms(decider.pools()), Vec::<String>::new());
-    decider.probe(MS(1100), &key("web1"), failing());
+    probed(&mut decider, MS(1100), &key("web1"), failing());
     assert_eq!(alarms(decider.pools()), Vec::<String>::new(), "one is left");
-    decider.probe(MS(1100), &key("web2"), failing());
+    probed(&mut decider, MS(1100), &key("web2"), failing());
     assert_eq!(weights(&decider), [8, 8]);
     assert!(alarms(decider.pools())[0].contains("own probes fail for every real server"));
 
@@ -130,7 +130,7 @@ fn virtual_servers_that_nobody_serves_are_told() {
     let many = (1..=30).map(|n| Arc::new(virtual_server(&format!("v{n}"), n, &["web1"])));
     decider.change_plan(MS(2000), &many.collect::<Vec<_>>(), &[name("web")], |_, _| None);
     decider.evidence(MS(2000), evidence("web1", 3, Verdict::Draining, Some(true)));
-    decider.probe(MS(2000), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(2000), &key("web1"), OwnProbe::Passing);
     assert_eq!(alarms(decider.pools()).len(), 1, "the others wait for their proof");
 }
 
@@ -146,7 +146,7 @@ fn a_new_plan_keeps_what_stays() {
     assert_eq!((changed.begun.len(), changed.ended), (2, vec![key("web1"), key("web2")]));
 
     // The answer of a check that is gone counts no more.
-    assert_eq!(decider.probe(MS(2100), &key("web2"), failing()), Effect::default());
+    assert_eq!(probed(&mut decider, MS(2100), &key("web2"), failing()), Effect::default());
     let (effect, changed) = decider.change_plan(MS(2200), &[], &[name("web")], |_, _| None);
     assert!(effect.weights.is_empty() && effect.to_latch);
     assert_eq!((weights(&decider), changed.ended.len()), (vec![], 2));
@@ -172,7 +172,7 @@ fn evidence_before_its_plan_counts() {
     let mut decider = Decider::default();
     decider.evidence(MS(0), evidence("web1", 1, Verdict::Up, Some(true)));
     plan(&mut decider, MS(10), &web(&["web1"]));
-    decider.probe(MS(20), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(20), &key("web1"), OwnProbe::Passing);
     assert_eq!(weights(&decider), [8]);
 }
 
@@ -215,7 +215,7 @@ proptest! {
             for (real_server, passes) in ["web1", "web2", "web3"].into_iter().zip(&probes) {
                 if let Some(passes) = passes {
                     let probe = if *passes { OwnProbe::Passing } else { failing() };
-                    decider.probe(MS(0), &key(real_server), probe);
+                    probed(&mut decider, MS(0), &key(real_server), probe);
                 }
             }
             for (agent, sequence) in reports {
@@ -265,7 +265,7 @@ proptest! {
             for (sequence, web) in (1..).zip(all) {
                 decider.evidence(MS(1), report(0, sequence));
                 decider.evidence(MS(1), evidence(web, sequence, Verdict::Up, Some(true)));
-                decider.probe(MS(1), &key(web), OwnProbe::Passing);
+                probed(decider, MS(1), &key(web), OwnProbe::Passing);
             }
         }
         prop_assert_eq!(by_steps.servers(), at_once.servers());
@@ -274,5 +274,82 @@ proptest! {
             at_once.pools().collect::<Vec<_>>()
         );
         prop_assert_eq!(by_steps.arp(), at_once.arp());
+    }
+}
+
+/// What happens to those who share real servers.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Probes { passing: usize, answered: usize },
+    Report(u8),
+    Time,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0_usize..8, 1_usize..8)
+            .prop_map(|(passing, answered)| Event::Probes { passing, answered }),
+        (0_u8..3).prop_map(Event::Report),
+        Just(Event::Time),
+    ]
+}
+
+/// A virtual server of web1 to web3, which all of them share, with what else decides.
+fn sharing(
+    number: u8,
+    traits: u8,
+    destinations: &Arc<[DestinationPlan]>,
+) -> Arc<VirtualServerPlan> {
+    let mut server = virtual_server(&format!("v{number}"), number % 2 + 1, &[]);
+    server.destinations = Arc::clone(destinations);
+    if traits & 1 == 1 {
+        server.agent = AgentRequirement::None;
+    }
+    if traits & 2 == 2 {
+        server.quorum = Quorum { weight: 16, hysteresis: 0 };
+    }
+    server.slow_start = (traits & 4 == 4).then_some(MS(4000));
+    if traits & 8 == 8 {
+        server.options.on_failure = FailurePolicy::Reset;
+    }
+    server.sorry_server = (traits & 16 == 16).then(|| fixtures::destination("web9"));
+    Arc::new(server)
+}
+
+proptest! {
+    #[test]
+    fn those_who_share_real_servers_are_decided_as_each_would_be_alone(
+        traits in prop::collection::vec(0_u8..32, 2..6),
+        events in prop::collection::vec(event(), 1..12),
+    ) {
+        let all = ["web1", "web2", "web3"];
+        let destinations = Arc::clone(&virtual_server("of", 1, &all).destinations);
+        let servers: Vec<_> =
+            (0..).zip(&traits).map(|(number, traits)| sharing(number, *traits, &destinations)).collect();
+        let run = |servers: &[Arc<VirtualServerPlan>]| {
+            let mut decider = Decider::default();
+            plan(&mut decider, MS(0), servers);
+            for (second, event) in (1..).zip(&events) {
+                let now = MS(second * 700);
+                match *event {
+                    Event::Probes { passing, answered } => {
+                        let answers = all.iter().enumerate().filter(|(bit, _)| answered >> bit & 1 == 1);
+                        decider.probes(now, answers.map(|(bit, web)| {
+                            let probe = if passing >> bit & 1 == 1 { OwnProbe::Passing } else { failing() };
+                            CheckNews { key: key(web), probe }
+                        }));
+                    }
+                    Event::Report(agent) => {
+                        decider.evidence(now, evidence(all[usize::from(agent)], second, Verdict::Up, Some(true)));
+                    }
+                    Event::Time => {
+                        decider.expire(now);
+                    }
+                }
+            }
+            decider.pools().map(|(name, pool)| (name.clone(), pool.clone())).collect::<Vec<_>>()
+        };
+        let alone: Vec<_> = servers.iter().flat_map(|server| run(std::slice::from_ref(server))).collect();
+        prop_assert_eq!(run(&servers), alone);
     }
 }

@@ -36,7 +36,7 @@ fn serving(changed: &[Arc<VirtualServerPlan>]) -> Decider {
     plan(&mut decider, MS(0), changed);
     for web in ["web1", "web2"] {
         decider.evidence(MS(1000), evidence(web, 1, Verdict::Up, Some(true)));
-        decider.probe(MS(1000), &key(web), OwnProbe::Passing);
+        probed(&mut decider, MS(1000), &key(web), OwnProbe::Passing);
     }
     decider
 }
@@ -77,8 +77,8 @@ fn a_drain_survives_a_restart_from_the_first_decision() {
         let place = members(&decider)[0].place;
         assert_eq!(matches!(place, Place::Leaving { .. }), is_leaving);
         assert!(decider.is_settled(), "nobody waits for a drained one's check");
-        decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
-        decider.probe(MS(10), &key("web2"), OwnProbe::Passing);
+        probed(&mut decider, MS(10), &key("web1"), OwnProbe::Passing);
+        probed(&mut decider, MS(10), &key("web2"), OwnProbe::Passing);
         assert_eq!(weights(&decider), [0, 8]);
     }
 }
@@ -94,8 +94,8 @@ fn the_sorry_server_comes_and_goes() {
     };
     assert_eq!((weights(&decider), sorry(&decider)), (vec![8, 8], None));
 
-    decider.probe(MS(2000), &key("web1"), failing());
-    let lost = decider.probe(MS(2000), &key("web2"), failing());
+    probed(&mut decider, MS(2000), &key("web1"), failing());
+    let lost = probed(&mut decider, MS(2000), &key("web2"), failing());
     assert_eq!((weights(&decider), sorry(&decider)), (vec![0, 0], Some(1)));
     assert!(matches!(
         kinds(&lost.turns)[..],
@@ -110,7 +110,7 @@ fn the_sorry_server_comes_and_goes() {
         ]
     );
 
-    let met = decider.probe(MS(3000), &key("web2"), OwnProbe::Passing);
+    let met = probed(&mut decider, MS(3000), &key("web2"), OwnProbe::Passing);
     assert_eq!((weights(&decider), sorry(&decider)), (vec![0, 8], None));
     assert!(matches!(
         kinds(&met.turns)[..],
@@ -126,7 +126,7 @@ fn a_pool_that_only_begins_has_lost_nothing() {
     assert_eq!(effect.turns, []);
     for web in ["web1", "web2"] {
         // Its agent is heard later than its check.
-        let effect = decider.probe(MS(10), &key(web), OwnProbe::Passing);
+        let effect = probed(&mut decider, MS(10), &key(web), OwnProbe::Passing);
         assert_eq!(effect.turns, []);
     }
     assert_eq!(alarms(decider.pools()), Vec::<String>::new());
@@ -145,7 +145,7 @@ fn a_restart_goes_on_with_the_sorry_server() {
     decider.change_plan(MS(0), &plan_with(with_sorry), &[], held);
     let pool = decider.pool(&name("web")).expect("a pool");
     assert!(!pool.quorum.is_met && pool.serving_sorry_server().is_some());
-    decider.probe(MS(10), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(10), &key("web1"), OwnProbe::Passing);
     assert_eq!(weights(&decider), [8, 0]);
 }
 
@@ -154,7 +154,7 @@ fn a_lost_quorum_is_told_where_nobody_stands_in() {
     let mut decider = serving(&plan_with(|server| {
         server.quorum = Quorum { weight: 16, hysteresis: 0 };
     }));
-    decider.probe(MS(2000), &key("web1"), failing());
+    probed(&mut decider, MS(2000), &key("web1"), failing());
     assert_eq!(weights(&decider), [0, 8]);
     assert_eq!(
         alarms(decider.pools()),
@@ -171,8 +171,8 @@ fn weights_rise_by_themselves() {
         server.slow_start = Some(Duration::from_secs(10));
     }));
     assert_eq!(weights(&decider), [8, 8], "a pool that starts");
-    decider.probe(MS(20_000), &key("web1"), failing());
-    decider.probe(MS(30_000), &key("web1"), OwnProbe::Passing);
+    probed(&mut decider, MS(20_000), &key("web1"), failing());
+    probed(&mut decider, MS(30_000), &key("web1"), OwnProbe::Passing);
     decider.expire(MS(30_000));
     assert_eq!(weights(&decider), [1, 8]);
     let mut edits = 0;
@@ -190,7 +190,7 @@ fn a_dead_one_is_reset_after_a_second() {
     let plan = plan_with(|server| server.options.on_failure = FailurePolicy::Reset);
     let mut decider = serving(&plan);
     decider.expire(MS(10_000));
-    decider.probe(MS(20_000), &key("web1"), failing());
+    probed(&mut decider, MS(20_000), &key("web1"), failing());
     assert_eq!(members(&decider)[0].place, Place::In(Weight::ZERO));
     assert_eq!(decider.deadline(), Some(MS(21_000)));
     let effect = decider.expire(MS(21_000));
@@ -207,7 +207,7 @@ fn a_virtual_server_that_goes_is_not_looked_at_again() {
     let plan = plan_with(|server| server.options.on_failure = FailurePolicy::Reset);
     let mut decider = serving(&plan);
     decider.expire(MS(10_000));
-    decider.probe(MS(20_000), &key("web1"), failing());
+    probed(&mut decider, MS(20_000), &key("web1"), failing());
     decider.change_plan(MS(20_000), &[], &[name("web")], |_, _| None);
     assert_eq!(decider.deadline(), None);
 }
