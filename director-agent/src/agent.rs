@@ -27,7 +27,7 @@ use crate::decide::check::CheckNews;
 use crate::decide::decided::Effect;
 use crate::decide::gate::{Gate, Opened};
 use crate::decide::own::OwnWork;
-use crate::decide::pacer::Pacer;
+use crate::decide::pacer::{Gap, Pacer};
 use crate::decide::wanted::Wanted;
 use crate::decide::weights::Decider;
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
@@ -45,6 +45,7 @@ mod plans;
 mod tell;
 
 use follow::Programmed;
+use plans::Held;
 
 /// The agent cannot start, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Agen
     let ended = loop {
         let input = tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
-            input = inputs.next(agent.wake()) => input,
+            input = inputs.next(agent.wake(), agent.gap.until()) => input,
         };
         if let Err(ended) = agent.take(input) {
             break Err(ended);
@@ -123,6 +124,9 @@ struct Agent {
     effect: Effect,
     gate: Gate<BTreeMap<Name, VrrpInstancePlan>>,
     pacer: Pacer,
+    /// After a wanted table was made.
+    gap: Gap,
+    held: Option<Held>,
     checks: Checks,
     ipvs: IpvsHandle,
     vrrp: VrrpHandle,
@@ -181,19 +185,27 @@ enum Input {
     DriverEnded(&'static str),
 }
 
-/// News of checks that are decided together: enough for a rack that fails at once, and few enough not to hold others up.
-const NEWS_BATCH: usize = 256;
+/// News of checks that are decided together: enough for racks that fail at once, and few enough not to hold others up.
+const NEWS_BATCH: usize = 1024;
 
 impl Inputs {
-    /// The next input, at the latest at `wake`. The session goes last, so that no controller can hold up what is local.
-    async fn next(&mut self, wake: Duration) -> Input {
+    /// The next input, at the latest at `wake`; news not before `news_from`. The session goes last, so that no controller can
+    /// hold up what is local.
+    async fn next(&mut self, wake: Duration, news_from: Duration) -> Input {
         let wake = tokio::time::sleep_until(self.clock.at(wake));
         let mut news = Vec::new();
+        let (checks, clock) = (&mut self.news, self.clock);
+        let some_news = async {
+            if clock.now() < news_from {
+                tokio::time::sleep_until(clock.at(news_from)).await;
+            }
+            checks.recv_many(&mut news, NEWS_BATCH).await
+        };
         tokio::select! {
             biased;
             Some(result) = self.results.recv() => Input::Programmed(result),
             seen = self.vrrp.changed() => seen.map_or(Input::DriverEnded("VRRP"), |()| Input::Vrrp),
-            1.. = self.news.recv_many(&mut news, NEWS_BATCH) => Input::News(news),
+            1.. = some_news => Input::News(news),
             () = wake => Input::Time,
             Some(request) = self.requests.recv() => Input::Request(request),
             seen = self.ipvs.changed() => seen.map_or(Input::DriverEnded("IPVS"), |()| Input::Ipvs),
@@ -254,6 +266,8 @@ impl Agent {
             effect: Effect::default(),
             gate: Gate::default(),
             pacer: Pacer::default(),
+            gap: Gap::default(),
+            held: None,
             checks,
             ipvs,
             vrrp,
@@ -300,7 +314,8 @@ impl Agent {
     /// When the agent has something to do again without any input.
     fn wake(&self) -> Duration {
         let own_work = self.own_work.deadline(self.clock.now(), self.ipvs_seen.borrow().generation);
-        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work];
+        let held = self.held.as_ref().map(|held| held.until);
+        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work, held];
         deadlines.into_iter().flatten().fold(self.pacer.due(), Duration::min)
     }
 
@@ -369,7 +384,8 @@ impl Agent {
     fn flush(&mut self) {
         let now = self.clock.now();
         let effect = std::mem::take(&mut self.effect);
-        if !effect.weights.is_empty() {
+        let is_held_up = self.held.as_ref().is_some_and(|held| now < held.until);
+        if !effect.weights.is_empty() || (self.held.is_some() && !is_held_up) {
             self.program(&effect.weights);
             plans::log_changes(&effect.changes);
         }

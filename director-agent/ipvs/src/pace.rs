@@ -12,9 +12,9 @@ pub const LONGEST: Duration = Duration::from_millis(2);
 const AIM: Duration = Duration::from_millis(1);
 /// Operations of the first batch, of which nothing is known.
 const FIRST: usize = 8;
-/// Most operations of a batch. More save nothing: the send itself is a hundredth of so many
-/// operations by then. Fewer would bound better what a batch of much dearer ones takes.
-const MOST: usize = 128;
+/// Most operations of a batch: about what [`AIM`] holds of the cheapest ones. Fewer would bound better what a batch of much
+/// dearer ones takes, and make more of what each send costs.
+const MOST: usize = 512;
 
 /// The size of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ mod tests {
             (100, 100, MICROS(1000), 100),
             (100, 100, MICROS(2000), 50),
             (100, 3, MICROS(30), 100),
-            (100, 3, MICROS(3), 128),
+            (100, 3, MICROS(3), 200),
+            (512, 512, MICROS(1), 512),
             (128, 128, MICROS(50_000), 2),
             (2, 2, MICROS(50_000), 1),
             (1, 1, MICROS(10), 2),

@@ -9,7 +9,7 @@ use fulcrum_model::fuse::QuorumState;
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Evidence, Name, Weight};
 use fulcrum_proto::v1;
-use fulcrum_runtime::trace::{set_parent, traceparent};
+use fulcrum_runtime::trace::{self, set_parent, traceparent};
 use fulcrum_session::PlanCache;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -25,6 +25,17 @@ use crate::state_dir::StateDir;
 
 /// Objects of a plan whose change leaves memory behind that is worth giving back.
 const MANY_CHANGED: usize = 256;
+
+/// How long the first table of a large plan waits for the first answers of its checks.
+const FIRST_ANSWERS: Duration = Duration::from_millis(100);
+
+/// Virtual servers of a plan that are not handed to the IPVS driver yet.
+pub(super) struct Held {
+    names: BTreeSet<Name>,
+    /// Then they are, whatever is known.
+    pub(super) until: Duration,
+    span: tracing::Span,
+}
 
 impl Agent {
     /// Runs on the plan on disk at once, with no controller.
@@ -79,13 +90,18 @@ impl Agent {
             };
             self.decider.change_plan(now, &changed, &removed, adopted)
         };
+        let has_checks_begun = !reindexed.begun.is_empty();
         self.checks.change(reindexed.begun, &reindexed.ended);
         for old in &reindexed.replaced {
             self.wanted.remove(&old.listen);
         }
-        let changed = std::mem::take(&mut effect.weights);
+        let names = std::mem::take(&mut effect.weights);
         self.effect.merge(effect);
-        span.in_scope(|| self.program(&changed));
+        if changed.len() >= MANY_CHANGED && has_checks_begun {
+            self.hold(now, names, span);
+        } else {
+            span.in_scope(|| self.program(&names));
+        }
         // Before VRRP has the plan, so that nothing waits for first tries longer than it must.
         self.tracker.apply(&instances);
         self.sync.apply(&instances);
@@ -160,17 +176,37 @@ impl Agent {
         follow::evidence(ipvs, self.generation, received, self.metrics.clone(), span);
     }
 
-    /// Writes the weights of these virtual servers into the wanted table and hands it to the IPVS driver.
+    /// Lets a large plan wait for its checks, which most often answer within a millisecond: otherwise each entry would be
+    /// written twice, first with weight 0. Until then nobody serves it either way.
+    fn hold(&mut self, now: Duration, names: BTreeSet<Name>, span: &tracing::Span) {
+        let until = now + FIRST_ANSWERS;
+        self.gap.hold(until);
+        // Whoever waits for the plan waits for what is programmed then.
+        self.generation += 1;
+        let names = self.held.take().into_iter().flat_map(|held| held.names).chain(names).collect();
+        self.held = Some(Held { names, until, span: span.clone() });
+    }
+
+    /// Writes the weights of these virtual servers, and of those that were held, into the wanted table and hands it to the IPVS
+    /// driver.
     pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
+        let began = self.clock.now();
         self.wanted.put(&self.decider, names);
+        let mut traceparent = traceparent();
+        if let Some(Held { names, span, .. }) = self.held.take() {
+            self.wanted.put(&self.decider, &names);
+            traceparent = span.in_scope(trace::traceparent);
+        }
         self.generation += 1;
         self.ipvs.set_desired(Desired {
             generation: self.generation,
             revision: self.plans.in_force().map_or(0, |version| version.revision),
             table: self.wanted.table().clone(),
             allowances: self.wanted.allowances().clone(),
-            traceparent: traceparent(),
+            traceparent,
         });
+        let now = self.clock.now();
+        self.gap.took(now, now.saturating_sub(began));
     }
 }
 

@@ -1,4 +1,4 @@
-//! When to tell what is observed: soon after a change, not too often, and now and then in any case.
+//! When to tell what is observed: soon after a change, not too often, and now and then in any case. And when to take news.
 
 use std::time::Duration;
 
@@ -47,6 +47,35 @@ impl Pacer {
     }
 }
 
+/// Making a wanted table may take one part in so many of the time, while news of checks comes in.
+const TABLE_SHARE: u32 = 10;
+/// Longest time that news waits for more. A large table takes the kernel's writer longer to look through than to write.
+const LONGEST_GAP: Duration = Duration::from_millis(100);
+
+/// Paces news of checks: what comes within a moment after a large table was wanted is decided together. A small table costs
+/// nothing that is worth to be waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gap {
+    until: Duration,
+}
+
+impl Gap {
+    /// When news is taken again.
+    pub fn until(self) -> Duration {
+        self.until
+    }
+
+    /// A table was made at `now`, which took this long.
+    pub fn took(&mut self, now: Duration, time: Duration) {
+        self.until = now + time.saturating_mul(TABLE_SHARE).min(LONGEST_GAP);
+    }
+
+    /// Takes no news before then.
+    pub fn hold(&mut self, until: Duration) {
+        self.until = until;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +108,16 @@ mod tests {
         assert!(pacer.take(ms(5_199)));
         assert!(!pacer.take(ms(10_198)));
         assert!(pacer.take(ms(10_199)), "now and then in any case");
+    }
+
+    #[test]
+    fn news_waits_for_more_where_tables_are_costly() {
+        let mut gap = Gap::default();
+        for (took, until) in
+            [(0, 1_000_000), (50, 1_000_500), (2_000, 1_020_000), (900_000, 1_100_000)]
+        {
+            gap.took(Duration::from_secs(1), Duration::from_micros(took));
+            assert_eq!(gap.until(), Duration::from_micros(until), "{took} µs");
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 use fulcrum_ipvs::codec::{
@@ -19,6 +20,7 @@ use neli::router::asynchronous::NlRouter;
 use neli::socket::NlSocket;
 use neli::utils::Groups;
 use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use tokio::time::{Instant, timeout};
 
 use super::error::IpvsError;
@@ -28,12 +30,12 @@ use super::{Traffic, modules};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two tries to receive what should have been there at once.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Requests in flight at first. Should all be refused, the refusals of up to 1,280 bytes with their bookkeeping fit the
-/// receive buffer that any process may have (`net.core.rmem_max`, 212,992 bytes unless set otherwise, doubled). Where
-/// that is set lower, the window shrinks until they do.
-const WINDOW: usize = 256;
-/// Receive buffer in bytes to ask for; the kernel gives what `net.core.rmem_max` allows.
+/// Receive buffer in bytes to ask for. Who may not have more than `net.core.rmem_max` (212,992 bytes unless set otherwise) gets
+/// that. The kernel doubles either, for its bookkeeping.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// Room that a refusal takes of the receive buffer at most, with its bookkeeping. As many requests are in flight as it holds
+/// refusals, should all be refused; where that is still too many, they become fewer.
+const REFUSAL: usize = 1280;
 /// The kernel's largest piece of a dump is 32 KiB.
 const PIECE: usize = 64 << 10;
 
@@ -71,8 +73,9 @@ impl Kernel {
             resolved => resolved,
         }?;
         let (writes, reads) = (Socket::open()?, Socket::open()?);
+        let window = (writes.receive_buffer()? / REFUSAL).max(1);
         let (pace, request) = (Pace::default(), Vec::new());
-        Ok(Self { family, writes, reads, window: WINDOW, pace, sequence: 0, request })
+        Ok(Self { family, writes, reads, window, pace, sequence: 0, request })
     }
 
     /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers,
@@ -338,13 +341,22 @@ impl Socket {
         let open = || {
             let socket = NlSocket::connect(NlFamily::Generic, None, Groups::empty())?;
             socket.nonblock()?;
-            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            if setsockopt(&descriptor(&socket), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+                socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            }
             // The kernel's own words on a refusal, where it has some.
             socket.enable_ext_ack(true)?;
             Ok(socket)
         };
         let socket = open().map_err(|source| IpvsError::Socket { doing, source })?;
         Ok(Self { socket, buffer: vec![0; PIECE] })
+    }
+
+    /// Bytes of answers that wait at most.
+    fn receive_buffer(&self) -> Result<usize, IpvsError> {
+        let doing = "find the size of the receive buffer";
+        getsockopt(&descriptor(&self.socket), sockopt::RcvBuf)
+            .map_err(|errno| IpvsError::Socket { doing, source: errno.into() })
     }
 
     /// The kernel works through the requests within this call.
@@ -414,6 +426,13 @@ impl Socket {
             }
         }
     }
+}
+
+/// The socket's descriptor, to set what neli sets not.
+#[expect(unsafe_code, reason = "neli lends its descriptor only as a number")]
+fn descriptor(socket: &NlSocket) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor stays open for as long as the socket is borrowed.
+    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 
 /// The family's number. neli's router serves this one question, then is dropped: it must carry no dumps.
