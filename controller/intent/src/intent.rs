@@ -1,5 +1,6 @@
 //! What is wanted, as a whole.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use fulcrum_model::Revision;
@@ -31,5 +32,25 @@ impl Intent {
             self.resources.insert(resource.key(), resource);
         }
         self.revision = revision;
+    }
+
+    /// Resources that are new, replaced or gone since `before`, ordered.
+    pub fn changed_since(&self, before: &Self) -> Vec<ResourceKey> {
+        let (mut old, mut new) =
+            (before.resources.iter().peekable(), self.resources.iter().peekable());
+        let mut changed = Vec::new();
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return changed,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+            };
+            let was = if order.is_le() { old.next() } else { None };
+            let is = if order.is_ge() { new.next() } else { None };
+            if was != is {
+                changed.extend(was.or(is).map(|(key, _)| key.clone()));
+            }
+        }
     }
 }

@@ -68,7 +68,7 @@ pub fn plan_real_server(intent: &Intent, agent: &Name) -> RealServerHostPlan {
 /// Plans for many agents of one intent: it reads the whole intent once, each plan then costs what it holds.
 #[derive(Debug)]
 pub struct Planner<'a> {
-    catalog: Catalog<'a>,
+    pub(crate) catalog: Catalog<'a>,
     /// The VRRP instances of a director, with its part in each.
     instances: BTreeMap<&'a Name, Vec<(&'a Name, &'a VrrpInstance, &'a VrrpMember)>>,
     /// The virtual servers of a VRRP instance.
@@ -81,17 +81,6 @@ pub struct Planner<'a> {
     handovers: BTreeMap<&'a Name, &'a Name>,
     /// Who shall take no new connections, by real server.
     drains: BTreeMap<&'a Name, Vec<(&'a Name, &'a Drain)>>,
-}
-
-/// What a virtual server's plan is made of.
-#[derive(PartialEq)]
-pub(crate) struct Ingredients<'a> {
-    server: &'a VirtualServer,
-    pool: Option<&'a Pool>,
-    seats: Vec<Seat<'a>>,
-    /// Under a firewall mark.
-    vips: Vec<IpAddr>,
-    drains: Vec<Option<DrainPlan>>,
 }
 
 impl<'a> Planner<'a> {
@@ -131,7 +120,20 @@ impl<'a> Planner<'a> {
     /// A director's plan: the VRRP instances it takes part in, their virtual servers, and its settings. A Backup programs them too,
     /// so that it serves from its first packet as Active.
     pub fn director(&self, director: &Name) -> DirectorPlan {
-        let servers = self.virtual_servers_of(director).into_iter();
+        self.director_where(director, |_| true)
+    }
+
+    /// The part of a director's plan whose objects have these keys; its settings in any case.
+    pub fn director_part(&self, director: &Name, keys: &BTreeSet<&str>) -> DirectorPlan {
+        let names: BTreeSet<&str> =
+            keys.iter().filter_map(|key| VirtualServerPlan::name_in(key)).collect();
+        let mut part = self.director_where(director, |name| names.contains(name.as_str()));
+        part.vrrp_instances.retain(|_, plan| keys.contains(plan.key().as_str()));
+        part
+    }
+
+    fn director_where(&self, director: &Name, is_wanted: impl Fn(&Name) -> bool) -> DirectorPlan {
+        let servers = self.servers_of(director).filter(|(name, _)| is_wanted(name));
         let virtual_servers = servers.filter_map(|(name, server)| {
             self.virtual_server(name, server).map(|plan| (name.clone(), plan))
         });
@@ -142,12 +144,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The agents of the real servers in a director's plan.
+    pub fn agents_of(&self, director: &Name) -> BTreeSet<Name> {
+        let pools: BTreeSet<&Name> =
+            self.servers_of(director).map(|(_, server)| &server.pool).collect();
+        let pools = pools.into_iter().filter_map(|name| self.catalog.pools.get(name).copied());
+        pools
+            .flat_map(|pool| self.catalog.seats(pool))
+            .map(|seat| seat.server.agent.clone())
+            .collect()
+    }
+
     /// The host's IPVS as a whole in a director's plan: as its resource says, and with the forwarding that nat needs where
     /// that says nothing.
     pub(crate) fn ipvs_of(&self, director: &Name) -> IpvsSettings {
         let given = self.catalog.directors.get(director).map(|director| director.ipvs);
         let mut settings = given.unwrap_or_default();
-        for server in self.virtual_servers_of(director).into_values() {
+        for (_, server) in self.servers_of(director) {
             let forward = if server.listen.is_ipv6() {
                 &mut settings.ipv6_forward
             } else {
@@ -162,9 +175,13 @@ impl<'a> Planner<'a> {
 
     /// Whether packets reach any of its real servers by nat.
     fn has_nat(&self, server: &VirtualServer) -> bool {
-        let pool = self.catalog.pools.get(&server.pool).copied();
-        let mut seats = pool.into_iter().flat_map(|pool| self.catalog.seats(pool));
-        seats.any(|seat| seat.forwarding(server) == ForwardingMethod::Nat)
+        self.catalog.pools.get(&server.pool).is_some_and(|pool| {
+            let forwarding = |own: Option<ForwardingMethod>| own.unwrap_or(server.forwarding);
+            let sorry = pool.sorry_server.as_ref().map(|_| forwarding(None));
+            let mut all =
+                pool.members.iter().map(|member| forwarding(member.forwarding)).chain(sorry);
+            all.any(|forwarding| forwarding == ForwardingMethod::Nat)
+        })
     }
 
     /// The VRRP part of a director's plan.
@@ -176,25 +193,21 @@ impl<'a> Planner<'a> {
         plans.collect()
     }
 
-    /// The virtual servers in a director's plan.
-    pub(crate) fn virtual_servers_of(
-        &self,
-        director: &Name,
-    ) -> BTreeMap<&'a Name, &'a VirtualServer> {
+    /// The virtual servers in a director's plan, those of a VRRP instance together.
+    fn servers_of(&self, director: &Name) -> impl Iterator<Item = (&'a Name, &'a VirtualServer)> {
         let parts = self.instances.get(director).into_iter().flatten();
-        parts.filter_map(|(name, ..)| self.virtual_servers.get(name)).flatten().copied().collect()
+        parts.flat_map(|(name, ..)| self.servers_at(name)).copied()
     }
 
-    /// All that a virtual server's plan is made of. Where it is equal, so is the plan.
-    pub(crate) fn ingredients(&self, name: &Name, server: &'a VirtualServer) -> Ingredients<'a> {
-        let pool = self.catalog.pools.get(&server.pool).copied();
-        let seats: Vec<_> = pool.into_iter().flat_map(|pool| self.catalog.seats(pool)).collect();
-        let drains = if self.drains.is_empty() {
-            Vec::new()
-        } else {
-            seats.iter().map(|seat| self.drain(name, seat.name)).collect()
-        };
-        Ingredients { server, pool, seats, vips: self.vips_of(server), drains }
+    /// The virtual servers of a VRRP instance.
+    pub(crate) fn servers_at(&self, instance: &Name) -> &[(&'a Name, &'a VirtualServer)] {
+        self.virtual_servers.get(instance).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The VRRP instances in which a director takes part.
+    pub(crate) fn instances_of(&self, director: &Name) -> BTreeSet<&'a Name> {
+        let parts = self.instances.get(director).into_iter().flatten();
+        parts.map(|(name, ..)| *name).collect()
     }
 
     /// All that a real-server agent's plan is made of. Where it is equal, so is the plan.
@@ -395,15 +408,26 @@ fn vips_of(catalog: &Catalog<'_>, server: &VirtualServer) -> BTreeSet<IpAddr> {
 
 /// VIPs by real server. Where a pool says that there is no agent, whoever set up the host binds the VIP too.
 fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
+    // Pools have many virtual servers, and these few ways of forwarding and VIPs.
+    let mut asked: BTreeMap<(&Name, ForwardingMethod), (&VirtualServer, BTreeSet<IpAddr>)> =
+        BTreeMap::new();
+    for server in catalog.virtual_servers.values().copied() {
+        let (_, vips) = asked
+            .entry((&server.pool, server.forwarding))
+            .or_insert_with(|| (server, BTreeSet::new()));
+        match server.listen.vip() {
+            Some(vip) => _ = vips.insert(vip),
+            None => vips.extend(vips_of(catalog, server)),
+        }
+    }
     let mut vips: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
-    for server in catalog.virtual_servers.values() {
-        let Some(pool) = catalog.pools.get(&server.pool) else { continue };
+    for ((pool, _), (server, asked)) in &asked {
+        let Some(pool) = catalog.pools.get(*pool).copied() else { continue };
         match pool.agent {
             AgentRequirement::Required => {
-                let asked = vips_of(catalog, server);
                 let needs_vip = |seat: &Seat<'_>| seat.forwarding(server).needs_arp_safety();
                 for seat in catalog.seats(pool).filter(needs_vip) {
-                    vips.entry(seat.name).or_default().extend(&asked);
+                    vips.entry(seat.name).or_default().extend(asked);
                 }
             }
             AgentRequirement::None => {}

@@ -187,8 +187,8 @@ impl Hub {
             planned.named.difference(&inner.planned.named).cloned().collect();
         let revision = planned.version.revision;
         inner.registry.forget_unnamed(&planned.named);
-        inner.planned = planned;
-        for key in changed {
+        inner.planned = Arc::clone(&planned);
+        for key in changed.iter().cloned() {
             inner.tell_watchers(&News::Resource(key));
         }
         for key in newly_named {

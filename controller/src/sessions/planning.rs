@@ -10,7 +10,7 @@ use fulcrum_model::Name;
 use fulcrum_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
-use super::plans::{AgentPlan, Planned};
+use super::plans::{self, AgentPlan, Planned};
 use super::update::{self, Has};
 
 /// Sessions that wait in the queue itself. More wait at its door; each session asks for one plan at a time.
@@ -80,14 +80,31 @@ fn make_all(jobs: Vec<Job>) {
 fn make(job: Job, planner: &Planner<'_>) {
     let Job { planned, key, has, answer } = job;
     // A plan that cannot be made ends the session that asked for it, not this thread.
-    let made = catch_unwind(AssertUnwindSafe(|| {
-        let AgentPlan { objects, agents } = planned.plan(planner, &key);
-        let update = update::update(&has, &planned.version, &objects);
-        let then = Has::Sent(planned.version.clone(), objects);
-        Made { update, then, agents, traceparent: planned.traceparent.clone() }
-    }));
-    if let Ok(made) = made {
+    if let Ok(made) = catch_unwind(AssertUnwindSafe(|| update(&planned, planner, &key, has))) {
         // The session may have ended meanwhile.
         let _ = answer.send(made);
     }
+}
+
+/// What brings an agent from what it has to its plan, with a reading of the intent for it alone.
+pub fn make_one(planned: &Planned, key: &AgentId, has: Has) -> Made {
+    update(planned, &Planner::new(&planned.intent), key, has)
+}
+
+fn update(planned: &Planned, planner: &Planner<'_>, key: &AgentId, has: Has) -> Made {
+    let version = &planned.version;
+    let diff = has.version().and_then(|since| planned.diff_since(key, since));
+    let (update, objects, agents) = match (has, diff) {
+        (Has::Sent(_, mut objects), Some(diff)) => {
+            let changed = planned.change(planner, diff);
+            let update = update::follow(&mut objects, version, changed, &diff.removed);
+            (update, objects, plans::agents_of(planner, key))
+        }
+        (has, _) => {
+            let AgentPlan { objects, agents } = planned.plan(planner, key);
+            (update::update(&has, version, &objects), objects, agents)
+        }
+    };
+    let then = Has::Sent(version.clone(), objects);
+    Made { update, then, agents, traceparent: planned.traceparent.clone() }
 }

@@ -66,6 +66,25 @@ pub fn update(has: &Has, version: &v1::PlanVersion, objects: &Objects) -> v1::Pl
     update
 }
 
+/// What brings an agent from `sent` to `version`, where that is known: these objects changed, these are gone. `sent` follows.
+pub fn follow(
+    sent: &mut Objects,
+    version: &v1::PlanVersion,
+    changed: Vec<v1::PlanObject>,
+    removed: &[String],
+) -> v1::PlanUpdate {
+    for key in removed {
+        sent.remove(key);
+    }
+    sent.extend(changed.iter().map(|object| (object.key.clone(), object.clone())));
+    v1::PlanUpdate {
+        version: Some(version.clone()),
+        objects: changed,
+        removed: removed.to_vec(),
+        ..Default::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,10 +61,23 @@ impl VrrpInstancePlan {
     }
 }
 
+/// What keys of virtual servers begin with.
+const VIRTUAL_SERVER_KEY: &str = "virtual-server/";
+
 impl VirtualServerPlan {
     /// Its key among its director's plan objects.
     pub fn key(&self) -> String {
-        format!("virtual-server/{}", self.name)
+        Self::key_of(&self.name)
+    }
+
+    /// The key of the one of that name.
+    pub fn key_of(name: &Name) -> String {
+        format!("{VIRTUAL_SERVER_KEY}{name}")
+    }
+
+    /// The name in such a key; none when it is another's.
+    pub fn name_in(key: &str) -> Option<&str> {
+        key.strip_prefix(VIRTUAL_SERVER_KEY)
     }
 
     /// Every real server that may be in its table: those of the pool, and the sorry server last.

@@ -8,7 +8,9 @@ use fulcrum_model::{Revision, Weight};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{director, indexed, name, pool, real_server, site, virtual_server, vrrp_instance};
+use super::{
+    director, drain, indexed, name, pool, real_server, site, virtual_server, vrrp_instance,
+};
 use crate::{AgentId, AgentRole, ChangeAction, Intent, Planner, Removal, diff_agents, prepare};
 
 /// What a generated cluster is made of; every combination is valid.
@@ -22,20 +24,30 @@ struct Sketch {
     /// Per virtual server: which instance and pool, modulo their number.
     virtual_servers: Vec<(usize, usize)>,
     unicast: bool,
+    /// The first real server takes no new connections, nor the second of the first virtual server.
+    drained: bool,
+    /// The first director takes part in no instance, where there are three.
+    first_is_idle: bool,
 }
 
 fn sketch() -> impl Strategy<Value = Sketch> {
     let pool = (vec(any::<bool>(), 5), any::<u16>(), any::<bool>());
     let virtual_server = (0_usize..9, 0_usize..9);
     let counts = (2_usize..4, 1_usize..4, 0_usize..6);
-    (counts, vec(pool, 1..4), vec(virtual_server, 0..6), any::<bool>()).prop_map(
-        |((directors, instances, real_servers), pools, virtual_servers, unicast)| Sketch {
-            directors,
-            instances,
-            real_servers,
-            pools,
-            virtual_servers,
-            unicast,
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (counts, vec(pool, 1..4), vec(virtual_server, 0..6), flags).prop_map(
+        |((directors, instances, real_servers), pools, virtual_servers, flags)| {
+            let (unicast, drained, first_is_idle) = flags;
+            Sketch {
+                directors,
+                instances,
+                real_servers,
+                pools,
+                virtual_servers,
+                unicast,
+                drained,
+                first_is_idle,
+            }
         },
     )
 }
@@ -48,8 +60,10 @@ fn resources(sketch: &Sketch) -> Vec<Resource> {
     for i in 0..sketch.instances {
         let vip = format!("10.0.1.{}/24", i + 1);
         let vrid = u64::try_from(i + 1).expect("a small number");
+        let is_idle = sketch.first_is_idle && sketch.directors == 3;
+        let first = if is_idle { "d2" } else { "d0" };
         let mut instance =
-            vrrp_instance(&format!("vi{i}"), vrid, &[&vip], &[("d0", 100), ("d1", 90)]);
+            vrrp_instance(&format!("vi{i}"), vrid, &[&vip], &[(first, 100), ("d1", 90)]);
         if let Spec::VrrpInstance(instance) = &mut instance.spec {
             instance.unicast = sketch.unicast;
         }
@@ -94,6 +108,20 @@ fn resources(sketch: &Sketch) -> Vec<Resource> {
     set
 }
 
+/// The same with its drains, which outlive what a set without them prunes.
+fn resources_with_drains(sketch: &Sketch) -> Vec<Resource> {
+    let mut set = resources(sketch);
+    if sketch.drained && sketch.real_servers > 1 {
+        set.push(drain("of-all", "r0", None));
+        // The first virtual server is always there.
+        let pool = sketch.virtual_servers.first().map(|(_, pool)| pool % sketch.pools.len());
+        if pool.is_some_and(|pool| sketch.pools[pool].0[1]) {
+            set.push(drain("of-one", "r1", Some("v0")));
+        }
+    }
+    set
+}
+
 fn write(current: &Intent, set: &[Resource], revision: u64) -> Intent {
     let prepared = prepare(current, indexed(set.to_vec()), &Removal::unlisted(), true)
         .expect("the sketch is valid");
@@ -122,6 +150,18 @@ fn all_plans(intent: &Intent) -> BTreeMap<AgentId, (DirectorPlan, RealServerHost
         // A director is told of its host's settings in any case.
         .filter(|(agent, plans)| agent.role == AgentRole::Director || *plans != Default::default())
         .collect()
+}
+
+/// What a plan orders, by key.
+fn objects(plans: Option<&(DirectorPlan, RealServerHostPlan)>) -> BTreeMap<String, String> {
+    let Some((director, host)) = plans else { return BTreeMap::new() };
+    if *host != RealServerHostPlan::default() {
+        return [("host".to_owned(), format!("{host:?}"))].into();
+    }
+    let servers = director.virtual_servers.values().map(|plan| (plan.key(), format!("{plan:?}")));
+    let instances = director.vrrp_instances.values().map(|plan| (plan.key(), format!("{plan:?}")));
+    let ipvs = ("ipvs".to_owned(), format!("{:?}", director.ipvs));
+    servers.chain(instances).chain([ipvs]).collect()
 }
 
 proptest! {
@@ -178,14 +218,29 @@ proptest! {
     #[test]
     fn a_difference_is_found_where_plans_differ(a in sketch(), b in sketch()) {
         let (before, after) = (
-            write(&Intent::default(), &resources(&a), 1),
-            write(&Intent::default(), &resources(&b), 1),
+            write(&Intent::default(), &resources_with_drains(&a), 1),
+            write(&Intent::default(), &resources_with_drains(&b), 1),
         );
         let diffs = diff_agents(&before, &after);
         let (old, new) = (all_plans(&before), all_plans(&after));
         let differing: BTreeSet<&AgentId> =
             old.keys().chain(new.keys()).filter(|agent| old.get(agent) != new.get(agent)).collect();
         prop_assert_eq!(diffs.iter().map(|diff| &diff.agent).collect::<BTreeSet<_>>(), differing);
+        for diff in &diffs {
+            let (old, new) = (objects(old.get(&diff.agent)), objects(new.get(&diff.agent)));
+            let changed = new.iter().filter(|(key, object)| old.get(*key) != Some(*object));
+            prop_assert_eq!(&diff.changed, &changed.map(|(key, _)| key.clone()).collect::<Vec<_>>());
+            let removed = old.keys().filter(|key| !new.contains_key(*key));
+            prop_assert_eq!(&diff.removed, &removed.cloned().collect::<Vec<_>>());
+            if diff.agent.role == AgentRole::Director {
+                let keys: BTreeSet<&str> = diff.changed.iter().map(String::as_str).collect();
+                let part = Planner::new(&after).director_part(&diff.agent.name, &keys);
+                let part = objects(Some(&(part, RealServerHostPlan::default())));
+                for key in &diff.changed {
+                    prop_assert_eq!(part.get(key), new.get(key));
+                }
+            }
+        }
         prop_assert_eq!(diff_agents(&before, &before), Vec::new());
         prop_assert_eq!(diffs.len(), diff_agents(&after, &before).len());
     }
