@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use fulcrum_proto::v1;
+use prost::Message;
 
 use crate::cli::{Global, Output};
 use crate::connect::{self, Controllers, Refusal};
@@ -15,24 +16,38 @@ use crate::text::{Node, message_to_node, to_json, to_yaml};
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let format = global.output.unwrap_or(Output::Table);
-    let (node, problems, text) = if let Some(socket) = &global.socket {
+    let now = SystemTime::now();
+    let problems = if let Some(socket) = &global.socket {
         let found = ask_director(socket).await?;
         let problems = status::director_problems(&found);
-        let text = status::director(&found, &problems, SystemTime::now(), Paint::detect());
-        (message_to_node("fulcrum.v1.GetDirectorStatusResponse", &found), problems, text)
+        let table = || status::director(&found, &problems, now, Paint::detect());
+        print(format, &problems, table, "fulcrum.v1.GetDirectorStatusResponse", &found)?;
+        problems
     } else {
         let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
         let topology = ask(&controllers).await?;
-        let problems = status::problems(&topology, SystemTime::now());
-        let text = status::topology(&topology, &problems, SystemTime::now(), Paint::detect());
-        (message_to_node("fulcrum.v1.Topology", &topology), problems, text)
+        let problems = status::problems(&topology, now);
+        let table = || status::topology(&topology, &problems, now, Paint::detect());
+        print(format, &problems, table, "fulcrum.v1.Topology", &topology)?;
+        problems
     };
-    match format {
-        Output::Table => out::print(&text)?,
-        Output::Json => out::print(&to_json(&with_problems(node, &problems)))?,
-        Output::Yaml => out::print(&to_yaml(&with_problems(node, &problems)))?,
-    }
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// Makes what was asked for and no more: of a director with a hundred thousand weights either takes hundreds of megabytes.
+fn print(
+    format: Output,
+    problems: &[String],
+    table: impl FnOnce() -> String,
+    name: &str,
+    message: &impl Message,
+) -> Result<(), Failure> {
+    let node = || with_problems(message_to_node(name, message), problems);
+    match format {
+        Output::Table => out::print(&table()),
+        Output::Json => out::print(&to_json(&node())),
+        Output::Yaml => out::print(&to_yaml(&node())),
+    }
 }
 
 /// The message with what lvsctl makes of it.
