@@ -34,8 +34,9 @@ const ADVERT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent is left alone before its memory is read: some reports and looks at the table.
 const SETTLE: Duration = Duration::from_secs(20);
-/// Time between two looks at reports.
-const LOOK_AT_REPORTS_EVERY: Duration = Duration::from_secs(1);
+/// How long a round of looks at the table may take, and the time between two questions for it: an answer has all weights.
+const LONGEST_ROUND: Duration = Duration::from_mins(15);
+const LOOK_AT_STATUS_EVERY: Duration = Duration::from_secs(15);
 /// The kernel forgets real servers that were deleted after two minutes.
 const FORGET: Duration = Duration::from_secs(150);
 /// What the agent logs when it has written much, and when a plan is in the kernel.
@@ -88,8 +89,10 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     }
     let programmed_ms: Result<Vec<f64>> =
         (0..trials).map(|_| director.reprogram_from_disk()).collect();
+    let programmed_ms = programmed_ms?;
+    findings.figure("round_of_looks_s", round_of_looks_s(cluster)?);
     crowd.stop()?;
-    Ok(Measured { programmed_ms: programmed_ms?, edits_of_restart, resident_mib })
+    Ok(Measured { programmed_ms, edits_of_restart, resident_mib })
 }
 
 /// The director's agent, which is started again and again.
@@ -169,12 +172,6 @@ impl Director<'_> {
         findings.figure("restart_ms", millis(began.elapsed()));
         std::thread::sleep(SETTLE);
         findings.figure("fulcrum_memory_restarted_mib", self.memory_mib("VmRSS")?);
-        let round = wait_until("a whole round of looks at the table is told", PATIENCE, || {
-            std::thread::sleep(LOOK_AT_REPORTS_EVERY);
-            let observed = told::of(cluster, DIRECTOR)?;
-            Ok(observed["ipvs_round"].as_str().map(str::to_owned))
-        })?;
-        findings.figure("round_of_looks_s", seconds_of(&round)?);
         Ok(count(told::writes_reported(cluster, DIRECTOR)?.all()))
     }
 
@@ -198,6 +195,16 @@ impl Director<'_> {
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(kib.with_context(|| format!("no {name} of the agent"))? / 1024.0)
     }
+}
+
+/// How long a whole round of looks at the table takes, by the agent's own word.
+fn round_of_looks_s(cluster: &Cluster) -> Result<f64> {
+    let round = wait_until("a whole round of looks at the table is told", LONGEST_ROUND, || {
+        std::thread::sleep(LOOK_AT_STATUS_EVERY);
+        let observed = told::now(cluster, DIRECTOR)?;
+        Ok(observed["ipvs_round"].as_str().map(str::to_owned))
+    })?;
+    seconds_of(&round)
 }
 
 /// Seconds of a time in whole milliseconds or seconds, as lvsctl writes it.
