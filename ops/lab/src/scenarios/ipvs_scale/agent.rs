@@ -197,14 +197,19 @@ impl Director<'_> {
     }
 }
 
-/// How long a whole round of looks at the table takes, by the agent's own word.
+/// How long a whole round of looks at the table takes, by the agent's own word. The first one that it tells after a start began
+/// while there was no table.
 fn round_of_looks_s(cluster: &Cluster) -> Result<f64> {
-    let round = wait_until("a whole round of looks at the table is told", LONGEST_ROUND, || {
+    let mut told_first = None;
+    wait_until("a whole round of looks at the table is told", LONGEST_ROUND, || {
         std::thread::sleep(LOOK_AT_STATUS_EVERY);
         let observed = told::now(cluster, DIRECTOR)?;
-        Ok(observed["ipvs_round"].as_str().map(str::to_owned))
-    })?;
-    seconds_of(&round)
+        let Some(round) = observed["ipvs_round"].as_str().map(str::to_owned) else {
+            return Ok(None);
+        };
+        let first = told_first.get_or_insert_with(|| round.clone());
+        if *first == round { Ok(None) } else { seconds_of(&round).map(Some) }
+    })
 }
 
 /// Seconds of a time in whole milliseconds or seconds, as lvsctl writes it.
