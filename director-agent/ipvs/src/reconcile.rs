@@ -214,6 +214,11 @@ impl Reconciler {
             }
             let wanted = self.wanted.virtual_servers.get(&key).map(Arc::as_ref);
             let found = self.held.virtual_servers.get(&key).map(Arc::as_ref);
+            if wanted.zip(found).is_some_and(|(wanted, found)| std::ptr::eq(wanted, found)) {
+                self.removals.forget(&key);
+                self.dirty.remove(&key);
+                continue;
+            }
             let found = found.filter(|_| self.is_ours(&key));
             self.removals.follow_one(&key, wanted, found, now, self.allowance);
             let list = match (wanted, found) {
@@ -295,6 +300,47 @@ impl Reconciler {
             self.disown(key);
         }
         self.drifted.remove(&operation.entry())
+    }
+
+    /// The kernel did these, in order; gives how many of them put drift right. A new virtual server whose operations stand together
+    /// is then held as it is wanted, which costs less than one by one.
+    pub fn all_done(&mut self, operations: &[Operation]) -> usize {
+        let mut repairs = 0;
+        for of_one in operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server()) {
+            if !self.is_made_whole(of_one) {
+                repairs += of_one.iter().filter(|operation| self.done(operation)).count();
+            }
+        }
+        repairs
+    }
+
+    /// Takes the operations on one virtual server as done when they are all that makes it what it is wanted to be.
+    fn is_made_whole(&mut self, operations: &[Operation]) -> bool {
+        let Some((Operation::AddVirtualServer { key, settings }, rest)) = operations.split_first()
+        else {
+            return false;
+        };
+        let is_special = |entries: &BTreeMap<Entry, Refused>| !entries.is_empty();
+        if is_special(&self.refused) || is_special(&self.retried) || !self.drifted.is_empty() {
+            return false;
+        }
+        let Some(wanted) = self.wanted.virtual_servers.get(key) else { return false };
+        let added = rest.iter().map(|operation| match operation {
+            Operation::AddDestination { key, settings, .. } => Some((*key, *settings)),
+            Operation::AddVirtualServer { .. }
+            | Operation::EditVirtualServer { .. }
+            | Operation::DeleteVirtualServer { .. }
+            | Operation::EditDestination { .. }
+            | Operation::DeleteDestination { .. } => None,
+        });
+        let is_whole = !self.held.virtual_servers.contains_key(key)
+            && *settings == wanted.settings
+            && added.eq(wanted.destinations.settings().iter().map(|entry| Some(*entry)));
+        if is_whole {
+            self.held.virtual_servers.insert(*key, Arc::clone(wanted));
+            self.changes += 1;
+        }
+        is_whole
     }
 
     /// The kernel refused it. True when this is news: it was not refused in this way before.

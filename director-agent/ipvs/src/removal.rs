@@ -96,6 +96,11 @@ impl Removals {
         }
     }
 
+    /// Nothing leaves that virtual server.
+    pub(crate) fn forget(&mut self, virtual_server: &VirtualServerKey) {
+        self.leaving.remove(virtual_server);
+    }
+
     /// Whether its deadline has passed. False for a real server that does not leave.
     pub fn is_due(
         &self,

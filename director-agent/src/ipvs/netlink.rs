@@ -377,13 +377,13 @@ impl Socket {
         doing: &'static str,
         patience: Duration,
     ) -> Result<&[u8], IpvsError> {
-        let began = Instant::now();
+        let mut began = None;
         let length = loop {
             // TRUNC: the true length, so that an answer that was cut off is seen.
             match self.socket.recv(&mut self.buffer[..], Msg::TRUNC) {
                 Ok((length, _)) => break length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if began.elapsed() >= patience {
+                    if began.get_or_insert_with(Instant::now).elapsed() >= patience {
                         return Err(IpvsError::NoAnswer { doing, waited_ms: patience.as_millis() });
                     }
                     tokio::time::sleep(PAUSE).await;

@@ -75,16 +75,23 @@ impl World {
     fn write(&mut self) {
         let planned = self.reconciler.plan(NOW);
         self.agrees_with_whole_tables(&planned);
+        let mut done = Vec::new();
         for operation in planned {
             let key = *operation.virtual_server();
             assert!(self.reconciler.made().made(&key), "{operation}: foreign");
             match operation.apply(&mut self.kernel) {
-                Ok(()) => self.repairs += usize::from(self.reconciler.done(&operation)),
+                Ok(()) => done.push(operation),
                 Err(
                     ApplyError::Exists | ApplyError::NoVirtualServer | ApplyError::NoDestination,
                 ) => self.reconciler.unsure(key),
             }
         }
+        // Told together or one by one comes to the same.
+        let mut one_by_one = self.reconciler.clone();
+        let repairs = done.iter().filter(|operation| one_by_one.done(operation)).count();
+        assert_eq!(self.reconciler.all_done(&done), repairs);
+        assert_eq!(self.reconciler.held(), one_by_one.held());
+        self.repairs += repairs;
         for key in self.reconciler.stale().clone() {
             self.read_one(key);
         }

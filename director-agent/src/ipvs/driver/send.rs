@@ -161,11 +161,16 @@ impl Driver {
         outcomes: Vec<Outcome>,
         refused: &mut BTreeSet<VirtualServerKey>,
     ) {
+        if outcomes.iter().all(|outcome| *outcome == Outcome::Done) {
+            self.touched.extend(operations.iter().map(Operation::virtual_server));
+            self.count(operations);
+            return;
+        }
         for (operation, outcome) in operations.iter().zip(outcomes) {
             let key = *operation.virtual_server();
             self.touched.insert(key);
             match outcome {
-                Outcome::Done => self.count(operation),
+                Outcome::Done => self.count(std::slice::from_ref(operation)),
                 Outcome::Unknown => self.reconciler.unsure(key),
                 // What follows from a virtual server that could not be added is no news.
                 Outcome::Refused(_) if refused.contains(&key) => {}
@@ -193,21 +198,21 @@ impl Driver {
         }
     }
 
-    fn count(&mut self, operation: &Operation) {
-        tracing::debug!(%operation, "IPVS edit");
-        let key = operation.virtual_server();
-        let is_relay = self.reconciler.is_relay(key);
-        let is_repair = self.reconciler.done(operation);
-        if is_relay {
-            return;
+    /// Counts what the kernel did. Relays are no part of it, nor is what follows from them.
+    fn count(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            tracing::debug!(%operation, "IPVS edit");
+            if self.reconciler.is_relay(operation.virtual_server()) {
+                continue;
+            }
+            match operation.kind() {
+                OperationKind::Add => self.edits.added += 1,
+                OperationKind::Edit => self.edits.edited += 1,
+                OperationKind::Delete => self.edits.deleted += 1,
+            }
         }
-        let edits = &mut self.edits;
-        edits.drift_repaired += u64::from(is_repair);
-        match operation.kind() {
-            OperationKind::Add => edits.added += 1,
-            OperationKind::Edit => edits.edited += 1,
-            OperationKind::Delete => edits.deleted += 1,
-        }
+        let repairs = self.reconciler.all_done(operations);
+        self.edits.drift_repaired += u64::try_from(repairs).unwrap_or(u64::MAX);
     }
 }
 
