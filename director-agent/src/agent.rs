@@ -384,11 +384,8 @@ impl Agent {
     fn flush(&mut self) {
         let now = self.clock.now();
         let effect = std::mem::take(&mut self.effect);
-        let is_held_up = self.held.as_ref().is_some_and(|held| now < held.until);
-        if !effect.weights.is_empty() || (self.held.is_some() && !is_held_up) {
-            self.program(&effect.weights);
-            plans::log_changes(&effect.changes);
-        }
+        self.program_effect(now, &effect);
+        plans::log_changes(&effect.changes);
         plans::log_turns(&effect.turns);
         if effect.to_latch {
             // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.

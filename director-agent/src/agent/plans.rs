@@ -18,7 +18,7 @@ use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
-use crate::decide::decided::{Change, Turn, TurnKind};
+use crate::decide::decided::{Change, Effect, Turn, TurnKind};
 use crate::ipvs::{Desired, HostSettings};
 use crate::memory;
 use crate::state_dir::StateDir;
@@ -26,14 +26,19 @@ use crate::state_dir::StateDir;
 /// Objects of a plan whose change leaves memory behind that is worth giving back.
 const MANY_CHANGED: usize = 256;
 
-/// How long the first table of a large plan waits for the first answers of its checks.
-const FIRST_ANSWERS: Duration = Duration::from_millis(100);
+/// How long the first table of a large plan waits for the next answer of its checks, and how long for all of them while they come
+/// in; and the time between two looks at those that came.
+const NEXT_ANSWER: Duration = Duration::from_millis(500);
+const ALL_ANSWERS: Duration = Duration::from_secs(2);
+const LOOK_AT_ANSWERS_EVERY: Duration = Duration::from_millis(100);
 
 /// Virtual servers of a plan that are not handed to the IPVS driver yet.
 pub(super) struct Held {
     names: BTreeSet<Name>,
-    /// Then they are, whatever is known.
+    /// Then they are, unless more answers come in.
     pub(super) until: Duration,
+    /// Then they are, whatever is known.
+    at_last: Duration,
     span: tracing::Span,
 }
 
@@ -176,15 +181,37 @@ impl Agent {
         follow::evidence(ipvs, self.generation, received, self.metrics.clone(), span);
     }
 
-    /// Lets a large plan wait for its checks, which most often answer within a millisecond: otherwise each entry would be
+    /// Lets a large plan wait for its checks, which most often answer within milliseconds: otherwise each entry would be
     /// written twice, first with weight 0. Until then nobody serves it either way.
-    fn hold(&mut self, now: Duration, names: BTreeSet<Name>, span: &tracing::Span) {
-        let until = now + FIRST_ANSWERS;
-        self.gap.hold(until);
+    fn hold(&mut self, now: Duration, mut names: BTreeSet<Name>, span: &tracing::Span) {
+        let mut at_last = now + ALL_ANSWERS;
+        if let Some(before) = self.held.take() {
+            names.extend(before.names);
+            at_last = at_last.min(before.at_last);
+        }
+        let until = at_last.min(now + NEXT_ANSWER);
+        self.gap.hold(now + LOOK_AT_ANSWERS_EVERY);
         // Whoever waits for the plan waits for what is programmed then.
         self.generation += 1;
-        let names = self.held.take().into_iter().flat_map(|held| held.names).chain(names).collect();
-        self.held = Some(Held { names, until, span: span.clone() });
+        self.held = Some(Held { names, until, at_last, span: span.clone() });
+    }
+
+    /// Programs what the inputs since the last time ask for, and what was held, unless that waits for more.
+    pub(super) fn program_effect(&mut self, now: Duration, effect: &Effect) {
+        let is_settled = self.held.is_some() && self.decider.is_settled();
+        if let Some(held) = &mut self.held
+            && now < held.until
+            && !is_settled
+            && effect.changes.iter().all(|change| change.before.weight() == Weight::ZERO)
+        {
+            if !effect.weights.is_empty() {
+                held.names.extend(effect.weights.iter().cloned());
+                held.until = held.at_last.min(now + NEXT_ANSWER);
+                self.gap.hold(now + LOOK_AT_ANSWERS_EVERY);
+            }
+        } else if self.held.is_some() || !effect.weights.is_empty() {
+            self.program(&effect.weights);
+        }
     }
 
     /// Writes the weights of these virtual servers, and of those that were held, into the wanted table and hands it to the IPVS

@@ -287,6 +287,7 @@ impl Driver {
     async fn write_wishes(&mut self) {
         self.keep_settings().await;
         let (began, before) = (Instant::now(), self.edits.all());
+        let busy_before = self.kernel.busy();
         for _ in 0..ROUNDS {
             let operations = self.reconciler.plan(self.start.elapsed());
             if operations.is_empty() {
@@ -307,8 +308,10 @@ impl Driver {
         }
         let edits = self.edits.all() - before;
         if edits >= MANY {
-            let took_ms = 1000.0 * began.elapsed().as_secs_f64();
-            tracing::info!(edits, took_ms, "IPVS table programmed");
+            let [took_ms, kernel_ms] =
+                [began.elapsed(), self.kernel.busy().saturating_sub(busy_before)]
+                    .map(|time| 1000.0 * time.as_secs_f64());
+            tracing::info!(edits, took_ms, kernel_ms, "IPVS table programmed");
         }
         if self.reconciler.journal_is_due() {
             self.write_journal();

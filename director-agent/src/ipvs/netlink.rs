@@ -46,6 +46,8 @@ pub(super) struct Kernel {
     reads: Socket,
     window: usize,
     pace: Pace,
+    /// Time in calls that edit.
+    busy: Duration,
     sequence: u32,
     /// Of one send.
     request: Vec<u8>,
@@ -74,8 +76,8 @@ impl Kernel {
         }?;
         let (writes, reads) = (Socket::open()?, Socket::open()?);
         let window = (writes.receive_buffer()? / REFUSAL).max(1);
-        let (pace, request) = (Pace::default(), Vec::new());
-        Ok(Self { family, writes, reads, window, pace, sequence: 0, request })
+        let (pace, busy, request) = (Pace::default(), Duration::ZERO, Vec::new());
+        Ok(Self { family, writes, reads, window, pace, busy, sequence: 0, request })
     }
 
     /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers,
@@ -99,6 +101,11 @@ impl Kernel {
         Ok(outcomes)
     }
 
+    /// How long the kernel has worked on edits until now.
+    pub(super) fn busy(&self) -> Duration {
+        self.busy
+    }
+
     async fn write_batch(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
         let doing = "edit the IPVS table";
         let first = self.sequence.wrapping_add(1);
@@ -113,7 +120,9 @@ impl Kernel {
         // When others had the CPU meanwhile, that counts too: batches are then smaller than they need to be.
         let began = Instant::now();
         self.writes.send(&self.request, doing)?;
-        self.pace = self.pace.after(batch.len(), began.elapsed());
+        let took = began.elapsed();
+        self.busy += took;
+        self.pace = self.pace.after(batch.len(), took);
         let mut outcomes = vec![Outcome::Unknown; batch.len()];
         let mut is_whole = true;
         let mut patience = PATIENCE;
