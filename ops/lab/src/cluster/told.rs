@@ -55,16 +55,11 @@ pub(crate) fn of(cluster: &Cluster, director: Node) -> Result<Value> {
     Ok(agent.with_context(|| format!("the status has no {}", director.name))?["director"].clone())
 }
 
-/// What a director tells of itself at this moment, whoever else lives.
-pub(crate) fn now(cluster: &Cluster, director: Node) -> Result<Value> {
-    let socket = config::socket(director, &cluster.dir);
-    let mut status = status(cluster, &["--socket", &socket.to_string_lossy()])?;
-    Ok(status["observed"].take())
-}
-
 /// What a director's agent wrote since its start, by its own word of this moment.
 pub(crate) fn writes(cluster: &Cluster, director: Node) -> Result<Writes> {
-    counted(director, &now(cluster, director)?)
+    let socket = config::socket(director, &cluster.dir);
+    let status = status(cluster, &["--socket", &socket.to_string_lossy()])?;
+    counted(director, &status["observed"])
 }
 
 /// The same by its last report, some seconds old: what a director tells by itself of a large plan is large.

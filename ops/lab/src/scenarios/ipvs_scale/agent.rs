@@ -34,11 +34,9 @@ const ADVERT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent is left alone before its memory is read: some reports and looks at the table.
 const SETTLE: Duration = Duration::from_secs(20);
-/// How long a round of looks at the table may take, and the time between two questions for it: an answer has all weights.
-const LONGEST_ROUND: Duration = Duration::from_mins(15);
-const LOOK_AT_STATUS_EVERY: Duration = Duration::from_secs(15);
-/// The kernel forgets real servers that were deleted after two minutes.
-const FORGET: Duration = Duration::from_secs(150);
+/// The kernel forgets a real server that was deleted at the first of its looks, one a minute, that comes two minutes after the
+/// first that found it idle (`ip_vs_dest_trash_expire`). Until then each addition searches through those.
+const FORGET: Duration = Duration::from_mins(5);
 /// What the agent logs when it has written much, and when a plan is in the kernel.
 const WRITTEN: &str = "IPVS table programmed";
 const APPLIED: &str = "plan applied";
@@ -89,10 +87,8 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     }
     let programmed_ms: Result<Vec<f64>> =
         (0..trials).map(|_| director.reprogram_from_disk()).collect();
-    let programmed_ms = programmed_ms?;
-    findings.figure("round_of_looks_s", round_of_looks_s(cluster)?);
     crowd.stop()?;
-    Ok(Measured { programmed_ms, edits_of_restart, resident_mib })
+    Ok(Measured { programmed_ms: programmed_ms?, edits_of_restart, resident_mib })
 }
 
 /// The director's agent, which is started again and again.
@@ -195,30 +191,6 @@ impl Director<'_> {
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(kib.with_context(|| format!("no {name} of the agent"))? / 1024.0)
     }
-}
-
-/// How long a whole round of looks at the table takes, by the agent's own word. The first one that it tells after a start began
-/// while there was no table.
-fn round_of_looks_s(cluster: &Cluster) -> Result<f64> {
-    let mut told_first = None;
-    wait_until("a whole round of looks at the table is told", LONGEST_ROUND, || {
-        std::thread::sleep(LOOK_AT_STATUS_EVERY);
-        let observed = told::now(cluster, DIRECTOR)?;
-        let Some(round) = observed["ipvs_round"].as_str().map(str::to_owned) else {
-            return Ok(None);
-        };
-        let first = told_first.get_or_insert_with(|| round.clone());
-        if *first == round { Ok(None) } else { seconds_of(&round).map(Some) }
-    })
-}
-
-/// Seconds of a time in whole milliseconds or seconds, as lvsctl writes it.
-fn seconds_of(text: &str) -> Result<f64> {
-    let (number, parts) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1000.0),
-        None => (text.trim_end_matches('s'), 1.0),
-    };
-    Ok(number.parse::<f64>().with_context(|| format!("no time: {text}"))? / parts)
 }
 
 /// The milliseconds of the first large burst of edits in a log.

@@ -1,8 +1,8 @@
 //! A large IPVS table, 10,000 virtual servers of 10 real servers each: how fast it is programmed, edited and taken over by
 //! Fulcrum's agent, beside `ipvsadm -R`, keepalived, and a loop that does nothing but send to the kernel.
 //!
-//! Each side has a table of its own that was never used: the kernel looks through real servers that were deleted in the last
-//! two minutes at each addition.
+//! Each side has a table of its own that was never used, or not for long: the kernel looks through real servers that were deleted
+//! in the last minutes at each addition.
 
 mod agent;
 mod keepalived;
