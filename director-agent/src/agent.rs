@@ -384,7 +384,7 @@ impl Agent {
     fn flush(&mut self) {
         let now = self.clock.now();
         let effect = std::mem::take(&mut self.effect);
-        self.program_effect(now, &effect);
+        self.program_effect(now, effect.weights, &effect.changes);
         plans::log_changes(&effect.changes);
         plans::log_turns(&effect.turns);
         if effect.to_latch {

@@ -18,7 +18,7 @@ use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
-use crate::decide::decided::{Change, Effect, Turn, TurnKind};
+use crate::decide::decided::{Change, Turn, TurnKind};
 use crate::ipvs::{Desired, HostSettings};
 use crate::memory;
 use crate::state_dir::StateDir;
@@ -105,7 +105,7 @@ impl Agent {
         if changed.len() >= MANY_CHANGED && has_checks_begun {
             self.hold(now, names, span);
         } else {
-            span.in_scope(|| self.program(&names));
+            span.in_scope(|| self.program(names));
         }
         // Before VRRP has the plan, so that nothing waits for first tries longer than it must.
         self.tracker.apply(&instances);
@@ -174,7 +174,7 @@ impl Agent {
         }
         set_parent(&span, &wire.traceparent);
         span.in_scope(|| {
-            self.program(&weights);
+            self.program(weights);
             log_changes(&changes);
         });
         let ipvs = self.ipvs.clone();
@@ -197,33 +197,38 @@ impl Agent {
     }
 
     /// Programs what the inputs since the last time ask for, and what was held, unless that waits for more.
-    pub(super) fn program_effect(&mut self, now: Duration, effect: &Effect) {
+    pub(super) fn program_effect(
+        &mut self,
+        now: Duration,
+        weights: BTreeSet<Name>,
+        changes: &[Change],
+    ) {
         let is_settled = self.held.is_some() && self.decider.is_settled();
         if let Some(held) = &mut self.held
             && now < held.until
             && !is_settled
-            && effect.changes.iter().all(|change| change.before.weight() == Weight::ZERO)
+            && changes.iter().all(|change| change.before.weight() == Weight::ZERO)
         {
-            if !effect.weights.is_empty() {
-                held.names.extend(effect.weights.iter().cloned());
+            if !weights.is_empty() {
+                held.names.extend(weights);
                 held.until = held.at_last.min(now + NEXT_ANSWER);
                 self.gap.hold(now + LOOK_AT_ANSWERS_EVERY);
             }
-        } else if self.held.is_some() || !effect.weights.is_empty() {
-            self.program(&effect.weights);
+        } else if self.held.is_some() || !weights.is_empty() {
+            self.program(weights);
         }
     }
 
     /// Writes the weights of these virtual servers, and of those that were held, into the wanted table and hands it to the IPVS
     /// driver.
-    pub(super) fn program(&mut self, names: &BTreeSet<Name>) {
+    pub(super) fn program(&mut self, mut names: BTreeSet<Name>) {
         let began = self.clock.now();
-        self.wanted.put(&self.decider, names);
         let mut traceparent = traceparent();
-        if let Some(Held { names, span, .. }) = self.held.take() {
-            self.wanted.put(&self.decider, &names);
-            traceparent = span.in_scope(trace::traceparent);
+        if let Some(held) = self.held.take() {
+            names.extend(held.names);
+            traceparent = held.span.in_scope(trace::traceparent);
         }
+        self.wanted.put(&self.decider, &names);
         self.generation += 1;
         self.ipvs.set_desired(Desired {
             generation: self.generation,
