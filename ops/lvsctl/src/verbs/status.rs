@@ -16,16 +16,17 @@ use crate::text::{Node, message_to_node, to_json, to_yaml};
 
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let format = global.output.unwrap_or(Output::Table);
-    let now = SystemTime::now();
     let problems = if let Some(socket) = &global.socket {
         let found = ask_director(socket).await?;
         let problems = status::director_problems(&found);
-        let table = || status::director(&found, &problems, now, Paint::detect());
+        let table = || status::director(&found, &problems, SystemTime::now(), Paint::detect());
         print(format, &problems, table, "fulcrum.v1.GetDirectorStatusResponse", &found)?;
         problems
     } else {
         let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
         let topology = ask(&controllers).await?;
+        // Not before the answer, which would then be from the future.
+        let now = SystemTime::now();
         let problems = status::problems(&topology, now);
         let table = || status::topology(&topology, &problems, now, Paint::detect());
         print(format, &problems, table, "fulcrum.v1.Topology", &topology)?;
