@@ -415,10 +415,7 @@ fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
         let (_, vips) = asked
             .entry((&server.pool, server.forwarding))
             .or_insert_with(|| (server, BTreeSet::new()));
-        match server.listen.vip() {
-            Some(vip) => _ = vips.insert(vip),
-            None => vips.extend(vips_of(catalog, server)),
-        }
+        vips.extend(vips_of(catalog, server));
     }
     let mut vips: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
     for ((pool, _), (server, asked)) in &asked {

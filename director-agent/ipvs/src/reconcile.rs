@@ -320,8 +320,9 @@ impl Reconciler {
         else {
             return false;
         };
-        let is_special = |entries: &BTreeMap<Entry, Refused>| !entries.is_empty();
-        if is_special(&self.refused) || is_special(&self.retried) || !self.drifted.is_empty() {
+        let is_plain =
+            self.refused.is_empty() && self.retried.is_empty() && self.drifted.is_empty();
+        if !is_plain {
             return false;
         }
         let Some(wanted) = self.wanted.virtual_servers.get(key) else { return false };
