@@ -113,7 +113,7 @@ pub(crate) fn diff_one(
 }
 
 /// A virtual server that is new, with all its real servers.
-fn add(operations: &mut Vec<Operation>, key: &VirtualServerKey, wanted: &VirtualServer) {
+pub(crate) fn add(operations: &mut Vec<Operation>, key: &VirtualServerKey, wanted: &VirtualServer) {
     let settings = wanted.settings.clone();
     operations.push(Operation::AddVirtualServer { key: *key, settings });
     for (name, settings) in wanted.destinations.settings() {

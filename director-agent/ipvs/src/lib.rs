@@ -19,6 +19,7 @@ pub mod removal;
 pub mod rounds;
 pub mod sync;
 pub mod table;
+pub mod worklist;
 
 pub use destinations::Destinations;
 pub use diff::{Ownership, diff};
@@ -31,6 +32,7 @@ pub use table::{
     Connections, Destination, DestinationSettings, Flags, Forwarding, Netmask, SchedulerName,
     Table, VirtualServer, VirtualServerSettings,
 };
+pub use worklist::Worklist;
 
 #[cfg(test)]
 mod tests;

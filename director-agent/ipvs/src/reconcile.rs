@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::Refusal;
-use crate::diff::diff_one;
+use crate::diff::{add, diff_one};
 use crate::operation::OperationKind;
 use crate::{
     Allowances, DestinationKey, Operation, Ownership, Removals, Table, VirtualServer,
-    VirtualServerKey,
+    VirtualServerKey, Worklist,
 };
 
 /// An entry of a table: a virtual server, or a real server of one.
@@ -203,11 +203,14 @@ impl Reconciler {
 
     /// What to write at `now`, in order. What was refused before is left out until [`Self::retry`], and nothing is
     /// deleted from a virtual server that was not read since [`Self::end_turn`].
-    pub fn plan(&mut self, now: Duration) -> Vec<Operation> {
-        let keys: BTreeSet<_> =
+    pub fn plan(&mut self, now: Duration) -> Worklist {
+        let mut keys: Vec<_> =
             self.removals.virtual_servers().chain(&self.dirty).copied().collect();
+        // Two runs in order, which this sort finds.
+        keys.sort();
+        keys.dedup();
         // The three lists keep the order of `diff` over whole tables.
-        let (mut operations, mut additions, mut retirements) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut new, mut retirements) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys {
             if !self.is_told && !self.relays.contains(&key) {
                 continue;
@@ -222,8 +225,11 @@ impl Reconciler {
             let found = found.filter(|_| self.is_ours(&key));
             self.removals.follow_one(&key, wanted, found, now, self.allowance);
             let list = match (wanted, found) {
-                (Some(_), Some(_)) => &mut operations,
-                (Some(_), None) => &mut additions,
+                (Some(_), None) => {
+                    new.push(key);
+                    continue;
+                }
+                (Some(_), Some(_)) => &mut changes,
                 (None, _) => &mut retirements,
             };
             let before = list.len();
@@ -233,17 +239,39 @@ impl Reconciler {
                 self.share(key);
             }
         }
-        // At the start there are additions alone, and many.
-        let mut operations = if operations.is_empty() {
-            additions
-        } else {
-            operations.append(&mut additions);
-            operations
-        };
-        operations.append(&mut retirements);
-        self.forget_refused_but(&operations);
-        operations.retain(|operation| self.is_due(operation));
-        operations
+        if !self.refused.is_empty() {
+            // What was refused is among them or is no longer wanted.
+            for key in std::mem::take(&mut new) {
+                self.add(&mut changes, &key);
+            }
+            self.forget_refused_but(&[&changes, &retirements]);
+        }
+        for list in [&mut changes, &mut retirements] {
+            list.retain(|operation| self.is_due(operation));
+        }
+        let [changes, retirements] = [changes, retirements].map(Vec::into_iter);
+        Worklist { changes, new: new.into_iter(), retirements }
+    }
+
+    /// Takes the next operations, `most` of them or as many more as the last new virtual server has real servers, in place of
+    /// what `operations` held.
+    pub fn take(&self, work: &mut Worklist, most: usize, operations: &mut Vec<Operation>) {
+        operations.clear();
+        operations.extend(work.changes.by_ref().take(most));
+        while operations.len() < most
+            && let Some(key) = work.new.next()
+        {
+            self.add(operations, &key);
+        }
+        let left = most.saturating_sub(operations.len());
+        operations.extend(work.retirements.by_ref().take(left));
+    }
+
+    /// Appends what adds a wanted virtual server.
+    fn add(&self, operations: &mut Vec<Operation>, key: &VirtualServerKey) {
+        if let Some(wanted) = self.wanted.virtual_servers.get(key) {
+            add(operations, key, wanted);
+        }
     }
 
     /// Keeps what is held once with what is wanted, as far as they are the same.
@@ -262,12 +290,9 @@ impl Reconciler {
     }
 
     /// What was refused and is no longer wanted so is no news.
-    fn forget_refused_but(&mut self, wanted: &[Operation]) {
+    fn forget_refused_but(&mut self, wanted: &[&Vec<Operation>]) {
         let mut known = std::mem::take(&mut self.refused);
-        if known.is_empty() {
-            return;
-        }
-        for operation in wanted {
+        for operation in wanted.iter().copied().flatten() {
             let found = known.remove_entry(&operation.entry());
             self.refused.extend(found.filter(|(_, refused)| refused.operation == *operation));
         }

@@ -289,13 +289,13 @@ impl Driver {
         let (began, before) = (Instant::now(), self.edits.all());
         let busy_before = self.kernel.busy();
         for _ in 0..ROUNDS {
-            let operations = self.reconciler.plan(self.start.elapsed());
-            if operations.is_empty() {
+            let work = self.reconciler.plan(self.start.elapsed());
+            if work.is_empty() {
                 self.problems.writing = None;
                 self.tell_progress();
                 break;
             }
-            let sent = self.send(&operations).await;
+            let sent = self.send(work).await;
             let is_clear = self.reconciler.stale().is_empty();
             match sent {
                 Sent::Interrupted => self.take_wishes(),

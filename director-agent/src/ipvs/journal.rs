@@ -39,7 +39,8 @@ pub(super) struct Journal {
     path: PathBuf,
     /// Names the kernel's table: its boot and network namespace.
     table: String,
-    written: Option<Entries>,
+    /// Its text on disk, if we wrote it.
+    written: Option<String>,
 }
 
 impl Journal {
@@ -58,13 +59,18 @@ impl Journal {
     }
 
     /// Puts these entries on stable storage, unless they are there.
-    pub(super) fn write(&mut self, made: &Ownership, entries: Entries) -> io::Result<()> {
-        let entries = Entries { made: made.iter().copied().collect(), ..entries };
-        if self.written.as_ref() == Some(&entries) {
+    pub(super) fn write(
+        &mut self,
+        made: &Ownership,
+        is_relay: impl Fn(&VirtualServerKey) -> bool,
+        settings: &Notes,
+    ) -> io::Result<()> {
+        let text = encode(made, is_relay, settings, &self.table);
+        if self.written.as_ref() == Some(&text) {
             return Ok(());
         }
-        durable::write_atomic(&self.path, encode(&entries, &self.table).as_bytes())?;
-        self.written = Some(entries);
+        durable::write_atomic(&self.path, text.as_bytes())?;
+        self.written = Some(text);
         Ok(())
     }
 }
@@ -78,14 +84,19 @@ fn unreadable(path: &Path, what: &str) -> String {
     )
 }
 
-fn encode(entries: &Entries, table: &str) -> String {
+fn encode(
+    made: &Ownership,
+    is_relay: impl Fn(&VirtualServerKey) -> bool,
+    settings: &Notes,
+    table: &str,
+) -> String {
     let mut text = format!("{FORMAT}\ntable {table}\n");
-    for key in &entries.made {
-        let word = if entries.relays.contains(key) { "relay" } else { "made" };
+    for key in made.iter() {
+        let word = if is_relay(key) { "relay" } else { "made" };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{word} {key}");
     }
-    for (setting, Note { before, ours }) in &entries.settings {
+    for (setting, Note { before, ours }) in settings {
         let _ = writeln!(text, "setting {setting} {before} -> {ours}");
     }
     text
@@ -160,6 +171,15 @@ mod tests {
         }
     }
 
+    /// Writes a new journal of [`entries`].
+    fn write(directory: &Path, table: &str) {
+        let (mut journal, found, problem) = Journal::open(directory.join(FILE), table.to_owned());
+        assert_eq!((found, problem), (Entries::default(), None));
+        let Entries { made, relays, settings } = entries();
+        let made: Ownership = made.into_iter().collect();
+        journal.write(&made, |key| relays.contains(key), &settings).expect("written");
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let text = "fulcrum-ipvs-journal 2\n\
@@ -169,7 +189,9 @@ mod tests {
             relay FWM 7\n\
             setting ipvs.tcp_timeout 900 -> 600\n\
             setting net.ipv4.vs.sync_threshold 3 50 -> 2 50\n";
-        assert_eq!(encode(&entries(), "boot-1 net:[1]"), text);
+        let directory = tempfile::tempdir().expect("a directory");
+        write(directory.path(), "boot-1 net:[1]");
+        assert_eq!(std::fs::read_to_string(directory.path().join(FILE)).expect("read"), text);
         assert_eq!(decode(text, "boot-1 net:[1]"), Ok(entries()));
         assert_eq!(decode(text, "boot-2 net:[1]"), Ok(Entries::default()), "another boot");
     }
@@ -203,11 +225,8 @@ mod tests {
     #[test]
     fn a_journal_survives_its_writer() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("ipvs-journal");
-        let (mut journal, found, problem) = Journal::open(path.clone(), "t".to_owned());
-        assert_eq!((found, problem), (Entries::default(), None));
-        let made: Ownership = entries().made.into_iter().collect();
-        journal.write(&made, entries()).expect("written");
+        let path = directory.path().join(FILE);
+        write(directory.path(), "t");
         let (_, found, problem) = Journal::open(path.clone(), "t".to_owned());
         assert_eq!((found, problem), (entries(), None));
 

@@ -3,7 +3,7 @@
 //! neli resolves the family and opens the sockets; the bytes are `fulcrum_ipvs::codec`'s, because hundreds of requests
 //! go out in one send. Three traps are kept shut: every wait has an end; dumps have a socket of their own and are
 //! drained at once, for an undrained one blocks its socket; and no more requests are in flight than the receive
-//! buffer holds refusals. Between two sends whoever waits for the CPU has it.
+//! buffer holds refusals.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +39,9 @@ const REFUSAL: usize = 1280;
 /// The kernel's largest piece of a dump is 32 KiB.
 const PIECE: usize = 64 << 10;
 
+/// What a request that edits is for, in the words of errors.
+const EDIT: &str = "edit the IPVS table";
+
 /// The kernel's IPVS of this network namespace.
 pub(super) struct Kernel {
     family: u16,
@@ -53,11 +56,9 @@ pub(super) struct Kernel {
     request: Vec<u8>,
 }
 
-/// How one operation went.
+/// What is not known to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Done.
-    Done,
+pub(super) enum Undone {
     /// Refused.
     Refused(Refusal),
     /// The answer was lost: only reading tells.
@@ -80,25 +81,23 @@ impl Kernel {
         Ok(Self { family, writes, reads, window, pace, busy, sequence: 0, request })
     }
 
-    /// Sends operations, in order, and tells how each went. As many go out in one send as there is room for answers,
-    /// and as do not hold the CPU for long.
+    /// Sends operations, in order, and tells which of them, by their index, are not done. As many go out in one send as do not
+    /// hold the CPU for long, and as many without an answer as there is room for answers.
     ///
     /// # Errors
     /// [`IpvsError`] when a request cannot be sent; how those before it went is then unknown.
     pub(super) async fn write(
         &mut self,
         operations: &[Operation],
-    ) -> Result<Vec<Outcome>, IpvsError> {
-        let mut outcomes = Vec::with_capacity(operations.len());
-        let mut rest = operations;
-        while !rest.is_empty() {
-            let length = self.pace.operations().min(self.window).min(rest.len());
-            let (batch, after) = rest.split_at(length);
-            outcomes.append(&mut self.write_batch(batch).await?);
-            rest = after;
-            std::thread::yield_now();
+    ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
+        let (mut undone, mut sent) = (BTreeMap::new(), 0);
+        while let Some(rest) = operations.get(sent..).filter(|rest| !rest.is_empty()) {
+            let flight = rest.get(..self.window).unwrap_or(rest);
+            let of_flight = self.write_flight(flight).await?;
+            undone.extend(of_flight.into_iter().map(|(index, why)| (sent + index, why)));
+            sent += flight.len();
         }
-        Ok(outcomes)
+        Ok(undone)
     }
 
     /// How long the kernel has worked on edits until now.
@@ -106,34 +105,60 @@ impl Kernel {
         self.busy
     }
 
-    async fn write_batch(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, IpvsError> {
-        let doing = "edit the IPVS table";
+    /// Sends operations in batches, and asks for an answer to the last.
+    async fn write_flight(
+        &mut self,
+        flight: &[Operation],
+    ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
         let first = self.sequence.wrapping_add(1);
-        let last = batch.len().saturating_sub(1);
+        let mut rest = flight;
+        let mut began = Instant::now();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(self.pace.operations().min(rest.len()));
+            rest = after;
+            self.encode(batch, rest.is_empty());
+            // The kernel does them within this call. When others had the CPU meanwhile, that counts too: batches are then
+            // smaller than they need to be.
+            self.writes.send(&self.request, EDIT)?;
+            let ended = Instant::now();
+            let took = ended - began;
+            began = ended;
+            self.busy += took;
+            self.pace = self.pace.after(batch.len(), took);
+        }
+        self.undone(first, flight.len()).await
+    }
+
+    /// Makes the requests of one send; the last of a flight wants an answer.
+    fn encode(&mut self, batch: &[Operation], is_last: bool) {
         self.request.clear();
+        let last = batch.len().saturating_sub(1);
         for (index, operation) in batch.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
-            let acknowledge = if index == last { Acknowledge::Yes } else { Acknowledge::No };
+            let is_asked = is_last && index == last;
+            let acknowledge = if is_asked { Acknowledge::Yes } else { Acknowledge::No };
             let number = (self.family, self.sequence);
             codec::request(&mut self.request, number, operation, acknowledge);
         }
-        // When others had the CPU meanwhile, that counts too: batches are then smaller than they need to be.
-        let began = Instant::now();
-        self.writes.send(&self.request, doing)?;
-        let took = began.elapsed();
-        self.busy += took;
-        self.pace = self.pace.after(batch.len(), took);
-        let mut outcomes = vec![Outcome::Unknown; batch.len()];
-        let mut is_whole = true;
-        let mut patience = PATIENCE;
-        while outcomes.last() == Some(&Outcome::Unknown) {
-            let bytes = match self.writes.receive(doing, patience).await {
+    }
+
+    /// Receives what the kernel answers to so many requests, from the one numbered `first`.
+    async fn undone(
+        &mut self,
+        first: u32,
+        count: usize,
+    ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
+        let mut undone = BTreeMap::new();
+        let last = count.saturating_sub(1);
+        let (mut is_answered, mut is_whole, mut patience) = (false, true, PATIENCE);
+        while !is_answered {
+            let bytes = match self.writes.receive(EDIT, patience).await {
                 Ok(bytes) => bytes,
                 // The buffer overflowed: what it holds is still to be read, the rest will never come.
                 Err(IpvsError::Socket { source, .. })
                     if source.raw_os_error() == Some(Errno::ENOBUFS as i32) =>
                 {
-                    self.window = (batch.len() / 2).max(1);
+                    self.window = (count / 2).max(1);
                     patience = Duration::ZERO;
                     is_whole = false;
                     continue;
@@ -142,32 +167,39 @@ impl Kernel {
                 Err(error) => {
                     let window = self.window;
                     tracing::warn!(%error, window, "answers to IPVS edits are missing");
-                    return Ok(outcomes);
+                    break;
                 }
             };
             for message in Messages::new(bytes) {
-                let message = message.map_err(|source| IpvsError::Malformed { doing, source })?;
+                let message =
+                    message.map_err(|source| IpvsError::Malformed { doing: EDIT, source })?;
                 let index = usize::try_from(message.sequence.wrapping_sub(first));
-                let slot = index.ok().and_then(|index| outcomes.get_mut(index));
-                // An answer to an earlier batch has no slot: it was given up.
-                let Some(slot) = slot.filter(|slot| **slot == Outcome::Unknown) else { continue };
+                // An answer to an earlier flight has no place here: that was given up.
+                let Some(index) = index.ok().filter(|index| *index < count) else { continue };
                 match message.payload {
-                    Payload::Done => *slot = Outcome::Done,
-                    Payload::Refused(refusal) => *slot = Outcome::Refused(refusal),
+                    Payload::Done => {}
+                    Payload::Refused(refusal) => {
+                        undone.entry(index).or_insert(Undone::Refused(refusal));
+                    }
                     Payload::DumpEnd
                     | Payload::DumpFailed(_)
                     | Payload::Answer { .. }
-                    | Payload::Nothing => {}
+                    | Payload::Nothing => continue,
                 }
+                is_answered |= index == last;
             }
         }
-        // The last was answered after all others: of those, nothing was heard because they were done. Where answers were
-        // lost, nobody knows.
-        let silent = outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Unknown);
-        if is_whole {
-            silent.for_each(|outcome| *outcome = Outcome::Done);
+        // The last is answered after all others: of those, nothing is heard when they are done. Where answers were lost,
+        // nobody knows.
+        let silent = match (is_answered, is_whole) {
+            (true, true) => 0..0,
+            (true, false) => 0..last,
+            (false, _) => 0..count,
+        };
+        for index in silent {
+            undone.entry(index).or_insert(Undone::Unknown);
         }
-        Ok(outcomes)
+        Ok(undone)
     }
 
     /// All virtual servers, and what is wrong with those that cannot be understood, in words.

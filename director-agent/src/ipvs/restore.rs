@@ -95,7 +95,7 @@ pub async fn restore(state_dir: &Path) -> Result<Vec<Restored>, RestoreError> {
     if !restored.is_empty() {
         let made: Ownership = entries.made.iter().copied().collect();
         journal
-            .write(&made, entries)
+            .write(&made, |key| entries.relays.contains(key), &entries.settings)
             .and_then(|()| give_to_owner(state_dir, &file))
             .map_err(|error| RestoreError::NotWritten(shown, error))?;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fulcrum_model::Scheduler;
 
+use super::tables::all_planned;
 use crate::operation::OperationKind;
 use crate::{
     AddressFamily, Allowances, Connections, Destination, DestinationKey, DestinationSettings,
@@ -76,10 +77,10 @@ fn a_reset_cuts_connections_once_they_were_read_again() {
     let mut reconciler =
         Reconciler::new(&Ownership::default(), BTreeSet::new(), held.clone(), USUAL);
     reconciler.want(Arc::new(table(&[(1, 1)])), of(2, Duration::ZERO));
-    assert_eq!(reconciler.plan(S(5)), [], "not read in this turn");
+    assert_eq!(all_planned(&mut reconciler, S(5)), [], "not read in this turn");
     assert_eq!(reconciler.leaving(), [web()]);
     let found = held.virtual_servers[&web()].as_ref().clone();
     reconciler.observe(web(), Some(found), S(5));
-    let kinds: Vec<_> = reconciler.plan(S(5)).iter().map(Operation::kind).collect();
+    let kinds: Vec<_> = all_planned(&mut reconciler, S(5)).iter().map(Operation::kind).collect();
     assert_eq!(kinds, [OperationKind::Delete]);
 }

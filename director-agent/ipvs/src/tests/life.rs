@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tables::{any_key, any_table, any_virtual_server, set_connections, wanted};
+use super::tables::{all_planned, any_key, any_table, any_virtual_server, set_connections, wanted};
 use crate::codec::Refusal;
 use crate::operation::OperationKind;
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 
 const NOW: Duration = Duration::from_secs(5);
 const ALLOWANCE: Duration = Duration::from_mins(1);
+/// Operations that are written together.
+const PART: usize = 3;
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -73,14 +75,33 @@ impl World {
     }
 
     fn write(&mut self) {
-        let planned = self.reconciler.plan(NOW);
+        let planned = all_planned(&mut self.reconciler, NOW);
         self.agrees_with_whole_tables(&planned);
+        let (mut work, mut part) = (self.reconciler.plan(NOW), Vec::new());
+        let mut written = Vec::new();
+        loop {
+            self.reconciler.take(&mut work, PART, &mut part);
+            if part.is_empty() {
+                break;
+            }
+            written.extend_from_slice(&part);
+            self.write_part(&part);
+        }
+        assert!(work.is_empty());
+        assert_eq!(written, planned, "in parts or at once");
+        for key in self.reconciler.stale().clone() {
+            self.read_one(key);
+        }
+        self.reconciler.end_turn();
+    }
+
+    fn write_part(&mut self, part: &[Operation]) {
         let mut done = Vec::new();
-        for operation in planned {
+        for operation in part {
             let key = *operation.virtual_server();
             assert!(self.reconciler.made().made(&key), "{operation}: foreign");
             match operation.apply(&mut self.kernel) {
-                Ok(()) => done.push(operation),
+                Ok(()) => done.push(operation.clone()),
                 Err(
                     ApplyError::Exists | ApplyError::NoVirtualServer | ApplyError::NoDestination,
                 ) => self.reconciler.unsure(key),
@@ -92,10 +113,6 @@ impl World {
         assert_eq!(self.reconciler.all_done(&done), repairs);
         assert_eq!(self.reconciler.held(), one_by_one.held());
         self.repairs += repairs;
-        for key in self.reconciler.stale().clone() {
-            self.read_one(key);
-        }
-        self.reconciler.end_turn();
     }
 
     /// Looking at what may differ alone finds what looking at everything finds. But for deletions: those wait until
@@ -189,16 +206,16 @@ proptest! {
         let mut world = World::new(Table::default());
         world.take(Event::Want(table.clone()));
         let refusal = Refusal { errno: 2, text: String::new() };
-        let planned = world.reconciler.plan(NOW);
+        let planned = all_planned(&mut world.reconciler, NOW);
         let is_server = |o: &&Operation| matches!(o, Operation::AddVirtualServer { .. });
         for operation in planned.iter().filter(is_server) {
             prop_assert!(world.reconciler.refused(operation, refusal.clone()), "news");
             prop_assert!(!world.reconciler.refused(operation, refusal.clone()), "no news");
         }
-        prop_assert_eq!(world.reconciler.plan(NOW), vec![], "nor their real servers");
+        prop_assert_eq!(all_planned(&mut world.reconciler, NOW), vec![], "nor their real servers");
         prop_assert_eq!(world.reconciler.refusals().count(), table.virtual_servers.len());
         prop_assert_eq!(world.reconciler.retry(), !table.virtual_servers.is_empty());
-        prop_assert_eq!(world.reconciler.plan(NOW), planned.clone());
+        prop_assert_eq!(all_planned(&mut world.reconciler, NOW), planned.clone());
         for operation in planned.iter().filter(is_server) {
             prop_assert!(!world.reconciler.refused(operation, refusal.clone()), "no news yet");
         }
@@ -254,7 +271,7 @@ fn drift_is_told_once_and_counted_when_repaired() {
     changed.destinations = Destinations::default();
     assert_eq!(world.reconciler.observe(key(web), Some(changed), NOW).len(), 1);
     assert_eq!(world.reconciler.observe(key(web), Some(server), NOW), vec![]);
-    assert_eq!(world.reconciler.plan(NOW), vec![]);
+    assert_eq!(all_planned(&mut world.reconciler, NOW), vec![]);
 }
 
 #[test]
@@ -283,15 +300,15 @@ fn nothing_is_deleted_on_old_news() {
     let made: Ownership = [key(web)].into_iter().collect();
     let held = one(web, &server);
     let mut reconciler = Reconciler::new(&made, BTreeSet::new(), held, ALLOWANCE);
-    assert_eq!(reconciler.plan(NOW), vec![], "nothing was wanted yet");
+    assert_eq!(all_planned(&mut reconciler, NOW), vec![], "nothing was wanted yet");
     reconciler.want(Arc::default(), Allowances::default());
-    assert_eq!(reconciler.plan(NOW), vec![], "not read in this turn");
+    assert_eq!(all_planned(&mut reconciler, NOW), vec![], "not read in this turn");
     assert_eq!(reconciler.leaving(), [key(web)]);
     reconciler.observe(key(web), Some(server), NOW);
-    let kinds: Vec<_> = reconciler.plan(NOW).iter().map(Operation::kind).collect();
+    let kinds: Vec<_> = all_planned(&mut reconciler, NOW).iter().map(Operation::kind).collect();
     assert_eq!(kinds, [OperationKind::Delete, OperationKind::Delete]);
     reconciler.end_turn();
-    assert_eq!(reconciler.plan(NOW), vec![]);
+    assert_eq!(all_planned(&mut reconciler, NOW), vec![]);
 }
 
 #[test]
@@ -300,17 +317,17 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
     let mut reconciler =
         Reconciler::new(&Ownership::default(), BTreeSet::new(), Table::default(), ALLOWANCE);
     reconciler.want(Arc::new(one(web, &any_one())), Allowances::default());
-    for operation in reconciler.plan(NOW) {
+    for operation in all_planned(&mut reconciler, NOW) {
         reconciler.done(&operation);
     }
     let mut server = any_one();
     assert_eq!(reconciler.observe(strange, Some(server.clone()), NOW), vec![]);
     assert!(reconciler.held().virtual_servers[&strange].foreign);
-    assert_eq!(reconciler.plan(NOW), vec![], "left alone");
+    assert_eq!(all_planned(&mut reconciler, NOW), vec![], "left alone");
 
     reconciler.set_exclusive(true);
     assert!(!reconciler.held().virtual_servers[&strange].foreign);
-    let planned = reconciler.plan(NOW);
+    let planned = all_planned(&mut reconciler, NOW);
     let kinds: Vec<_> = planned.iter().map(Operation::kind).collect();
     assert_eq!(kinds, [OperationKind::Edit], "its connections may end first");
     for operation in &planned {
@@ -321,12 +338,12 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
         destination.connections = Some(Connections::default());
     });
     reconciler.observe(strange, Some(server.clone()), NOW);
-    let kinds: Vec<_> = reconciler.plan(NOW).iter().map(Operation::kind).collect();
+    let kinds: Vec<_> = all_planned(&mut reconciler, NOW).iter().map(Operation::kind).collect();
     assert_eq!(kinds, [OperationKind::Delete, OperationKind::Delete]);
 
     reconciler.set_exclusive(false);
     assert!(reconciler.held().virtual_servers[&strange].foreign, "and is spared again");
-    assert_eq!(reconciler.plan(NOW), vec![]);
+    assert_eq!(all_planned(&mut reconciler, NOW), vec![]);
     reconciler.set_exclusive(true);
     reconciler.observe(strange, None, NOW);
     let drift = reconciler.observe(strange, Some(any_one()), NOW);

@@ -3,13 +3,15 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fulcrum_model::Scheduler;
 use proptest::prelude::*;
 
 use crate::{
     AddressFamily, Connections, Destination, DestinationKey, DestinationSettings, Forwarding,
-    Ownership, Table, VirtualServer, VirtualServerKey, VirtualServerSettings,
+    Operation, Ownership, Reconciler, Table, VirtualServer, VirtualServerKey,
+    VirtualServerSettings,
 };
 
 /// A small universe, so that random tables overlap.
@@ -82,4 +84,11 @@ pub(super) fn wanted(table: &Table) -> Table {
         Arc::make_mut(server).foreign = false;
     }
     table
+}
+
+/// All that is to be written, at once.
+pub(super) fn all_planned(reconciler: &mut Reconciler, now: Duration) -> Vec<Operation> {
+    let (mut work, mut operations) = (reconciler.plan(now), Vec::new());
+    reconciler.take(&mut work, usize::MAX, &mut operations);
+    operations
 }

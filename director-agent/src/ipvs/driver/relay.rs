@@ -8,16 +8,13 @@ use fulcrum_model::Scheduler;
 
 use super::Driver;
 use crate::ipvs::Relay;
-use crate::ipvs::journal::Entries;
 
 impl Driver {
     /// Puts on disk what is ours. Without it the driver goes on: traffic matters more than tidiness after a restart.
     pub(super) fn write_journal(&mut self) {
-        let made = self.reconciler.made().clone();
-        let relays = made.iter().copied().filter(|key| self.reconciler.is_relay(key)).collect();
-        let settings = self.settings.notes.clone();
-        let entries = Entries { relays, settings, ..Entries::default() };
-        match self.journal.write(&made, entries) {
+        let made = self.reconciler.made();
+        let is_relay = |key: &VirtualServerKey| self.reconciler.is_relay(key);
+        match self.journal.write(made, is_relay, &self.settings.notes) {
             Ok(()) => {
                 self.problems.journal = None;
                 self.reconciler.journal_is_written();

@@ -1,11 +1,11 @@
 //! Writing: operations to the kernel, its answers to the reconciler.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_ipvs::codec::Refusal;
 use fulcrum_ipvs::operation::OperationKind;
-use fulcrum_ipvs::{Operation, SchedulerName, VirtualServerKey};
+use fulcrum_ipvs::{Operation, SchedulerName, VirtualServerKey, Worklist};
 use fulcrum_runtime::trace;
 use nix::errno::Errno;
 use tracing::Instrument as _;
@@ -13,11 +13,11 @@ use tracing::Instrument as _;
 use super::Driver;
 use crate::ipvs::error::{IpvsError, IpvsRefused};
 use crate::ipvs::modules;
-use crate::ipvs::netlink::Outcome;
+use crate::ipvs::netlink::Undone;
 
 /// Operations between two looks for newer wishes: a few milliseconds of the kernel's work, in batches that hold the
 /// CPU for a shorter time each.
-const BURST: usize = 512;
+const BURST: usize = 2048;
 
 /// How far the operations came.
 pub(super) enum Sent {
@@ -30,27 +30,24 @@ pub(super) enum Sent {
 }
 
 impl Driver {
-    /// Sends the operations, in order, until a newer wish comes in.
-    pub(super) async fn send(&mut self, operations: &[Operation]) -> Sent {
+    /// Sends what is to be written, in order, until a newer wish comes in.
+    pub(super) async fn send(&mut self, work: Worklist) -> Sent {
         let revision = self.wish.as_ref().map_or(0, |wish| wish.revision);
         let span = tracing::info_span!(
             "ipvs.write",
-            operations = operations.len(),
-            virtual_server = tracing::field::Empty,
+            virtual_server = work.only().map(tracing::field::display),
             revision,
+            operations = tracing::field::Empty,
         );
         // What is repaired later is no part of the trace of what was wanted.
         let settled = self.progress.borrow().settled;
         if let Some(wish) = self.wish.as_ref().filter(|wish| wish.generation > settled) {
             trace::set_parent(&span, &wish.traceparent);
         }
-        let first = operations.first().map(Operation::virtual_server);
-        if let Some(first) =
-            first.filter(|key| operations.iter().all(|o| o.virtual_server() == *key))
-        {
-            span.record("virtual_server", tracing::field::display(first));
-        }
-        match self.send_bursts(operations).instrument(span).await {
+        let (mut sent, mut burst) = (0, Vec::new());
+        let outcome = self.send_bursts(work, &mut burst, &mut sent).instrument(span.clone()).await;
+        span.record("operations", sent);
+        match outcome {
             Ok(sent) => {
                 self.problems.writing = None;
                 sent
@@ -61,7 +58,7 @@ impl Driver {
                     tracing::error!(%error, "the IPVS table cannot be written");
                 }
                 self.problems.writing = Some(problem);
-                for operation in operations {
+                for operation in burst {
                     self.reconciler.unsure(*operation.virtual_server());
                 }
                 Sent::Failed
@@ -69,36 +66,52 @@ impl Driver {
         }
     }
 
-    async fn send_bursts(&mut self, operations: &[Operation]) -> Result<Sent, IpvsError> {
+    /// `burst` is the last of them afterwards, and `sent` counts them.
+    async fn send_bursts(
+        &mut self,
+        mut work: Worklist,
+        burst: &mut Vec<Operation>,
+        sent: &mut usize,
+    ) -> Result<Sent, IpvsError> {
         let mut refused = BTreeSet::new();
-        let mut rest = operations;
-        while let Some(first) = rest.first() {
-            let length = self.burst(rest);
-            let (burst, after) = rest.split_at(length);
-            rest = after;
-            let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
-            if adds && self.reconciler.journal_is_due() {
-                self.write_journal();
+        loop {
+            self.reconciler.take(&mut work, BURST, burst);
+            if burst.is_empty() {
+                return Ok(Sent::All);
             }
-            match self.unproven(first) {
-                Some(scheduler) => self.try_scheduler(first, scheduler, &mut refused).await?,
-                None => self.send_burst(burst, &mut refused).await?,
-            }
-            if !rest.is_empty() && self.inbox.wishes.has_changed().unwrap_or(false) {
+            *sent += burst.len();
+            self.send_burst(burst, &mut refused).await?;
+            if !work.is_empty() && self.inbox.wishes.has_changed().unwrap_or(false) {
                 return Ok(Sent::Interrupted);
             }
         }
-        Ok(Sent::All)
+    }
+
+    async fn send_burst(
+        &mut self,
+        burst: &[Operation],
+        refused: &mut BTreeSet<VirtualServerKey>,
+    ) -> Result<(), IpvsError> {
+        let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
+        if adds && self.reconciler.journal_is_due() {
+            self.write_journal();
+        }
+        let mut rest = burst;
+        while let Some(first) = rest.first() {
+            let (together, after) = rest.split_at(self.together(rest));
+            rest = after;
+            match self.unproven(first) {
+                Some(scheduler) => self.try_scheduler(first, scheduler, refused).await?,
+                None => self.send_together(together, refused).await?,
+            }
+        }
+        Ok(())
     }
 
     /// How many of `operations` go out together: an operation that may make the kernel load a module goes alone.
-    fn burst(&self, operations: &[Operation]) -> usize {
-        let position = operations.iter().take(BURST).position(|o| self.unproven(o).is_some());
-        match position {
-            Some(0) => 1,
-            Some(position) => position,
-            None => operations.len().min(BURST),
-        }
+    fn together(&self, operations: &[Operation]) -> usize {
+        let position = operations.iter().position(|operation| self.unproven(operation).is_some());
+        position.map_or(operations.len(), |position| position.max(1))
     }
 
     /// The scheduler that the operation asks for, if the kernel has not shown that it has it.
@@ -125,56 +138,57 @@ impl Driver {
         refused: &mut BTreeSet<VirtualServerKey>,
     ) -> Result<(), IpvsError> {
         let operation = std::slice::from_ref(operation);
-        let mut outcomes = self.kernel.write(operation).await?;
-        if let [Outcome::Refused(refusal)] = outcomes.as_mut_slice()
+        let mut undone = self.kernel.write(operation).await?;
+        if let Some(Undone::Refused(refusal)) = undone.get_mut(&0)
             && refusal.errno == Errno::ENOENT as i32
         {
             match modules::load(&format!("ip_vs_{scheduler}")).await {
-                Ok(()) => outcomes = self.kernel.write(operation).await?,
+                Ok(()) => undone = self.kernel.write(operation).await?,
                 Err(reason) => refusal.text = reason,
             }
         }
-        if outcomes == [Outcome::Done] {
+        if undone.is_empty() {
             self.schedulers.insert(scheduler);
         }
-        self.take_outcomes(operation, outcomes, refused);
+        self.take_outcome(operation, undone, refused);
         Ok(())
     }
 
-    async fn send_burst(
-        &mut self,
-        burst: &[Operation],
-        refused: &mut BTreeSet<VirtualServerKey>,
-    ) -> Result<(), IpvsError> {
-        let mut burst = Cow::Borrowed(burst);
-        if !refused.is_empty() {
-            burst.to_mut().retain(|operation| !refused.contains(operation.virtual_server()));
-        }
-        let outcomes = self.kernel.write(&burst).await?;
-        self.take_outcomes(&burst, outcomes, refused);
-        Ok(())
-    }
-
-    fn take_outcomes(
+    async fn send_together(
         &mut self,
         operations: &[Operation],
-        outcomes: Vec<Outcome>,
+        refused: &mut BTreeSet<VirtualServerKey>,
+    ) -> Result<(), IpvsError> {
+        let mut operations = Cow::Borrowed(operations);
+        if !refused.is_empty() {
+            operations.to_mut().retain(|operation| !refused.contains(operation.virtual_server()));
+        }
+        let undone = self.kernel.write(&operations).await?;
+        self.take_outcome(&operations, undone, refused);
+        Ok(())
+    }
+
+    /// Tells the reconciler what is done, and `undone` by its index what is not.
+    fn take_outcome(
+        &mut self,
+        operations: &[Operation],
+        undone: BTreeMap<usize, Undone>,
         refused: &mut BTreeSet<VirtualServerKey>,
     ) {
-        if outcomes.iter().all(|outcome| *outcome == Outcome::Done) {
-            self.touched.extend(operations.iter().map(Operation::virtual_server));
-            self.count(operations);
-            return;
-        }
-        for (operation, outcome) in operations.iter().zip(outcomes) {
+        let one_of_each = operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server());
+        let keys = one_of_each.filter_map(|of_one| Some(*of_one.first()?.virtual_server()));
+        self.touched.extend(keys);
+        let mut next = 0;
+        for (index, why) in undone {
+            self.count(operations.get(next..index).unwrap_or_default());
+            next = index + 1;
+            let Some(operation) = operations.get(index) else { continue };
             let key = *operation.virtual_server();
-            self.touched.insert(key);
-            match outcome {
-                Outcome::Done => self.count(std::slice::from_ref(operation)),
-                Outcome::Unknown => self.reconciler.unsure(key),
+            match why {
+                Undone::Unknown => self.reconciler.unsure(key),
                 // What follows from a virtual server that could not be added is no news.
-                Outcome::Refused(_) if refused.contains(&key) => {}
-                Outcome::Refused(refusal) => {
+                Undone::Refused(_) if refused.contains(&key) => {}
+                Undone::Refused(refusal) => {
                     if matches!(operation, Operation::AddVirtualServer { .. }) {
                         refused.insert(key);
                     }
@@ -182,6 +196,7 @@ impl Driver {
                 }
             }
         }
+        self.count(operations.get(next..).unwrap_or_default());
     }
 
     fn take_refusal(&mut self, operation: &Operation, refusal: Refusal) {
