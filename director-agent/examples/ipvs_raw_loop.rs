@@ -2,8 +2,8 @@
 //! own speed.
 //!
 //! `ipvs_raw_loop --virtual-servers 10000 --real-servers 10 --batch 400` as root, in a network namespace with an empty table
-//! and `lo` up, sends so many requests at once, asks for no answer, keeps no table and reads nothing back. It prints one JSON
-//! line, and fails where the kernel refused anything.
+//! and `lo` up, sends so many requests at once, asks for no answer, keeps no table and reads nothing back. `--vips 100` puts
+//! virtual servers at the ports of so many VIPs. It prints one JSON line, and fails where the kernel refused anything.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use neli::router::asynchronous::NlRouter;
 use neli::socket::NlSocket;
 use neli::utils::Groups;
 
-/// The port of every virtual server and real server.
+/// The port of every real server, and the first one of each VIP.
 const PORT: u16 = 80;
 /// Where the addresses of virtual servers and of real servers begin.
 const FIRST_VIP: u32 = u32::from_be_bytes([10, 9, 0, 0]);
@@ -33,12 +33,24 @@ struct Arguments {
     /// Virtual servers to add.
     #[arg(long, default_value_t = 10_000)]
     virtual_servers: u32,
+    /// VIPs that they share; each has one of its own when not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    vips: Option<u32>,
+    /// How packets would reach the real servers.
+    #[arg(long, default_value = "dr")]
+    forwarding: Method,
     /// Real servers of each.
     #[arg(long, default_value_t = 10)]
     real_servers: u32,
     /// Requests in one send.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1000))]
     batch: u32,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Method {
+    Dr,
+    Nat,
 }
 
 fn main() -> ExitCode {
@@ -77,17 +89,24 @@ fn measure(arguments: &Arguments) -> Result<(u32, Duration)> {
     }
 }
 
-/// Each virtual server, then its real servers: the same for all, with round robin and direct routing.
+/// Each virtual server, then its real servers: the same for all, with round robin.
 fn operations(arguments: &Arguments) -> impl Iterator<Item = Operation> {
     let settings = VirtualServerSettings::new(Scheduler::Rr, AddressFamily::V4);
     let real_servers = arguments.real_servers;
+    let forwarding = match arguments.forwarding {
+        Method::Dr => Forwarding::Route,
+        Method::Nat => Forwarding::Masq,
+    };
+    let ports = arguments.vips.map_or(1, |vips| arguments.virtual_servers.div_ceil(vips).max(1));
     (0..arguments.virtual_servers).flat_map(move |index| {
-        let virtual_server = VirtualServerKey::tcp(Ipv4Addr::from(FIRST_VIP + index).into(), PORT);
+        let vip = Ipv4Addr::from(FIRST_VIP + index / ports);
+        let port = PORT.saturating_add(u16::try_from(index % ports).unwrap_or(u16::MAX));
+        let virtual_server = VirtualServerKey::tcp(vip.into(), port);
         let added = Operation::AddVirtualServer { key: virtual_server, settings: settings.clone() };
         let destinations = (0..real_servers).map(move |number| Operation::AddDestination {
             virtual_server,
             key: DestinationKey { address: Ipv4Addr::from(FIRST_RIP + number).into(), port: PORT },
-            settings: DestinationSettings::new(1, Forwarding::Route),
+            settings: DestinationSettings::new(1, forwarding),
         });
         std::iter::once(added).chain(destinations)
     })

@@ -287,6 +287,7 @@ impl Driver {
     async fn write_wishes(&mut self) {
         self.keep_settings().await;
         let (began, before) = (Instant::now(), self.edits.all());
+        let processor_before = processor_time();
         let busy_before = self.kernel.busy();
         for _ in 0..ROUNDS {
             let work = self.reconciler.plan(self.start.elapsed());
@@ -308,10 +309,13 @@ impl Driver {
         }
         let edits = self.edits.all() - before;
         if edits >= MANY {
-            let [took_ms, kernel_ms] =
-                [began.elapsed(), self.kernel.busy().saturating_sub(busy_before)]
-                    .map(|time| 1000.0 * time.as_secs_f64());
-            tracing::info!(edits, took_ms, kernel_ms, "IPVS table programmed");
+            let [took_ms, processor_ms, kernel_ms] = [
+                began.elapsed(),
+                processor_time().saturating_sub(processor_before),
+                self.kernel.busy().saturating_sub(busy_before),
+            ]
+            .map(|time| 1000.0 * time.as_secs_f64());
+            tracing::info!(edits, took_ms, processor_ms, kernel_ms, "IPVS table programmed");
         }
         if self.reconciler.journal_is_due() {
             self.write_journal();
