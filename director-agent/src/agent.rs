@@ -235,14 +235,15 @@ impl Agent {
         let socket = local::bind(&config.socket)?;
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
-        let tracker =
-            Tracker::spawn(vrrp.clone(), config.track_command_dir).map_err(AgentError::Tracker)?;
+        let command_dir = config.track_command_dir;
+        let (checks, news) =
+            Checks::new(clock, metrics.clone(), checks::slots(), command_dir.as_deref());
+        let tracker = Tracker::spawn(vrrp.clone(), command_dir).map_err(AgentError::Tracker)?;
         let (vrrp_news, ipvs_news) = (vrrp_seen.clone(), ipvs_seen.clone());
         let (sync, sync_seen) =
             SyncHandle::spawn(state_dir.path(), clock, vrrp.clone(), vrrp_news, ipvs_news)
                 .map_err(AgentError::Sync)?;
         let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
-        let (checks, news) = Checks::new(clock, metrics.clone(), checks::slots());
         let (hello, in_force) = watch::channel(None);
         let session_config = SessionConfig {
             role: v1::AgentRole::Director,

@@ -3,10 +3,11 @@
 //! The tasks only try and tell; [`CheckState`] decides when to try again and what the tries mean.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
+use fulcrum_model::fuse::Remark;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -15,18 +16,36 @@ use crate::clock::Clock;
 use crate::decide::check::{CheckKey, CheckNews, CheckState, Tried};
 use crate::metrics::Metrics;
 
+mod datagram;
+mod dns;
+mod endpoint;
+mod grpc;
 mod http;
-mod tcp;
+mod lines;
+mod local;
+mod mysql;
+mod tls;
+
+use endpoint::Endpoint;
 
 /// How a single try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The real server answered as it should.
     Passed,
+    /// It did, and there is something to tell.
+    Remarked(Remark),
     /// It did not; what was seen, in words for people.
     Failed(String),
     /// The fault is on this host, and tells nothing of the real server.
     NotTried(String),
+}
+
+/// What a try comes to where it goes well: nothing, or a remark.
+type Attempt = Result<Option<Remark>, Outcome>;
+
+fn failed<T>(seen: impl Into<String>) -> Result<T, Outcome> {
+    Err(Outcome::Failed(seen.into()))
 }
 
 /// The running checks.
@@ -42,6 +61,8 @@ struct Shared {
     metrics: Metrics,
     slots: Arc<Semaphore>,
     news: mpsc::Sender<CheckNews>,
+    /// Of the programs that this host offers.
+    command_dir: Option<Arc<Path>>,
 }
 
 /// News that wait to be read. A check waits with its next try until its news are taken, so nothing is lost; the number
@@ -49,11 +70,18 @@ struct Shared {
 const NEWS_CAPACITY: usize = 1024;
 
 impl Checks {
-    /// No checks yet. At most `slots` tries are under way at once, each with a socket of its own.
-    pub fn new(clock: Clock, metrics: Metrics, slots: usize) -> (Self, mpsc::Receiver<CheckNews>) {
+    /// No checks yet. At most `slots` tries are under way at once, each with a socket of its own. `command_dir` holds the
+    /// programs that checks may run.
+    pub fn new(
+        clock: Clock,
+        metrics: Metrics,
+        slots: usize,
+        command_dir: Option<&Path>,
+    ) -> (Self, mpsc::Receiver<CheckNews>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
-        let shared = Shared { clock, metrics, slots, news };
+        let command_dir = command_dir.map(Arc::from);
+        let shared = Shared { clock, metrics, slots, news, command_dir };
         (Self { running: BTreeMap::new(), shared }, receiver)
     }
 
@@ -88,15 +116,17 @@ async fn run(key: CheckKey, shared: Shared) {
     let mut due = clock.now();
     let mut is_fault_logged = false;
     loop {
-        tokio::time::sleep_until(clock.at(due)).await;
+        let late = key.check.jitter.mul_f64(rand::random());
+        tokio::time::sleep_until(clock.at(due + late)).await;
         let Ok(slot) = shared.slots.acquire().await else { return };
         let started = clock.now();
-        let outcome = try_once(&key).await;
+        let outcome = try_once(&key, shared.command_dir.as_deref()).await;
         drop(slot);
         let ended = clock.now();
         shared.metrics.checked(&key.check.probe, &outcome, ended.saturating_sub(started));
         let outcome = match outcome {
-            Outcome::Passed => Ok(()),
+            Outcome::Passed => Ok(None),
+            Outcome::Remarked(remark) => Ok(Some(remark)),
             Outcome::Failed(seen) => Err(seen),
             Outcome::NotTried(fault) => {
                 if !is_fault_logged {
@@ -119,28 +149,67 @@ async fn run(key: CheckKey, shared: Shared) {
     }
 }
 
-/// Tries once, for at most the check's timeout.
-pub async fn try_once(key: &CheckKey) -> Outcome {
-    let address = (key.rip, key.port.get()).into();
-    let attempt = async {
-        match &key.check.probe {
-            ProbeKind::Tcp => {
-                tcp::connect(address).await.map_or_else(|fault| fault, |_| Outcome::Passed)
-            }
-            ProbeKind::Http(check) => http::get(address, check).await,
+/// Tries once, for at most the check's timeout. `command_dir` holds the programs that this host offers.
+pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
+    let CheckKey { rip, port, check } = key;
+    let address = (*rip, port.get()).into();
+    let endpoint = Endpoint { address, source: check.source, fwmark: check.fwmark };
+    match tokio::time::timeout(check.timeout, attempt(&endpoint, &check.probe, command_dir)).await {
+        Ok(Ok(None)) => Outcome::Passed,
+        Ok(Ok(Some(remark))) => Outcome::Remarked(remark),
+        Ok(Err(outcome)) => outcome,
+        // Nobody said that nobody listens.
+        Err(_) if matches!(&check.probe, ProbeKind::Udp(udp) if udp.min_reply.is_none()) => {
+            Outcome::Passed
         }
-    };
-    match tokio::time::timeout(key.check.timeout, attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::Failed(timed_out(&key.check.probe, key.check.timeout)),
+        Err(_) => Outcome::Failed(timed_out(key)),
     }
 }
 
-fn timed_out(probe: &ProbeKind, timeout: Duration) -> String {
-    let after = humantime::format_duration(timeout);
+async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, command_dir: Option<&Path>) -> Attempt {
     match probe {
-        ProbeKind::Tcp => format!("connect timed out after {after}"),
-        ProbeKind::Http(check) => format!("GET {} timed out after {after}", check.path),
+        ProbeKind::Tcp(None) => endpoint.connect().await.map(|_| None),
+        ProbeKind::Tcp(Some(check)) => {
+            let stream = endpoint.connect().await?;
+            let rip = endpoint.address.ip();
+            tls::handshake(check, (rip, None), &[], stream).await.map(|(_, remark)| remark)
+        }
+        ProbeKind::Http(check) => http::get(endpoint, check).await,
+        ProbeKind::Grpc(check) => grpc::ask(endpoint, check).await,
+        ProbeKind::Udp(check) => datagram::udp(endpoint, check).await,
+        ProbeKind::Icmp => datagram::echo(endpoint).await,
+        ProbeKind::Dns(check) => dns::ask(endpoint, check).await,
+        ProbeKind::Smtp(check) => lines::smtp(endpoint, check).await,
+        ProbeKind::Redis(check) => lines::redis(endpoint, check).await,
+        ProbeKind::Mysql => mysql::handshake(endpoint).await,
+        ProbeKind::Command(check) => local::run(endpoint, check, command_dir).await,
+        ProbeKind::File(check) => local::file(check).await,
+    }
+}
+
+fn timed_out(key: &CheckKey) -> String {
+    let after = humantime::format_duration(key.check.timeout);
+    let rip = key.rip;
+    match &key.check.probe {
+        ProbeKind::Tcp(None) => format!("connect timed out after {after}"),
+        ProbeKind::Tcp(Some(_)) => format!("TLS handshake timed out after {after}"),
+        ProbeKind::Http(check) => {
+            let paths: Vec<_> = check.pages.iter().map(|page| page.path.as_str()).collect();
+            format!("GET {} timed out after {after}", paths.join(", "))
+        }
+        ProbeKind::Grpc(_) => format!("gRPC health check timed out after {after}"),
+        ProbeKind::Udp(_) => format!("no answer of UDP within {after}"),
+        ProbeKind::Icmp => format!("no echo from {rip} within {after}"),
+        ProbeKind::Dns(check) => {
+            format!("no answer to {} {} within {after}", check.record.as_str(), check.name)
+        }
+        ProbeKind::Smtp(_) => format!("SMTP timed out after {after}"),
+        ProbeKind::Redis(_) => format!("Redis timed out after {after}"),
+        ProbeKind::Mysql => format!("MySQL handshake timed out after {after}"),
+        ProbeKind::Command(check) => {
+            format!("command {} did not end within {after} and was killed", check.program)
+        }
+        ProbeKind::File(check) => format!("{} could not be read within {after}", check.path),
     }
 }
 

@@ -90,12 +90,9 @@ impl Metrics {
 
     /// A try of a check has ended.
     pub fn checked(&self, probe: &ProbeKind, outcome: &Outcome, took: Duration) {
-        let probe = match probe {
-            ProbeKind::Tcp => "tcp",
-            ProbeKind::Http(_) => "http",
-        };
+        let probe = probe.as_str();
         let outcome = match outcome {
-            Outcome::Passed => "passed",
+            Outcome::Passed | Outcome::Remarked(_) => "passed",
             Outcome::Failed(_) => "failed",
             Outcome::NotTried(_) => "not_tried",
         };

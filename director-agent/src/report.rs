@@ -46,7 +46,7 @@ fn probe(probe: Option<&OwnProbe>) -> v1::ProbeResult {
     match probe {
         None => v1::ProbeResult::Unspecified,
         Some(OwnProbe::Pending) => v1::ProbeResult::Pending,
-        Some(OwnProbe::Passing) => v1::ProbeResult::Passing,
+        Some(OwnProbe::Passing | OwnProbe::Remarked(_)) => v1::ProbeResult::Passing,
         Some(OwnProbe::Failing(_)) => v1::ProbeResult::Failing,
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Start reading at [`Tracker`]; one file for each kind of target.
 
-mod command;
+pub(crate) mod command;
 mod gateway;
 mod kernel;
 mod probe;

@@ -9,7 +9,7 @@ use fulcrum_director::clock::Clock;
 use fulcrum_director::decide::check::{CheckKey, CheckNews};
 use fulcrum_director::metrics::Metrics;
 use fulcrum_model::fuse::OwnProbe;
-use fulcrum_model::{Check, HttpCheck, Port, ProbeKind};
+use fulcrum_model::{Check, HttpCheck, HttpPage, Port, ProbeKind};
 use socket2::{Domain, Socket, Type};
 
 fn key(address: SocketAddr, probe: ProbeKind, timeout: Duration) -> CheckKey {
@@ -19,7 +19,13 @@ fn key(address: SocketAddr, probe: ProbeKind, timeout: Duration) -> CheckKey {
 }
 
 fn http(path: &str, statuses: &[u16]) -> ProbeKind {
-    ProbeKind::Http(HttpCheck { path: path.to_owned(), host: None, statuses: statuses.to_vec() })
+    let page = HttpPage {
+        path: path.to_owned(),
+        statuses: statuses.to_vec(),
+        digest: None,
+        body_regex: None,
+    };
+    ProbeKind::Http(HttpCheck { pages: vec![page], host: None, tls: None })
 }
 
 /// Answers each connection with `answer`, or never when there is none.
@@ -66,8 +72,8 @@ async fn tries_tell_what_they_saw() {
     let (_reserved, nobody) = nobody();
     let refused = format!("connect to {nobody} refused");
     let cases = [
-        ("tcp well", key(well, ProbeKind::Tcp, SECOND), Ok(())),
-        ("tcp refused", key(nobody, ProbeKind::Tcp, SECOND), Err(refused.as_str())),
+        ("tcp well", key(well, ProbeKind::Tcp(None), SECOND), Ok(())),
+        ("tcp refused", key(nobody, ProbeKind::Tcp(None), SECOND), Err(refused.as_str())),
         ("http well", key(well, http("/", &[]), SECOND), Ok(())),
         ("http busy", key(busy, http("/", &[]), SECOND), Err("GET / answered 503")),
         ("http busy as wanted", key(busy, http("/x?y=z", &[503]), SECOND), Ok(())),
@@ -90,19 +96,19 @@ async fn tries_tell_what_they_saw() {
             Ok(()) => Outcome::Passed,
             Err(seen) => Outcome::Failed(seen.to_owned()),
         };
-        assert_eq!(try_once(&key).await, expected, "{what}");
+        assert_eq!(try_once(&key, None).await, expected, "{what}");
     }
     let bad_path = key(well, http("a b", &[]), SECOND);
-    assert!(matches!(try_once(&bad_path).await, Outcome::NotTried(_)));
+    assert!(matches!(try_once(&bad_path, None).await, Outcome::NotTried(_)));
 }
 
 #[tokio::test]
 async fn running_checks_tell_changes_only() {
     let well = serve(Some(""));
     let (reserved, gone) = nobody();
-    let (mut checks, mut news) = Checks::new(Clock::start(), Metrics::new(), 8);
-    let good = key(well, ProbeKind::Tcp, Duration::from_secs(1));
-    let mut bad = key(gone, ProbeKind::Tcp, Duration::from_secs(1));
+    let (mut checks, mut news) = Checks::new(Clock::start(), Metrics::new(), 8, None);
+    let good = key(well, ProbeKind::Tcp(None), Duration::from_secs(1));
+    let mut bad = key(gone, ProbeKind::Tcp(None), Duration::from_secs(1));
     bad.check.retries = 0;
     checks.change(vec![good.clone(), bad.clone()], &[]);
     for _ in 0..2 {

@@ -22,13 +22,14 @@ const MOST_BYTES: u64 = 200;
 fn plan() -> v1::PlanUpdate {
     let second = |seconds| prost_duration(Duration::from_secs(seconds));
     let check = v1::Check {
-        probe: Some(v1::check::Probe::Tcp(v1::TcpCheck {})),
+        probe: Some(v1::check::Probe::Tcp(v1::TcpCheck::default())),
         interval: second(5),
         timeout: second(1),
         retries: Some(1),
         retry_delay: second(1),
         rise: 1,
         port: 0,
+        ..v1::Check::default()
     };
     let destinations = (0..REAL_SERVERS).map(|number| v1::DestinationPlan {
         real_server: format!("r{number}"),

@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::fuse::{OwnProbe, Remark};
 use fulcrum_model::{Check, Port};
 
 /// One check: what is tried where. Virtual servers that want the same share it.
@@ -49,8 +49,8 @@ pub struct Tried {
     pub started: Duration,
     /// When it ended.
     pub ended: Duration,
-    /// What was seen when it failed, in words for people.
-    pub outcome: Result<(), String>,
+    /// What is to be told where it passed, and what was seen when it failed, in words for people.
+    pub outcome: Result<Option<Remark>, String>,
 }
 
 /// What a check knows between two tries.
@@ -84,26 +84,24 @@ impl CheckState {
         let regular = tried.started.saturating_add(check.interval.mul_f64(share));
         let repetition = tried.ended.saturating_add(check.retry_delay);
         let next = match (&self.probe, tried.outcome) {
-            (OwnProbe::Pending | OwnProbe::Passing, Ok(())) => {
-                self.enter(OwnProbe::Passing);
-                regular
-            }
-            (OwnProbe::Pending | OwnProbe::Passing, Err(_)) if self.failed < check.retries => {
-                self.failed += 1;
-                repetition
-            }
-            (OwnProbe::Pending | OwnProbe::Passing, Err(seen)) => {
-                self.enter(OwnProbe::Failing(seen));
-                regular
-            }
-            (OwnProbe::Failing(_), Ok(())) => {
+            (OwnProbe::Failing(_), Ok(remark)) => {
                 self.passed += 1;
                 if self.passed >= check.rise {
-                    self.enter(OwnProbe::Passing);
+                    self.enter(passing(remark));
                 }
                 regular
             }
-            (OwnProbe::Failing(_), Err(seen)) => {
+            (_, Ok(remark)) => {
+                self.enter(passing(remark));
+                regular
+            }
+            (OwnProbe::Pending | OwnProbe::Passing | OwnProbe::Remarked(_), Err(_))
+                if self.failed < check.retries =>
+            {
+                self.failed += 1;
+                repetition
+            }
+            (_, Err(seen)) => {
                 self.enter(OwnProbe::Failing(seen));
                 regular
             }
@@ -116,6 +114,10 @@ impl CheckState {
         self.failed = 0;
         self.passed = 0;
     }
+}
+
+fn passing(remark: Option<Remark>) -> OwnProbe {
+    remark.map_or(OwnProbe::Passing, OwnProbe::Remarked)
 }
 
 #[cfg(test)]
@@ -133,14 +135,14 @@ mod tests {
         tries
             .iter()
             .map(|(passes, took)| {
-                let outcome = if *passes { Ok(()) } else { Err("refused".to_owned()) };
+                let outcome = if *passes { Ok(None) } else { Err("refused".to_owned()) };
                 let ended = start + MS(*took);
                 let next = state.step(&check, Tried { started: start, ended, outcome });
                 let gap = u64::try_from(next.saturating_sub(start).as_millis()).expect("small");
                 start = next;
                 let name = match state.probe() {
                     OwnProbe::Pending => "pending",
-                    OwnProbe::Passing => "passing",
+                    OwnProbe::Passing | OwnProbe::Remarked(_) => "passing",
                     OwnProbe::Failing(_) => "failing",
                 };
                 (name, gap)
@@ -223,7 +225,7 @@ mod tests {
     fn the_second_try_is_spread() {
         for (share, gap) in [(0.0, 0), (0.25, 250), (1.0, 1000), (7.0, 1000)] {
             let mut state = CheckState::new(share);
-            let try_at = |ms| Tried { started: MS(ms), ended: MS(ms), outcome: Ok(()) };
+            let try_at = |ms| Tried { started: MS(ms), ended: MS(ms), outcome: Ok(None) };
             assert_eq!(state.step(&Check::default(), try_at(0)), MS(gap), "{share}");
             assert_eq!(state.step(&Check::default(), try_at(gap)), MS(gap + 1000), "{share}");
         }

@@ -3,6 +3,7 @@
 //! Who writes intent brings no program and reaches no shell: the agent's configuration names the
 //! directory, and what others could have put or changed there is not run.
 
+use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -27,22 +28,61 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Permission bits that let somebody execute.
 const EXECUTE: u32 = 0o111;
 
+/// Why nothing is known of how a command ended.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It may not be run, or cannot; with the remedy.
+    NotRun(String),
+    /// The time was over, and it was killed.
+    TimedOut,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    program: String,
+    /// Its exit status.
+    pub(crate) status: ExitStatus,
+    /// The beginning of what it wrote, in one line.
+    words: String,
+}
+
 /// Runs it once, for at most its timeout; then it is killed with its process group. Well is exit
 /// status 0. The environment is empty, the input too, and the directory is the root.
 pub(super) async fn run(command: &TrackCommand, directory: Option<&Path>) -> Seen {
-    run_until(command, directory, async { tokio::time::sleep(command.pace.timeout).await }).await
+    seen_until(command, directory, async { tokio::time::sleep(command.pace.timeout).await }).await
 }
 
 /// The same, until `timeout` is over. It begins when the command runs.
-async fn run_until(
+async fn seen_until(
     command: &TrackCommand,
     directory: Option<&Path>,
     timeout: impl Future<Output = ()>,
 ) -> Seen {
     let program = &command.program;
-    let path = find(program, directory).await?;
+    match run_until(program, &command.arguments, directory, timeout).await {
+        // What it says when all is well changes nothing, and need not be told.
+        Ok(ended) if ended.status.success() => Ok(format!("command {program} succeeded")),
+        Ok(ended) => Err(ended.to_string()),
+        Err(Fault::NotRun(words)) => Err(words),
+        Err(Fault::TimedOut) => {
+            let after = humantime::format_duration(command.pace.timeout);
+            Err(format!("command {program} did not end within {after} and was killed"))
+        }
+    }
+}
+
+/// Runs a command once, until `timeout` is over, which begins when it runs; then, or when nobody waits any more, it is killed
+/// with its process group.
+pub(crate) async fn run_until(
+    program: &str,
+    arguments: &[String],
+    directory: Option<&Path>,
+    timeout: impl Future<Output = ()>,
+) -> Result<Ended, Fault> {
+    let path = find(program, directory).await.map_err(Fault::NotRun)?;
     let mut child = Command::new(&path)
-        .args(&command.arguments)
+        .args(arguments)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
@@ -51,7 +91,7 @@ async fn run_until(
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("command {program} cannot be started: {error}"))?;
+        .map_err(|error| Fault::NotRun(format!("command {program} cannot be started: {error}")))?;
     let group = Group::of(&child);
     let ended = tokio::select! {
         biased;
@@ -61,15 +101,16 @@ async fn run_until(
     match ended {
         Some((Ok(status), output)) => {
             group.has_ended();
-            tell(program, status, &output)
+            Ok(Ended { program: program.to_owned(), status, words: one_line(&output) })
         }
-        Some((Err(error), _)) => Err(format!("command {program} cannot be waited for: {error}")),
+        Some((Err(error), _)) => {
+            Err(Fault::NotRun(format!("command {program} cannot be waited for: {error}")))
+        }
         None => {
             drop(group);
             // Killed, it ends at once; so that its number is free again.
             let _ = child.wait().await;
-            let after = humantime::format_duration(command.pace.timeout);
-            Err(format!("command {program} did not end within {after} and was killed"))
+            Err(Fault::TimedOut)
         }
     }
 }
@@ -132,18 +173,19 @@ async fn keep(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     }
 }
 
-fn tell(program: &str, status: ExitStatus, output: &[u8]) -> Seen {
+/// One line, and nothing that moves a terminal's cursor.
+fn one_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    // One line, and nothing that moves a terminal's cursor.
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-    if status.success() {
-        // What it says when all is well changes nothing, and need not be told.
-        Ok(format!("command {program} succeeded"))
-    } else {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, status, words } = self;
         // "exit status: 1", "signal: 9 (SIGKILL)".
-        Err(format!("command {program} failed, {status}{said}"))
+        write!(f, "command {program} failed, {status}")?;
+        if words.is_empty() { Ok(()) } else { write!(f, ": {words}") }
     }
 }
 

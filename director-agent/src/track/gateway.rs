@@ -69,7 +69,7 @@ async fn neighbour(address: IpAddr, interface: &str, source: IpAddr) -> io::Resu
 }
 
 async fn echo(target: IpAddr, sequence: u16) -> io::Result<()> {
-    let socket = sockets::open_echo(target)?;
+    let socket = sockets::open_echo(target, None)?;
     let identifier = rand::random();
     socket.send(&ask::echo_request(target, identifier, sequence))?;
     answer(socket, |packet| ask::is_echo_reply(packet, target, identifier, sequence)).await

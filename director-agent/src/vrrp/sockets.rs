@@ -331,18 +331,21 @@ pub(crate) fn open_neighbour_discovery(interface: &str) -> io::Result<(Socket, [
     Ok((socket, mac))
 }
 
-/// A raw ICMP or `ICMPv6` socket that is connected to `target`, nonblocking. IPv4 is received with
-/// its header.
+/// A raw ICMP or `ICMPv6` socket that is connected to `target`, from `source` where one is given, nonblocking. IPv4 is received
+/// with its header.
 ///
 /// # Errors
 /// What the kernel says: `NetworkUnreachable` without a route to the target.
-pub(crate) fn open_echo(target: IpAddr) -> io::Result<Socket> {
+pub(crate) fn open_echo(target: IpAddr, source: Option<IpAddr>) -> io::Result<Socket> {
     let (domain, protocol) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
     socket.connect(&SocketAddr::new(target, 0).into())?;
     Ok(socket)
 }

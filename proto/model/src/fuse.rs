@@ -18,11 +18,15 @@
 //! 10. Slow start: a real server that comes back to a pool with a warm one rises to its weight in at most ten steps.
 //! 11. With [`FailurePolicy::Reset`] the entry of one that is dead, by its own probe or its agent, and has stayed out for
 //!     [`RESET_AFTER`] leaves the table with its connections. Never that of one that is drained, or kept by laws 4 and 5.
+//! 12. A weight that the own probe gives takes the place of the planned one; the agent's word lowers that.
+//! 13. Damping: a real server that falls again and again must be well for a while, twice as long with each fall, before it is in
+//!     rotation. Not where nobody else serves: it never empties a pool, nor loses its quorum ([`Flaps`]).
 //!
 //! ```text
-//!   evidence -> standing (1, 2, 6, 7) -> quorum (8) -> settled (3, 4, 5, 9) -> slow start (10) -> place (7, 11)
+//!   evidence -> standing (1, 2, 6, 7, 12, 13) -> quorum (8) -> settled (3, 4, 5, 9, 13) -> slow start (10) -> place (7, 11)
 //! ```
 
+mod damping;
 mod quorum;
 mod settle;
 mod slow_start;
@@ -35,6 +39,7 @@ use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
 use crate::{FailurePolicy, ForwardingMethod, Name, Quorum, ServerEvidence, Weight};
 
+pub use damping::Flaps;
 pub use quorum::QuorumState;
 use settle::Settled;
 pub use slow_start::Service;
@@ -89,8 +94,26 @@ pub enum OwnProbe {
     Pending,
     /// Passes.
     Passing,
+    /// Passes, with something to tell.
+    Remarked(Remark),
     /// Fails, with what was seen.
     Failing(String),
+}
+
+impl OwnProbe {
+    /// Whether it passes.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Passing | Self::Remarked(_))
+    }
+}
+
+/// What a probe that passes has to tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remark {
+    /// Takes the place of the planned weight (keepalived: `misc_dynamic`).
+    pub weight: Option<Weight>,
+    /// In words for people.
+    pub text: String,
 }
 
 /// Whether the VIP is bound on the real server's host with ARP silenced before.
@@ -113,13 +136,15 @@ pub struct History {
     pub service: Service,
     /// Since when it is dead; none while it is not.
     pub dead_since: Option<Duration>,
+    /// How often it has fallen of late.
+    pub flaps: Flaps,
 }
 
 impl History {
     /// Of one that was found in the kernel's table when the director started.
     pub fn adopted(weight: Weight) -> Self {
         let service = if weight == Weight::ZERO { Service::Out } else { Service::ADOPTED };
-        Self { weight: Some(weight), service, dead_since: None }
+        Self { weight: Some(weight), service, ..Self::default() }
     }
 }
 
@@ -184,7 +209,7 @@ pub struct PoolDecision {
 /// clock.
 pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
     let standings: Vec<_> =
-        pool.members.iter().map(|member| standing::of(pool.requirement, member)).collect();
+        pool.members.iter().map(|member| standing::of(now, pool.requirement, member)).collect();
     let quorum = quorum::judge(pool, &standings);
     let sorry = pool.sorry_server.as_ref().map(|sorry| settle::sorry_server(pool, sorry, quorum));
     let sorry_serves =
@@ -208,9 +233,15 @@ fn place(
     settled: Settled,
 ) -> (Decision, Option<Duration>) {
     let Settled { weight, mut reasons, is_dead, service, is_held: _ } = settled;
-    let dead_since = is_dead.then(|| candidate.history.dead_since.unwrap_or(now));
+    let before = candidate.history;
+    let dead_since = is_dead.then(|| before.dead_since.unwrap_or(now));
+    let flaps = match (before.dead_since, dead_since) {
+        (None, Some(_)) => before.flaps.fell(now),
+        (Some(_), None) => before.flaps.rose(now),
+        (None, None) | (Some(_), Some(_)) => before.flaps,
+    };
     let grace = candidate.drain.and_then(|drain| drain.grace);
-    let mut look = None;
+    let mut look = flaps.held(now).map(|held| held.until);
     let place = match (grace, on_failure, dead_since) {
         (Some(_), _, _) => Place::Leaving { within: grace },
         (None, FailurePolicy::Reset, Some(since)) if since + RESET_AFTER <= now => {
@@ -218,7 +249,7 @@ fn place(
             Place::Leaving { within: Some(Duration::ZERO) }
         }
         (None, FailurePolicy::Reset, Some(since)) => {
-            look = Some(since + RESET_AFTER);
+            look = earlier(look, Some(since + RESET_AFTER));
             Place::In(weight)
         }
         (None, FailurePolicy::Keep, _) | (None, FailurePolicy::Reset, None) => Place::In(weight),
@@ -227,7 +258,7 @@ fn place(
         Place::In(weight) => Some(weight),
         Place::Leaving { .. } => None,
     };
-    let history = History { weight, service, dead_since };
+    let history = History { weight, service, dead_since, flaps };
     let real_server = candidate.real_server.clone();
     (Decision { real_server, place, reasons, history }, look)
 }

@@ -18,7 +18,10 @@ pub mod shared;
 pub mod vrrp;
 
 pub use address::{Cidr, CidrError};
-pub use check::{Check, HttpCheck, ProbeKind, ServerProbe, StatusPage};
+pub use check::{
+    BodyDigest, Check, CommandCheck, DnsCheck, DnsRecord, FileCheck, GrpcCheck, HttpCheck,
+    HttpPage, ProbeKind, RedisCheck, ServerProbe, SmtpCheck, StatusPage, TlsCheck, UdpCheck,
+};
 pub use evidence::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, Verdict, VipEvidence};
 pub use ipvs::{
     FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask, Protocol, Quorum,

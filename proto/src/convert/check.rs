@@ -1,8 +1,12 @@
 //! Checks and probes both ways.
 
+mod http;
+mod kinds;
+
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fulcrum_model::{Check, HttpCheck, Port, ProbeKind, ServerProbe, StatusPage};
+use fulcrum_model::{Check, Port, ServerProbe, StatusPage};
 
 use super::duration::duration_to_wire;
 use super::fields::{DurationRule, Fields};
@@ -25,12 +29,7 @@ const TIMEOUT: DurationRule = DurationRule {
 /// With every default filled in; the default check where none is given.
 pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option<Check> {
     let Some(wire) = wire else { return Some(Check::default()) };
-    let probe = match &wire.probe {
-        None | Some(v1::check::Probe::Tcp(v1::TcpCheck {})) => Some(ProbeKind::Tcp),
-        Some(v1::check::Probe::Http(http)) => {
-            http_check(&mut fields.within("http"), http).map(ProbeKind::Http)
-        }
-    };
+    let probe = kinds::probe(fields, wire.probe.as_ref());
     let interval = fields.duration("interval", wire.interval.as_ref(), &INTERVAL);
     let timeout = fields.duration("timeout", wire.timeout.as_ref(), &TIMEOUT);
     let retries = wire.retries.unwrap_or(1);
@@ -51,6 +50,16 @@ pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option
         0 => Some(None),
         port => fields.number("port", port, Port::new).map(Some),
     };
+    let jitter_rule = DurationRule {
+        default: Some(Duration::ZERO),
+        min: Duration::ZERO,
+        max: interval.unwrap_or(Check::MAX_DURATION),
+    };
+    let jitter = fields.duration("jitter", wire.jitter.as_ref(), &jitter_rule);
+    let source = match wire.source.as_str() {
+        "" => Some(None),
+        text => fields.address("source", text, "an address of the director").map(Some),
+    };
     Some(Check {
         probe: probe?,
         interval: interval?,
@@ -59,36 +68,10 @@ pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option
         retry_delay: retry_delay?,
         rise: wire.rise.max(1),
         port: port?,
+        jitter: jitter?,
+        source: source?,
+        fwmark: NonZeroU32::new(wire.fwmark),
     })
-}
-
-fn http_check(fields: &mut Fields<'_>, wire: &v1::HttpCheck) -> Option<HttpCheck> {
-    let path = match wire.path.as_str() {
-        "" => Some("/".to_owned()),
-        path => http_path(fields, "path", path),
-    };
-    let host = optional_text(fields, "host", &wire.host, |c| c.is_ascii_graphic());
-    let mut statuses = Vec::with_capacity(wire.statuses.len());
-    for (index, status) in wire.statuses.iter().enumerate() {
-        let read = u16::try_from(*status).ok().filter(|status| (100..600).contains(status));
-        let field = format!("statuses[{index}]");
-        statuses.extend(fields.accept(&field, read, status, "an HTTP status is 100 to 599"));
-    }
-    Some(HttpCheck { path: path?, host: host?, statuses })
-}
-
-fn http_path(fields: &mut Fields<'_>, field: &str, path: &str) -> Option<String> {
-    let remedy = if !path.starts_with('/') {
-        "a path begins with '/'"
-    } else if !path.chars().all(|c| c.is_ascii_graphic()) {
-        "a path holds no space and nothing outside ASCII; percent-encode them"
-    } else if path.len() > MAX_TEXT_BYTES {
-        "a path has at most 1024 bytes"
-    } else {
-        return Some(path.to_owned());
-    };
-    fields.refuse(field, format_args!("{path:?}"), remedy);
-    None
 }
 
 /// `Some(None)` when empty; `None` when refused.
@@ -110,15 +93,15 @@ fn optional_text(
     None
 }
 
+/// An absolute path on the host that reads it; `Some(None)` when empty, `None` when refused.
+#[expect(clippy::option_option, reason = "refused and not given are different answers")]
+fn optional_file(fields: &mut Fields<'_>, field: &str, text: &str) -> Option<Option<String>> {
+    let file = optional_text(fields, field, text, |c| !c.is_control())?;
+    let is_well = file.as_ref().is_none_or(|file| file.starts_with('/'));
+    fields.accept(field, is_well.then_some(file), format_args!("{text:?}"), "give an absolute path")
+}
+
 pub(super) fn check_to_wire(check: &Check) -> v1::Check {
-    let probe = match &check.probe {
-        ProbeKind::Tcp => v1::check::Probe::Tcp(v1::TcpCheck {}),
-        ProbeKind::Http(http) => v1::check::Probe::Http(v1::HttpCheck {
-            path: http.path.clone(),
-            host: http.host.clone().unwrap_or_default(),
-            statuses: http.statuses.iter().copied().map(u32::from).collect(),
-        }),
-    };
     v1::Check {
         interval: Some(duration_to_wire(check.interval)),
         timeout: Some(duration_to_wire(check.timeout)),
@@ -126,7 +109,10 @@ pub(super) fn check_to_wire(check: &Check) -> v1::Check {
         retry_delay: Some(duration_to_wire(check.retry_delay)),
         rise: check.rise,
         port: check.port.map_or(0, |port| u32::from(port.get())),
-        probe: Some(probe),
+        jitter: (!check.jitter.is_zero()).then(|| duration_to_wire(check.jitter)),
+        source: check.source.map(|source| source.to_string()).unwrap_or_default(),
+        fwmark: check.fwmark.map_or(0, NonZeroU32::get),
+        probe: Some(kinds::probe_to_wire(&check.probe)),
     }
 }
 
@@ -138,7 +124,7 @@ pub(super) fn server_probe(
     let Some(wire) = wire else { return Some(ServerProbe::default()) };
     let path = match wire.http_path.as_str() {
         "" => Some(None),
-        path => http_path(fields, "http_path", path).map(Some),
+        path => http::path(fields, "http_path", path).map(Some),
     };
     let interval = fields.duration("interval", wire.interval.as_ref(), &INTERVAL);
     let timeout = fields.duration("timeout", wire.timeout.as_ref(), &TIMEOUT);
@@ -158,9 +144,7 @@ fn status_page(fields: &mut Fields<'_>, wire: &v1::ServerProbe) -> Option<Option
     let url = optional_text(fields, "status_url", &wire.status_url, |c| c.is_ascii_graphic());
     // Basic authentication ends the user at the first colon (RFC 7617 section 2).
     let user = optional_text(fields, "status_user", &wire.status_user, |c| graphic(c) && c != ':');
-    let file = optional_text(fields, "status_password_file", &wire.status_password_file, |c| {
-        !c.is_control()
-    });
+    let file = optional_file(fields, "status_password_file", &wire.status_password_file);
     let (url, user, password_file) = (url?, user?, file?);
     let Some(url) = url else {
         for (field, given) in [("status_user", &user), ("status_password_file", &password_file)] {
@@ -178,11 +162,6 @@ fn status_page(fields: &mut Fields<'_>, wire: &v1::ServerProbe) -> Option<Option
     if authority.is_none_or(str::is_empty) {
         let remedy = "plain HTTP on the real server's own host: http://127.0.0.1:8080/...";
         fields.refuse("status_url", format_args!("{url:?}"), remedy);
-        return None;
-    }
-    if password_file.as_ref().is_some_and(|file| !file.starts_with('/')) {
-        let found = format!("{:?}", wire.status_password_file);
-        fields.refuse("status_password_file", found, "give an absolute path");
         return None;
     }
     Some(Some(StatusPage { url, user, password_file }))

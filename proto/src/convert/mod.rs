@@ -5,6 +5,7 @@
 //! that what is read back says all that is in force. Start reading at [`resource_from_wire`].
 
 mod check;
+mod command;
 mod duration;
 mod enums;
 mod evidence;

@@ -1,5 +1,6 @@
 //! Arbitrary valid nouns for the round-trip tests.
 
+mod check;
 mod ipvs_settings;
 mod virtual_server;
 mod vrrp;
@@ -13,8 +14,8 @@ use fulcrum_model::resource::{
     VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
-    Check, Cidr, Evidence, EvidenceStamp, HttpCheck, Name, Port, Priority, ProbeKind, Revision,
-    ServerEvidence, ServerLoad, ServerProbe, StatusPage, Verdict, VipEvidence, Vrid, Weight,
+    Cidr, Evidence, EvidenceStamp, Name, Port, Priority, Revision, ServerEvidence, ServerLoad,
+    ServerProbe, StatusPage, Verdict, VipEvidence, Vrid, Weight,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -51,24 +52,6 @@ fn millis(from: u64) -> impl Strategy<Value = Duration> {
 
 fn statuses() -> impl Strategy<Value = Vec<u16>> {
     vec(100_u16..600, 0..3)
-}
-
-fn check() -> impl Strategy<Value = Check> {
-    let http = (path(), option::of("[a-z.]{1,9}"), statuses())
-        .prop_map(|(path, host, statuses)| ProbeKind::Http(HttpCheck { path, host, statuses }));
-    let probe = prop_oneof![Just(ProbeKind::Tcp), http];
-    let times = (millis(50), millis(10), millis(10));
-    (probe, times, 0_u32..=100, 1_u32..=100, option::of(port())).prop_map(
-        |(probe, (interval, timeout, retry_delay), retries, rise, port)| Check {
-            probe,
-            interval,
-            timeout,
-            retries,
-            retry_delay,
-            rise,
-            port,
-        },
-    )
 }
 
 fn server_probe() -> impl Strategy<Value = ServerProbe> {

@@ -1,5 +1,6 @@
 //! Round trips, and a table of bad fields.
 
+mod check;
 mod virtual_server;
 mod vrrp;
 
@@ -296,6 +297,7 @@ fn pools_and_probes_follow_their_rules() {
         path: "index.html".to_owned(),
         host: "a b".to_owned(),
         statuses: vec![200, 99],
+        ..v1::HttpCheck::default()
     };
     let pool = v1::Pool {
         members: vec![member("web1", Some(65536)), member("web1", None), member("", Some(0))],
@@ -307,6 +309,7 @@ fn pools_and_probes_follow_their_rules() {
             retry_delay: duration("1ms"),
             rise: 101,
             port: 65536,
+            ..v1::Check::default()
         }),
         agent: 7,
         ..v1::Pool::default()
@@ -318,8 +321,8 @@ fn pools_and_probes_follow_their_rules() {
             "spec.members[1].real_server: \"web1\": in the pool twice; list each real server once, with its whole weight",
             "spec.members[2].real_server: none: name the real server",
             "spec.check.http.path: \"index.html\": a path begins with '/'",
-            "spec.check.http.host: \"a b\": use at most 1024 bytes, without spaces and control characters",
             "spec.check.http.statuses[1]: 99: an HTTP status is 100 to 599",
+            "spec.check.http.host: \"a b\": use at most 1024 bytes, without spaces and control characters",
             "spec.check.interval: 10ms: use 50ms to 86400s",
             "spec.check.timeout: 90000s: use 10ms to 86400s",
             "spec.check.retries: 101: use 0 to 100",

@@ -155,6 +155,23 @@ fn families_meet_in_a_tunnel_alone() {
 }
 
 #[test]
+fn checks_are_made_from_their_family() {
+    let mut set = seed();
+    set.push(pool("others", &["web1"]));
+    if let Some(last) = set.last_mut() {
+        edit_pool(last, |pool| pool.check.source = "2001:db8::135".parse().ok());
+    }
+    let told = [
+        "resources[8].spec.check.source: \"2001:db8::135\": real server web1 is 192.168.1.138, and cannot be tried from there; give a source of the same family, leave it out, or use a pool for each family",
+    ];
+    check("of IPv6", set.clone(), &told);
+    if let Some(last) = set.last_mut() {
+        edit_pool(last, |pool| pool.check.source = "192.168.1.135".parse().ok());
+    }
+    check("of IPv4", set, &[]);
+}
+
+#[test]
 fn agents_bind_vips_of_ipv4() {
     let mut set = ipv6_set(ForwardingMethod::Tunnel, false);
     edit_pool(&mut set[9], |pool| pool.agent = AgentRequirement::Required);

@@ -1,4 +1,5 @@
-//! A virtual server's real servers have its address family, unless a tunnel reaches them; and whoever shall bind its VIPs can.
+//! A virtual server's real servers have its address family, unless a tunnel reaches them; whoever shall bind its VIPs can; and checks
+//! are made from an address of their real servers' family.
 
 use fulcrum_model::resource::{AgentRequirement, Kind, Pool, VirtualServer};
 use fulcrum_model::{ForwardingMethod, Name};
@@ -7,7 +8,9 @@ use crate::catalog::{Catalog, Seat};
 use crate::violation::{Finding, Place, Request};
 
 pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let pools = catalog.pools.iter();
+    let mut findings: Vec<_> =
+        pools.filter_map(|(name, pool)| foreign_source(request, catalog, name, pool)).collect();
     for (name, server) in &catalog.virtual_servers {
         let Some(pool) = catalog.pools.get(&server.pool) else { continue };
         findings.extend(unbound(request, catalog, (name, server), pool));
@@ -64,6 +67,30 @@ fn unbound(
             ),
         ])
     })
+}
+
+/// A check cannot be made from an address of the other family.
+fn foreign_source(
+    request: &Request,
+    catalog: &Catalog<'_>,
+    name: &Name,
+    pool: &Pool,
+) -> Option<Finding> {
+    let source = pool.check.source?;
+    let differs = |seat: &Seat<'_>| seat.server.rip.is_ipv6() != source.is_ipv6();
+    let seat = catalog.seats(pool).find(differs)?;
+    let rip = seat.server.rip;
+    let remedy = "give a source of the same family, leave it out, or use a pool for each family";
+    Some(request.tell([
+        (
+            Place::new(Kind::Pool, name, "spec.check.source", format!("{:?}", source.to_string())),
+            format!("real server {} is {rip}, and cannot be tried from there; {remedy}", seat.name),
+        ),
+        (
+            Place::new(Kind::RealServer, seat.name, "spec.rip", format!("{:?}", rip.to_string())),
+            format!("pool {name} checks from {source}, which is of the other family; {remedy}"),
+        ),
+    ]))
 }
 
 /// Told at the virtual server, or at what the request changed under it.

@@ -84,7 +84,7 @@ async fn a_command_that_hangs_is_killed_with_its_group() {
         life.read_exact(&mut said).await.expect("what the command says");
         assert_eq!(&said, b"begun\n");
     };
-    let seen = run_until(&command("check", PATIENT), Some(directory.path()), has_begun).await;
+    let seen = seen_until(&command("check", PATIENT), Some(directory.path()), has_begun).await;
     assert_eq!(seen, Err("command check did not end within 30s and was killed".to_owned()));
     // Both had the pipe open: it ends when the last of them is dead.
     let ended = tokio::time::timeout(PATIENT, life.read_to_end(&mut Vec::new())).await;

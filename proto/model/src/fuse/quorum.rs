@@ -61,12 +61,16 @@ enum Share {
 
 fn share(candidate: &Candidate<'_>, standing: &Standing) -> Share {
     match standing {
-        Standing::In { .. } => Share::Serves,
+        // Its own probe gives it no weight.
+        Standing::In { weight: Weight::ZERO, .. }
+        | Standing::Damped { weight: Weight::ZERO, .. } => Share::Out,
+        // Law 13: damping loses no quorum.
+        Standing::In { .. } | Standing::Damped { .. } => Share::Serves,
         Standing::Held { weight } if *weight > Weight::ZERO => Share::Serves,
         Standing::Held { .. } | Standing::Waiting => Share::Unclear,
         // Law 4: that agents say down loses no quorum.
         Standing::AgentObjects { may_override: true, .. } => match candidate.probe {
-            OwnProbe::Passing => Share::Serves,
+            OwnProbe::Passing | OwnProbe::Remarked(_) => Share::Serves,
             OwnProbe::Pending => Share::Unclear,
             OwnProbe::Failing(_) => Share::Out,
         },

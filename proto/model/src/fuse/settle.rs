@@ -36,7 +36,7 @@ pub(super) fn members(
     let some_in = standings.iter().any(Standing::is_serving);
     let some_fails = standings.iter().any(|s| matches!(s, Standing::ProbeFails(_)));
     let some_kept_out = members.iter().zip(&standings).any(|(member, standing)| match standing {
-        Standing::AgentObjects { .. } => true,
+        Standing::AgentObjects { .. } | Standing::Damped { .. } => true,
         // A drained real server that is well shows that not all fail.
         Standing::Drained(_) => !matches!(member.probe, OwnProbe::Failing(_)),
         Standing::In { .. }
@@ -62,6 +62,12 @@ fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Set
     match standing {
         Standing::In { reasons, .. } if pool.sorry_serves => stands_aside(reasons),
         Standing::In { weight, reasons } => with(weight, reasons),
+        Standing::Damped { reasons, .. } if pool.sorry_serves => stands_aside(reasons),
+        Standing::Damped { reasons, .. } if pool.some_in => with(Weight::ZERO, reasons),
+        Standing::Damped { weight, mut reasons } => {
+            reasons.insert(0, "damping never empties a pool: nobody else serves".to_owned());
+            with(weight, reasons)
+        }
         Standing::Held { .. } if pool.sorry_serves => {
             stands_aside(vec!["own probe has no answer yet".to_owned()])
         }
@@ -73,8 +79,7 @@ fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Set
         Standing::Drained(reason) | Standing::ArpUnsafe(reason) => out(reason, false),
         Standing::AgentObjects { reason, may_override: false } => out(reason, false),
         Standing::AgentObjects { reason, may_override: true } => {
-            let probe_passes = matches!(candidate.probe, OwnProbe::Passing);
-            if probe_passes && !pool.some_in && !pool.sorry_serves {
+            if candidate.probe.passes() && !pool.some_in && !pool.sorry_serves {
                 let kept = "agents alone never empty a pool: own probe passes".to_owned();
                 with(candidate.planned, vec![kept, reason])
             } else {

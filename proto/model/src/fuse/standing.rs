@@ -1,6 +1,8 @@
 //! Where one real server stands before the pool's laws.
 
-use super::{ArpSafety, Candidate, OwnProbe};
+use std::time::Duration;
+
+use super::{ArpSafety, Candidate, History, OwnProbe, Remark};
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
 use crate::{ServerEvidence, Verdict, Weight};
@@ -11,6 +13,11 @@ const SATURATED_DIVISOR: u64 = 4;
 /// Where one real server stands.
 pub(super) enum Standing {
     In {
+        weight: Weight,
+        reasons: Vec<String>,
+    },
+    /// Law 13: it could serve, and has fallen too often.
+    Damped {
         weight: Weight,
         reasons: Vec<String>,
     },
@@ -34,7 +41,8 @@ impl Standing {
     pub(super) fn is_serving(&self) -> bool {
         match self {
             Self::In { weight, .. } | Self::Held { weight } => *weight > Weight::ZERO,
-            Self::Waiting
+            Self::Damped { .. }
+            | Self::Waiting
             | Self::Drained(_)
             | Self::ArpUnsafe(_)
             | Self::AgentObjects { .. }
@@ -44,7 +52,33 @@ impl Standing {
 }
 
 /// Where a real server of the pool stands.
-pub(super) fn of(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
+pub(super) fn of(
+    now: Duration,
+    requirement: AgentRequirement,
+    candidate: &Candidate<'_>,
+) -> Standing {
+    match undamped(requirement, candidate) {
+        Standing::In { weight, reasons } => damp(now, candidate, weight, reasons),
+        other => other,
+    }
+}
+
+/// Law 13.
+fn damp(
+    now: Duration,
+    candidate: &Candidate<'_>,
+    weight: Weight,
+    mut reasons: Vec<String>,
+) -> Standing {
+    let History { flaps, dead_since, .. } = candidate.history;
+    let flaps = if dead_since.is_some() { flaps.rose(now) } else { flaps };
+    let Some(held) = flaps.held(now) else { return Standing::In { weight, reasons } };
+    let words = format!("damped: it fell again and again, and must be well for {:?}", held.hold);
+    reasons.insert(0, words);
+    Standing::Damped { weight, reasons }
+}
+
+fn undamped(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
     if let Some(drain) = candidate.drain {
         return Standing::Drained(drained(drain));
     }
@@ -74,7 +108,12 @@ pub(super) fn of(requirement: AgentRequirement, candidate: &Candidate<'_>) -> St
             Some(weight) => Standing::Held { weight },
             None => Standing::Waiting,
         },
-        OwnProbe::Passing => in_rotation(candidate.planned, agent),
+        OwnProbe::Passing => in_rotation(candidate.planned, "own probe passes".to_owned(), agent),
+        OwnProbe::Remarked(Remark { weight, text }) => in_rotation(
+            weight.unwrap_or(candidate.planned),
+            format!("own probe passes: {text}"),
+            agent,
+        ),
     }
 }
 
@@ -124,8 +163,8 @@ fn drained(drain: &DrainPlan) -> String {
     format!("drained by {who}: {why} (drain {name}{until})")
 }
 
-fn in_rotation(planned: Weight, agent: Option<&ServerEvidence>) -> Standing {
-    let mut reasons = vec!["own probe passes".to_owned()];
+fn in_rotation(planned: Weight, passes: String, agent: Option<&ServerEvidence>) -> Standing {
+    let mut reasons = vec![passes];
     let weight = match agent.map(|evidence| evidence.verdict) {
         Some(Verdict::Saturated) => {
             reasons.insert(0, "agent says saturated: weight lowered to a quarter".to_owned());

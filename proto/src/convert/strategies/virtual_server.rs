@@ -15,7 +15,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{check, ip, name, port, requirement, vrrp, weight};
+use super::check::check;
+use super::{ip, name, port, requirement, vrrp, weight};
 
 fn any_ip() -> impl Strategy<Value = IpAddr> {
     prop_oneof![ip(), vrrp::ipv6().prop_map(IpAddr::V6)]

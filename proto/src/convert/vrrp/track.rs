@@ -7,6 +7,7 @@ use fulcrum_model::vrrp::{
     GatewayMethod, GatewayProbe, Track, TrackCommand, TrackPace, TrackTarget,
 };
 
+use crate::convert::command;
 use crate::convert::duration::duration_to_wire;
 use crate::convert::fields::{DurationRule, Fields};
 use crate::v1;
@@ -16,12 +17,6 @@ use crate::v1::vrrp_track::Target;
 const MAX_TRACKS: usize = 64;
 /// Greatest change of a priority that leaves it between 1 and 254.
 const MAX_WEIGHT: i32 = 253;
-/// Most arguments of a command.
-const MAX_ARGUMENTS: usize = 32;
-/// Longest argument in bytes.
-const MAX_ARGUMENT_BYTES: usize = 1024;
-/// Longest file name in bytes (`NAME_MAX` of linux/limits.h).
-const MAX_PROGRAM_BYTES: usize = 255;
 /// Most tries in a row.
 const MAX_COUNT: u8 = 100;
 
@@ -97,45 +92,11 @@ fn gateway(fields: &mut Fields<'_>, wire: &v1::TrackGateway) -> Option<GatewayPr
 }
 
 fn command(fields: &mut Fields<'_>, wire: &v1::TrackCommand) -> Option<TrackCommand> {
-    let program = program(fields, &wire.program);
-    let mut are_well = true;
-    if wire.arguments.len() > MAX_ARGUMENTS {
-        let remedy = format_args!("use at most {MAX_ARGUMENTS} arguments");
-        fields.refuse("arguments", wire.arguments.len(), remedy);
-        are_well = false;
-    }
-    for (index, argument) in wire.arguments.iter().enumerate().take(MAX_ARGUMENTS) {
-        if argument.len() > MAX_ARGUMENT_BYTES || argument.contains('\0') {
-            let found = format_args!("{} bytes", argument.len());
-            let remedy = "an argument has at most 1024 bytes, none of them zero";
-            fields.refuse(&format!("arguments[{index}]"), found, remedy);
-            are_well = false;
-        }
-    }
+    let program = command::program(fields, &wire.program);
+    let arguments = command::arguments(fields, &wire.arguments);
     let pace =
         pace(fields, (wire.interval.as_ref(), wire.timeout.as_ref()), (wire.rise, wire.fall));
-    let arguments = are_well.then(|| wire.arguments.clone());
     Some(TrackCommand { program: program?, arguments: arguments?, pace: pace? })
-}
-
-/// A plain file name: the directory is the host's to choose.
-fn program(fields: &mut Fields<'_>, text: &str) -> Option<String> {
-    let is_plain = |text: &str| {
-        text.len() <= MAX_PROGRAM_BYTES
-            && !text.starts_with('.')
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+@".contains(c))
-    };
-    if text.is_empty() {
-        return fields.accept(
-            "program",
-            None,
-            "none",
-            "name a file in the host's command directory",
-        );
-    }
-    let program = Some(text.to_owned()).filter(|text| is_plain(text));
-    let remedy = "write a plain file name of letters, digits and ._-+@, without a directory";
-    fields.accept("program", program, format_args!("{text:?}"), remedy)
 }
 
 fn pace(

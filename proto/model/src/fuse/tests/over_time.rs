@@ -122,3 +122,33 @@ fn who_is_kept_or_drained_is_not_reset() {
     let place = world.fuse(S(1)).members[0].place;
     assert_eq!(place, Place::Leaving { within: Some(Duration::ZERO) }, "the sorry server serves");
 }
+
+#[test]
+fn one_that_falls_again_and_again_is_held() {
+    let mut world = World::new([Server::well(), Server::well()]);
+    assert_eq!(world.weights(0), [8, 8]);
+    let fall = |world: &mut World, second| {
+        world.members[0].probe = P::Fail;
+        assert_eq!(world.weights(second), [0, 8]);
+        world.members[0].probe = P::Pass;
+    };
+    fall(&mut world, 1);
+    assert_eq!(world.weights(2), [8, 8], "the first fall in a while costs nothing");
+    fall(&mut world, 10);
+    let held = world.fuse(S(11));
+    assert_eq!((weights(&held), held.next_look), (vec![0, 8], Some(S(13))));
+    let reasons = &held.members[0].reasons;
+    assert_eq!(reasons[0], "damped: it fell again and again, and must be well for 2s");
+    assert_eq!(world.weights(12), [0, 8]);
+    assert_eq!(world.weights(13), [8, 8]);
+    fall(&mut world, 14);
+    assert_eq!(world.weights(15), [0, 8]);
+    fall(&mut world, 16);
+    assert_eq!(world.fuse(S(17)).next_look, Some(S(25)), "longer with each fall");
+
+    world.members[1].probe = P::Fail;
+    assert_eq!(world.weights(18), [8, 0], "damping never empties a pool");
+    world.members[1].probe = P::Pass;
+    assert_eq!(world.weights(19), [0, 8]);
+    assert_eq!(world.weights(25), [8, 8]);
+}
