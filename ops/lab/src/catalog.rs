@@ -84,6 +84,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::tomcat_crash::run,
     ),
     kernel(
+        "health-detect",
+        10,
+        "a Tomcat killed five times, and one stopped: out of the tables, beside keepalived",
+        scenarios::health_detect::run,
+    ),
+    kernel(
         "vrrp-failover",
         20,
         "the Active director loses power right after an advert, beside keepalived",

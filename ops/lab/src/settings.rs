@@ -40,7 +40,7 @@ impl Balancing {
     const SEED: Self = Self { member: "", pool: "", virtual_server: "", resources: "" };
 }
 
-/// A TCP check: keepalived's `delay_loop`, `connect_timeout`, `retry` and `delay_before_retry`.
+/// A check by TCP, or by HTTP of the page: keepalived's `delay_loop`, `connect_timeout`, `retry` and `delay_before_retry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
     /// Time between tries.
@@ -51,6 +51,8 @@ pub(crate) struct Check {
     pub(crate) retries: u32,
     /// Time between a failed try and its repetition.
     pub(crate) retry_delay: Duration,
+    /// By HTTP; the agents on the hosts then look as often.
+    pub(crate) is_http: bool,
 }
 
 /// The seed's settings as they are meant: its `nb_get_retry` counts.
@@ -63,6 +65,7 @@ pub(crate) const SEED: Settings = Settings {
         timeout: Duration::from_secs(10),
         retries: 3,
         retry_delay: Duration::from_secs(8),
+        is_http: false,
     },
     options: "",
     balancing: Balancing::SEED,
@@ -78,6 +81,7 @@ pub(crate) const FAST: Settings = Settings {
         timeout: Duration::from_secs(1),
         retries: 1,
         retry_delay: Duration::from_secs(1),
+        is_http: false,
     },
     options: "",
     balancing: Balancing::SEED,

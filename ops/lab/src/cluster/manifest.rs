@@ -18,21 +18,27 @@ pub(crate) fn seed(settings: &Settings) -> String {
         let _ = writeln!(text, "  auth_pass: \"1111\"");
     }
     text.push_str(settings.options);
+    let check = &settings.check;
+    let (kind, pace) = if check.is_http {
+        let (interval, timeout) = (duration(check.interval), duration(check.timeout));
+        ("http", format!(", interval: {interval}, timeout: {timeout}"))
+    } else {
+        ("tcp", String::new())
+    };
     for web in WEBS {
         let _ = write!(
             text,
             "---\nkind: RealServer\nname: {}\nspec:\n  site: main\n  rip: {}\n  port: {PORT}\n  \
-             probe: {{http_path: /}}\n",
+             probe: {{http_path: /{pace}}}\n",
             web.name, web.address
         );
     }
     let more = &settings.balancing;
     let members: Vec<String> =
         WEBS.iter().map(|web| format!("{{real_server: {}{}}}", web.name, more.member)).collect();
-    let check = &settings.check;
     let _ = write!(
         text,
-        "---\nkind: Pool\nname: tomcats\nspec:\n  members: [{}]\n  check: {{tcp: {{}}, interval: {}, \
+        "---\nkind: Pool\nname: tomcats\nspec:\n  members: [{}]\n  check: {{{kind}: {{}}, interval: {}, \
          timeout: {}, retries: {}, retry_delay: {}}}\n{}",
         members.join(", "),
         duration(check.interval),

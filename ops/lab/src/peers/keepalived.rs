@@ -92,11 +92,19 @@ pub(crate) fn config(node: Node, settings: &Settings) -> String {
         settings.advert.as_secs_f64(),
         check.interval.as_secs_f64(),
     );
+    let (kind, page) = if check.is_http {
+        (
+            "HTTP_GET",
+            "            url {\n                path /\n                status_code 200\n            }\n",
+        )
+    } else {
+        ("TCP_CHECK", "")
+    };
     for web in WEBS {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "    real_server {} {PORT} {{\n        weight 1\n        TCP_CHECK {{\n            \
+            "    real_server {} {PORT} {{\n        weight 1\n        {kind} {{\n{page}            \
              connect_timeout {}\n            retry {}\n            delay_before_retry {}\n            \
              connect_port {PORT}\n        }}\n    }}\n",
             web.address,

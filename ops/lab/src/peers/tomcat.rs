@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 
 use crate::client::{self, page};
 use crate::net::topology::{Node, PORT};
@@ -99,6 +100,11 @@ impl Tomcat {
         say!("kill -9 of Tomcat on {} (pid {})", self.node.name, process.pid());
         process.kill()?;
         Ok(at)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("this Tomcat does not run")?.signal(signal)
     }
 
     /// Whether it runs.

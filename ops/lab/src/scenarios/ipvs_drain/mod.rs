@@ -47,6 +47,7 @@ const KEEPS: Settings = Settings {
         timeout: Duration::from_millis(200),
         retries: 1,
         retry_delay: Duration::from_millis(100),
+        is_http: false,
     },
     balancing: BALANCING,
     ..FAST

@@ -1,0 +1,108 @@
+//! A Tomcat that dies and one that hangs: how long new connections still go there, with the same fast checks on both sides.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+
+use crate::contest::{count, millis};
+use crate::findings::{Findings, median};
+use crate::lab::{Lab, Segment, Stage, both};
+use crate::pair::Side;
+use crate::say;
+use crate::settings::{Check, FAST, Settings};
+
+/// Kills of a Tomcat, each side.
+const KILLS: usize = 5;
+/// From kill -9 until out of both tables.
+const MOST_KILL_MS: f64 = 100.0;
+/// From SIGSTOP until out of both tables, in intervals of the checks.
+const MOST_HANG_INTERVALS: f64 = 3.0;
+/// How long one may take to leave a table, and to come back: a Tomcat that was killed thrice is held.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// HTTP every 200 ms, with no try lost: the fastest that both sides do well here.
+const CHECKS: Settings = Settings {
+    name: "HTTP checks every 200 ms",
+    check: Check {
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
+        retries: 0,
+        retry_delay: Duration::from_millis(200),
+        is_http: true,
+    },
+    ..FAST
+};
+
+/// Of one side, milliseconds.
+struct Measured {
+    kills: Vec<f64>,
+    hang: f64,
+}
+
+pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
+    for side in [Side::Fulcrum, Side::Keepalived] {
+        let measured = measure(lab, side)?;
+        let worst = measured.kills.iter().copied().fold(0.0, f64::max);
+        let middle = median(&measured.kills).context("no kill was measured")?;
+        let name = side.as_str();
+        findings.figure(format!("{name}_kill_out_ms"), middle);
+        findings.figure(format!("{name}_kill_out_worst_ms"), worst);
+        findings.figure(format!("{name}_hang_out_ms"), measured.hang);
+        if side == Side::Fulcrum {
+            findings.at_most("milliseconds from a Tomcat's death to out", worst, MOST_KILL_MS);
+            let intervals = measured.hang / millis(CHECKS.check.interval);
+            findings.at_most("check intervals from a hang to out", intervals, MOST_HANG_INTERVALS);
+        }
+    }
+    findings.figure("kills", count(KILLS));
+    Ok(())
+}
+
+fn measure(lab: &mut Lab, side: Side) -> Result<Measured> {
+    say!("{}, {}", side.as_str(), CHECKS.name);
+    let mut stage = lab.stage(side, &CHECKS)?;
+    let mut kills = Vec::with_capacity(KILLS);
+    for turn in 0..KILLS {
+        kills.push(millis(kill(&mut stage, turn % 2)?));
+    }
+    let hang = millis(hang(&mut stage)?);
+    say!("  out after {kills:.1?} ms when killed, after {hang:.1} ms when stopped");
+    Ok(Measured { kills, hang })
+}
+
+/// From kill -9 until out of both tables; it is back afterwards.
+fn kill(stage: &mut Stage<'_>, which: usize) -> Result<Duration> {
+    let Segment { tomcats, .. } = &mut *stage.segment;
+    let at = tomcats[which].kill()?;
+    let out = wait_out(stage, which, at)?;
+    let Segment { tomcats, .. } = &mut *stage.segment;
+    tomcats[which].start(stage.paths.logs)?;
+    tomcats[which].wait_ready()?;
+    wait_back(stage, which, out)?;
+    Ok(out - at)
+}
+
+/// From SIGSTOP, after which the kernel still accepts connections, until out of both tables; it is back afterwards.
+fn hang(stage: &mut Stage<'_>) -> Result<Duration> {
+    let at = Instant::now();
+    stage.segment.tomcats[0].signal(Signal::SIGSTOP)?;
+    let out = wait_out(stage, 0, at);
+    stage.segment.tomcats[0].signal(Signal::SIGCONT)?;
+    let out = out?;
+    wait_back(stage, 0, out)?;
+    Ok(out - at)
+}
+
+fn wait_out(stage: &Stage<'_>, which: usize, since: Instant) -> Result<Instant> {
+    let address = stage.segment.tomcats[which].address();
+    let tables = &stage.segment.tables;
+    tables.wait_all("out of both tables", &both(), since, PATIENCE, |table| !table.serves(address))
+}
+
+fn wait_back(stage: &Stage<'_>, which: usize, out: Instant) -> Result<Instant> {
+    let address = stage.segment.tomcats[which].address();
+    let since = out + Duration::from_millis(1);
+    let tables = &stage.segment.tables;
+    tables.wait_all("back in both tables", &both(), since, PATIENCE, |table| table.serves(address))
+}
