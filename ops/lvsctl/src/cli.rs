@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
-use crate::verbs::{apply, completion, drain, get, handover, import, ipvs, undrain, wait};
+use crate::verbs::{apply, completion, drain, explain, get, handover, import, ipvs, undrain, wait};
 
 /// Where a `--dev` controller listens.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
@@ -75,6 +75,8 @@ pub(crate) enum Verb {
     Get(get::Arguments),
     /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
     Status,
+    /// Tell why a real server has its weight, or a VIP its director: who decided what, on whose word, since when.
+    Explain(explain::Arguments),
     /// Print the directors' IPVS tables as ipvsadm does, several side by side, with what differs from what is wanted.
     Ipvs(ipvs::Arguments),
     /// Print manifests that ask for what another program's rules say, for review and apply.
@@ -100,6 +102,7 @@ impl Verb {
             Self::Apply(_) => tracing::info_span!("lvsctl apply"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::Status => tracing::info_span!("lvsctl status"),
+            Self::Explain(_) => tracing::info_span!("lvsctl explain"),
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
             Self::Import(_) => tracing::info_span!("lvsctl import"),
             Self::Watch => tracing::info_span!("lvsctl watch"),

@@ -59,6 +59,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Apply(arguments) => verbs::apply::run(&global, arguments).instrument(span).await,
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
         Verb::Status => verbs::status::run(&global).instrument(span).await,
+        Verb::Explain(arguments) => verbs::explain::run(&global, arguments).instrument(span).await,
         Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
         Verb::Import(arguments) => span.in_scope(|| verbs::import::run(&global, arguments)),
         // A watch may last for days: its calls are traced one by one.

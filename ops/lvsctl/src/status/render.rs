@@ -201,7 +201,7 @@ fn virtual_servers(view: &View<'_>, paint: Paint) -> String {
 }
 
 /// An order that a real server takes no new connections, for people.
-fn drained(drain: &v1::Drain) -> String {
+pub(super) fn drained(drain: &v1::Drain) -> String {
     let v1::Drain { real_server, reason, requested_by, .. } = drain;
     let by = if requested_by.is_empty() { "somebody" } else { requested_by };
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -209,7 +209,7 @@ fn drained(drain: &v1::Drain) -> String {
 }
 
 /// What a virtual server takes: `192.168.1.150:80/tcp`, `[2001:db8::1]:*/udp` or `fwmark 5`.
-fn listen(server: &v1::VirtualServer) -> String {
+pub(super) fn listen(server: &v1::VirtualServer) -> String {
     if server.fwmark != 0 {
         let family = if server.fwmark_ipv6 { " IPv6" } else { "" };
         return format!("fwmark {}{family}", server.fwmark);

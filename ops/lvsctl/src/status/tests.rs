@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use fulcrum_proto::v1;
 
-use super::{director, director_problems, problems, topology};
+use super::{
+    chains_to_node, chains_to_text, director, director_problems, explain, problems, subjects,
+    topology,
+};
 use crate::manifest;
 use crate::paint::Paint;
 
@@ -171,6 +174,44 @@ fn a_bad_night() {
     found.evidence[0].vips[0].arp_safe = false;
     found.evidence[0].vips[0].detail = "arp_ignore of eth0 is 0".to_owned();
     golden("status-bad-night.txt", &text(&found));
+}
+
+#[test]
+fn a_weight_is_explained() {
+    let mut found = healthy();
+    let out = &mut observed_of(&mut found, 0).weights[0];
+    out.weight = 0;
+    out.since = before(3);
+    out.reasons = vec!["agent says down: process 812 exited".to_owned()];
+    found.agents[1].attached = false;
+    let evidence = &mut found.evidence[0];
+    (evidence.epoch, evidence.sequence) = (3, 17);
+    (evidence.age_ms, evidence.valid_for_ms) = (3_400, 15_000);
+    let server = &mut evidence.servers[0];
+    server.verdict = v1::Verdict::Down.into();
+    server.reasons = vec!["process 812 exited".to_owned()];
+    let text = |subject: &str| chains_to_text(&explain(&found, subject, now()), Paint::default());
+    golden("explain-real-server.txt", &text("web1"));
+    assert_eq!(text("192.168.1.138"), text("web1"));
+    assert_eq!(text("192.168.1.138:80"), text("web1"));
+    assert_eq!(explain(&found, "nobody", now()), []);
+    assert!(subjects(&found).contains(&"web1".to_owned()));
+    let node = chains_to_node(&explain(&found, "web1", now()));
+    golden("explain-real-server.json", &crate::text::to_json(&node));
+}
+
+#[test]
+fn a_vip_is_explained() {
+    let mut found = healthy();
+    observed_of(&mut found, 1).vrrp_instances[0].tracks = vec![v1::TrackObserved {
+        target: "gateway 192.168.1.1".to_owned(),
+        state: v1::TrackState::Unwell.into(),
+        adds: -20,
+        detail: "no answer for 1s".to_owned(),
+        ..v1::TrackObserved::default()
+    }];
+    let chains = explain(&found, "192.168.1.150", now());
+    golden("explain-vip.txt", &chains_to_text(&chains, Paint::default()));
 }
 
 /// Each way to be unhealthy, alone.

@@ -8,7 +8,7 @@ pub(super) fn ago(then: prost_types::Timestamp, now: SystemTime) -> String {
     span(now.duration_since(then).unwrap_or_default())
 }
 
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);

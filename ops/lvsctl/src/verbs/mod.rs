@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod completion;
 pub(crate) mod drain;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod handover;
 pub(crate) mod import;
