@@ -43,6 +43,19 @@ pub(crate) fn require_programs(kernel: Kernel) -> Result<()> {
     if kernel == Kernel::Uml && !is_in_path("linux.uml") {
         packages.push("user-mode-linux");
     }
+    if kernel == Kernel::Emulated {
+        let programs = [
+            ("qemu-system-x86_64", "qemu-system-x86"),
+            ("busybox", "busybox-static"),
+            ("cpio", "cpio"),
+        ];
+        packages.extend(
+            programs
+                .iter()
+                .filter(|(program, _)| !is_in_path(program))
+                .map(|(_, package)| *package),
+        );
+    }
     if !Path::new(tomcat::HOME).is_dir() {
         packages.push("tomcat10");
     }

@@ -1,5 +1,6 @@
 //! The part of the lab that runs on the user's machine: chooses the ground, starts the inner part there, prints results.
 
+mod emulated;
 mod host;
 mod interrupt;
 mod machines;
@@ -51,6 +52,8 @@ pub(crate) struct Request {
 pub(crate) enum Kernel {
     /// A user-mode-linux kernel.
     Uml,
+    /// Debian's kernel on a processor that QEMU emulates.
+    Emulated,
     /// The running kernel, in network namespaces.
     Plain,
 }
@@ -199,7 +202,16 @@ fn on_kernel(
     // What one of two machines sends arrives at the other by the host's clock.
     let clock = if is_twin || is_of(Ground::Timed) { Clock::Host } else { request.clock };
     let timeout = if clock == Clock::Own { OWN_CLOCK * budget } else { budget };
-    let script = script::write(kernel, batch, out, request, collector.as_deref())?;
+    let emulated = if kernel == Kernel::Emulated { Some(emulated::install()?) } else { None };
+    let ground = match &emulated {
+        Some(kernel) => script::Ground::Emulated(kernel.modules()),
+        None if kernel == Kernel::Plain => script::Ground::Plain,
+        None => script::Ground::Uml,
+    };
+    let script = script::write(&ground, batch, out, request, collector.as_deref())?;
+    if let Some(kernel) = emulated {
+        return emulated::boot(&kernel, &script, out, label, timeout);
+    }
     match kernel {
         Kernel::Uml if is_twin => {
             let (first, second) = twin::wire()?;
@@ -213,7 +225,7 @@ fn on_kernel(
                 booted.and(served)
             })
         }
-        Kernel::Uml => uml::boot(&script, out, clock, None, label, timeout),
+        Kernel::Uml | Kernel::Emulated => uml::boot(&script, out, clock, None, label, timeout),
         Kernel::Plain => host::run_in_namespaces(&script, timeout),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Kernel, Request};
+use super::Request;
 use crate::catalog::Scenario;
 use crate::peers::collector;
 
@@ -16,9 +16,19 @@ const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_v
      ip_vs_ovf ip_vs_sed ip_vs_pe_sip veth bridge macvlan ipv6 nlmon sch_ingress cls_flower act_skbedit \
      ipip sit fou ip_gre sctp";
 
+/// Whose first program it is.
+pub(crate) enum Ground {
+    /// A user-mode-linux kernel's.
+    Uml,
+    /// An emulated machine's, whose kernel has its modules there.
+    Emulated(PathBuf),
+    /// A process namespace's.
+    Plain,
+}
+
 /// Writes it into `out`; it answers there too.
 pub(crate) fn write(
-    kernel: Kernel,
+    ground: &Ground,
     batch: &[&'static Scenario],
     out: &Path,
     request: &Request,
@@ -27,17 +37,29 @@ pub(crate) fn write(
     let own = std::env::current_exe()?;
     let names: Vec<&str> = batch.iter().map(|scenario| scenario.name).collect();
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    let ground = match kernel {
-        Kernel::Uml => format!(
+    let machine = |devices: &str, mount: &str, modules: &str| {
+        format!(
             "mount -t proc proc /proc; mount -t sysfs sysfs /sys\n\
+             {devices}\
              mount -t tmpfs tmpfs /run\n\
              mkdir -p /run/netns /run/out /run/modules/lib/modules\n\
-             mount -t hostfs -o {} none /run/out\n\
-             ln -s \"/usr/lib/uml/modules/$(uname -r)\" /run/modules/lib/modules/\n\
-             for module in {MODULES}; do modprobe -q -d /run/modules $module; done\n",
-            quoted(out)
+             mount {mount} /run/out\n\
+             ln -s {modules} /run/modules/lib/modules/\n\
+             for module in {MODULES}; do modprobe -q -d /run/modules $module; done\n"
+        )
+    };
+    let ground_text = match ground {
+        Ground::Uml => machine(
+            "",
+            &format!("-t hostfs -o {} none", quoted(out)),
+            "\"/usr/lib/uml/modules/$(uname -r)\"",
         ),
-        Kernel::Plain => format!(
+        Ground::Emulated(modules) => machine(
+            "mount -t devtmpfs devtmpfs /dev\n",
+            &format!("--bind {}", quoted(out)),
+            &quoted(modules),
+        ),
+        Ground::Plain => format!(
             "mount --make-rprivate /\n\
              for module in {MODULES}; do modprobe -q $module; done\n\
              mkdir -p {out_quoted}\n\
@@ -48,9 +70,9 @@ pub(crate) fn write(
             out_quoted = quoted(out)
         ),
     };
-    let power_off = match kernel {
-        Kernel::Uml => " --power-off",
-        Kernel::Plain => "",
+    let power_off = match ground {
+        Ground::Uml | Ground::Emulated(_) => " --power-off",
+        Ground::Plain => "",
     };
     let collector = collector
         .map(|program| format!("export {}={}\n", collector::VARIABLE, quoted(program)))
@@ -58,7 +80,7 @@ pub(crate) fn write(
     let text = format!(
         "#!/bin/sh\n\
          export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run LANG=C.UTF-8\n\
-         {ground}\
+         {ground_text}\
          ip link set lo up\n\
          mkdir -p /run/tmp; export TMPDIR=/run/tmp\n\
          {collector}\

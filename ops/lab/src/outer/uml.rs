@@ -27,8 +27,13 @@ const FIRST_MAC: &str = "02:00:00:00:00:01";
 /// Lines of the console that are told when a boot breaks.
 const TAIL: usize = 40;
 /// What the boot itself says that tells nobody anything.
-const NOISE: [&str; 4] =
-    ["SELinux:", "mmapper_init", "Failed to initialize ubd", "reboot: System halted"];
+const NOISE: [&str; 5] = [
+    "SELinux:",
+    "mmapper_init",
+    "Failed to initialize ubd",
+    "reboot: System halted",
+    "reboot: Power down",
+];
 
 /// What user-mode-linux is given by a preloaded library; each says why.
 const SOURCES: [(&str, &str); 2] = [
@@ -93,7 +98,19 @@ pub(crate) fn boot(
     say!("booting user-mode-linux (at most {} s of this host); {times}", timeout.as_secs());
     let wire = wire.map(|end| (end, FIRST_MAC));
     let boot = Boot { script, dir: out, memory_mib: MEMORY_MIB, clock, wire, label };
-    let mut machine = Machine::start(&boot)?;
+    wait_off(Machine::start(&boot)?, "user-mode-linux", out, timeout)
+}
+
+/// Waits until a machine of that kind powers off.
+///
+/// # Errors
+/// When it panics, hangs or ends before the scenarios have ended, with the console's tail.
+pub(super) fn wait_off(
+    mut machine: Machine,
+    kind: &str,
+    out: &Path,
+    timeout: Duration,
+) -> Result<()> {
     let ended = wait_until("the machine powers off", timeout, || Ok(machine.child.try_wait()?));
     let tail = machine.end();
     if ended.is_ok() && out.join(inner::FINISHED).exists() {
@@ -103,7 +120,7 @@ pub(crate) fn boot(
         Ok(status) => format!("ended early ({status})"),
         Err(error) => format!("hung: {error}"),
     };
-    bail!("the user-mode-linux machine {how}; its console's last lines:\n{tail}")
+    bail!("the {kind} machine {how}; its console's last lines:\n{tail}")
 }
 
 impl Machine {
@@ -126,11 +143,7 @@ impl Machine {
             .env("HOME", out)
             .env("LD_PRELOAD", library)
             .env("TMPDIR", memory_dir)
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0);
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         if boot.clock == Clock::Own {
             command.env("FULCRUM_LAB_SLOWDOWN", SLOWDOWN.to_string());
         }
@@ -145,16 +158,21 @@ impl Machine {
                 Some(end)
             }
         };
-        let mut child = command
-            .spawn()
-            .context("cannot start linux.uml (packages user-mode-linux and util-linux)")?;
+        let machine = Self::run(command, boot.label);
         drop(inherited);
+        machine
+    }
+
+    /// Starts a machine's program, whose output is the console; `label` goes before each line of it.
+    pub(super) fn run(mut command: Command, label: &str) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn().context("cannot start setpriv (package util-linux)")?;
         let group = Pid::from_raw(child.id().cast_signed());
         track(group);
         let console = child.stdout.take().context("the machine has no console")?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&tail);
-        let label = boot.label.to_owned();
+        let label = label.to_owned();
         let console = Some(std::thread::spawn(move || listen(console, &label, &kept)));
         Ok(Self { child, group, tail, console })
     }

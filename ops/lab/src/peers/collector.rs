@@ -21,11 +21,7 @@ pub(crate) const VARIABLE: &str = "FULCRUM_LAB_COLLECTOR";
 
 /// Installs it unless it is there; answers with its program.
 pub(crate) fn install() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let venv = cache.join("fulcrum-lab").join(PACKAGE.replace("==", "-"));
+    let venv = cache_dir()?.join(PACKAGE.replace("==", "-"));
     if let Some(program) = program_in(&venv) {
         return Ok(program);
     }
@@ -52,6 +48,15 @@ pub(crate) fn install() -> Result<PathBuf> {
         }
     }
     program_in(&venv).with_context(|| format!("{PACKAGE} brought no program rotel-agent"))
+}
+
+/// Where the lab keeps what it installs for this user.
+pub(crate) fn cache_dir() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(cache.join("fulcrum-lab"))
 }
 
 fn program_in(venv: &Path) -> Option<PathBuf> {
