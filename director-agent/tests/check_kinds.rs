@@ -313,7 +313,7 @@ async fn bodies_are_looked_at_as_asked() {
     let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let other = md5.replace('5', "6");
     let mismatch = format!("GET /: the body's digest is {md5}, not {other}");
-    let cases: [(Vec<HttpPage>, Result<(), &str>); 6] = [
+    let cases: [(Vec<HttpPage>, Result<(), &str>); 7] = [
         (vec![page("/", Some(md5), Some("^hel+o$"))], Ok(())),
         (vec![page("/", Some(sha256), None), page("/b", None, None)], Ok(())),
         (vec![page("/", Some(&other), None)], Err(&mismatch)),
@@ -322,7 +322,11 @@ async fn bodies_are_looked_at_as_asked() {
             Err("GET /b: the body does not match \"bye\""),
         ),
         (vec![page("/long", None, None)], Ok(())),
-        (vec![page("/long", Some(md5), None)], Err("GET /long: length limit exceeded")),
+        (
+            vec![page("/long", Some(md5), None)],
+            Err("GET /long: the body is longer than 1048576 bytes"),
+        ),
+        (vec![page("/long", None, Some("^x+$"))], Ok(())),
     ];
     for (pages, expected) in cases {
         let probe = ProbeKind::Http(HttpCheck { pages, host: None, tls: None });

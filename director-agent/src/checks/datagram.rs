@@ -11,8 +11,6 @@ use super::endpoint::{Endpoint, explain};
 use super::{Attempt, Outcome, failed};
 use crate::vrrp::sockets;
 
-/// Room for any datagram.
-const DATAGRAM_BYTES: usize = 1 << 16;
 /// Room for an echo with its header.
 const ECHO_BYTES: usize = 256;
 
@@ -23,7 +21,8 @@ pub(super) async fn udp(endpoint: &Endpoint, check: &UdpCheck) -> Attempt {
     let socket = endpoint.datagrams().await?;
     let fault = |error: io::Error| explain(&format!("send to {address}"), &error);
     socket.send(&check.payload).await.map_err(fault)?;
-    let mut answer = vec![0; DATAGRAM_BYTES];
+    // What is longer is cut off, and long enough.
+    let mut answer = vec![0; check.min_reply.unwrap_or_default().max(1).into()];
     let length = socket.recv(&mut answer).await.map_err(fault)?;
     match check.min_reply {
         Some(least) if length < usize::from(least) => {

@@ -15,6 +15,9 @@ use tower::service_fn;
 use super::endpoint::Endpoint;
 use super::{Attempt, Outcome, failed, tls};
 
+/// Longest answer that is read: it holds one number.
+const ANSWER_BYTES: usize = 1024;
+
 /// Asks on a connection of its own.
 pub(super) async fn ask(endpoint: &Endpoint, check: &GrpcCheck) -> Attempt {
     let stream = endpoint.connect().await?;
@@ -50,7 +53,8 @@ async fn serves(check: &GrpcCheck, channel: Channel) -> Result<(), Outcome> {
         "" => "the server".to_owned(),
         name => format!("service {name}"),
     };
-    match HealthClient::new(channel).check(request).await {
+    let mut client = HealthClient::new(channel).max_decoding_message_size(ANSWER_BYTES);
+    match client.check(request).await {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
         Ok(answer) => failed(format!("{service} is {}", answer.get_ref().status().as_str_name())),
         Err(status) => failed(format!(

@@ -142,13 +142,15 @@ pub struct HttpPage {
     pub statuses: Vec<u16>,
     /// What the body must hash to (keepalived: `digest`).
     pub digest: Option<BodyDigest>,
-    /// A regular expression that the body must match (keepalived: `regex`).
+    /// A regular expression that the body, its first [`Self::MATCHED_BODY`] bytes, must match (keepalived: `regex`).
     pub body_regex: Option<String>,
 }
 
 impl HttpPage {
-    /// Longest body in bytes that a digest or a regular expression is tried on.
+    /// Longest body in bytes that is read for a digest.
     pub const MAX_BODY: usize = 1 << 20;
+    /// As many of its first bytes are looked at by a regular expression: thousands of checks may be under way at once.
+    pub const MATCHED_BODY: usize = 64 << 10;
 
     /// Whether an answer with this status counts as success.
     pub fn accepts(&self, status: u16) -> bool {
