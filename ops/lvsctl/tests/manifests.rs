@@ -50,6 +50,7 @@ fn good_manifests_are_sent() {
     for (from, file) in [
         (examples.as_path(), "seed.yaml"),
         (examples.as_path(), "dual-active.yaml"),
+        (examples.as_path(), "databases.yaml"),
         (folder.path(), "."),
     ] {
         let output = lvsctl(from, &["apply", "-f", file]);
