@@ -9,7 +9,7 @@
 //! Start reading at [`Tracker`]; one file for each kind of target.
 
 pub(crate) mod command;
-mod gateway;
+pub(crate) mod gateway;
 mod kernel;
 mod probe;
 mod watch;

@@ -5,14 +5,11 @@ use std::io;
 use fulcrum_model::UdpCheck;
 use fulcrum_vrrp::ask;
 use socket2::SockRef;
-use tokio::net::UdpSocket;
 
 use super::endpoint::{Endpoint, explain};
 use super::{Attempt, Outcome, failed};
+use crate::track::gateway;
 use crate::vrrp::sockets;
-
-/// Room for an echo with its header.
-const ECHO_BYTES: usize = 256;
 
 /// Sends a datagram and waits for its answer, or for word that nobody listens. The caller bounds the time: without an answer this
 /// does not end.
@@ -45,16 +42,9 @@ pub(super) async fn echo(endpoint: &Endpoint) -> Attempt {
     endpoint.mark(SockRef::from(&socket))?;
     let (identifier, sequence) = rand::random();
     let fault = |error: io::Error| explain(&format!("ping {target}"), &error);
-    // The runtime knows datagram sockets by this name; what it receives by is the same for raw ones.
-    let socket = UdpSocket::from_std(socket.into()).map_err(fault)?;
     let request = ask::echo_request(target, identifier, sequence);
-    socket.send(&request).await.map_err(fault)?;
-    let mut packet = [0; ECHO_BYTES];
-    loop {
-        let length = socket.recv(&mut packet).await.map_err(fault)?;
-        let packet = packet.get(..length).unwrap_or(&packet);
-        if ask::is_echo_reply(packet, target, identifier, sequence) {
-            return Ok(None);
-        }
-    }
+    socket.send(&request).map_err(fault)?;
+    let is_answer = |packet: &[u8]| ask::is_echo_reply(packet, target, identifier, sequence);
+    gateway::answer(socket, is_answer).await.map_err(fault)?;
+    Ok(None)
 }

@@ -76,7 +76,7 @@ async fn echo(target: IpAddr, sequence: u16) -> io::Result<()> {
 }
 
 /// Waits for the packet that answers. The caller bounds the time; other packets are passed over.
-async fn answer(socket: Socket, is_answer: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+pub(crate) async fn answer(socket: Socket, is_answer: impl Fn(&[u8]) -> bool) -> io::Result<()> {
     // The runtime knows datagram sockets by this name; what it receives by is the same for raw ones.
     let socket = UdpSocket::from_std(socket.into())?;
     let mut packet = [0; PACKET_BYTES];
