@@ -4,8 +4,9 @@
 //! take longer, and about as much: what two programs take beside one another is as on a processor that is slow. It needs neither
 //! root nor the host's kernel.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::uml::{self, Machine};
 use crate::peers::collector;
+use crate::process::run;
 use crate::say;
 
 /// Memory of a machine in MiB: half of it may be files that 9P keeps.
@@ -26,7 +28,7 @@ const MODULES: [&str; 3] = ["virtio_pci", "9pnet_virtio", "9p"];
 const INIT: &str = "#!/bin/busybox sh
 bb=/bin/busybox
 $bb mount -t proc proc /proc
-for module in virtio_pci 9pnet_virtio 9p; do $bb modprobe $module; done
+for module in MODULES; do $bb modprobe $module; done
 $bb mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose host /root || $bb poweroff -f
 exec $bb switch_root /root \"$($bb sed 's/.*script=//;s/ .*//' /proc/cmdline)\"
 ";
@@ -62,24 +64,24 @@ pub(super) fn install() -> Result<Kernel> {
     fs::create_dir_all(&cache)?;
     say!("unpacking Debian's {package} into {}", cache.display());
     let scratch = tempfile::tempdir_in(&cache)?;
-    run(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(scratch.path()))
-        .with_context(|| {
-            format!("an emulated machine needs the package {package}: let apt-get download it")
-        })?;
+    // It downloads to where it runs.
+    let download = "cd \"$1\" && apt-get download -qq \"$2\"";
+    run("sh", &["-c", download, "sh", &scratch.path().to_string_lossy(), &package]).with_context(
+        || format!("an emulated machine needs the package {package}: let apt-get download it"),
+    )?;
     let deb = fs::read_dir(scratch.path())?.flatten().map(|entry| entry.path()).next();
     let deb = deb.with_context(|| format!("apt-get download {package} brought no file"))?;
     let unpacked = scratch.path().join("unpacked");
-    run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
-    run(Command::new("depmod").arg("-b").arg(&unpacked).arg(&kernel.release))?;
+    let unpacked_text = unpacked.to_string_lossy();
+    run("dpkg-deb", &["-x", &deb.to_string_lossy(), &unpacked_text])?;
+    run("depmod", &["-b", &unpacked_text, &kernel.release])?;
     fs::rename(&unpacked, &kernel.dir)?;
     Ok(kernel)
 }
 
 /// The newest kernel's package.
 fn kernel_package() -> Result<String> {
-    let output = Command::new("apt-cache").args(["depends", META_PACKAGE]).output();
-    let output = output.context("cannot run apt-cache")?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = run("apt-cache", &["depends", META_PACKAGE])?;
     let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     let package = depends.filter(|package| package.starts_with("linux-image-"));
     package.map(str::to_owned).with_context(|| {
@@ -112,8 +114,7 @@ pub(super) fn boot(
         .arg(initramfs)
         .args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,multidevs=remap"])
         .arg("-append")
-        .arg(format!("console=ttyS0 quiet panic=-1 script={}", script.display()))
-        .stdin(Stdio::null());
+        .arg(format!("console=ttyS0 quiet panic=-1 script={}", script.display()));
     uml::wait_off(Machine::run(command, label)?, "emulated", out, timeout)
 }
 
@@ -126,14 +127,10 @@ fn initramfs(kernel: &Kernel, out: &Path) -> Result<PathBuf> {
     fs::copy("/bin/busybox", root.join("bin/busybox"))
         .context("/bin/busybox (package busybox-static)")?;
     let modules = Path::new("lib/modules").join(&kernel.release);
-    let mut wanted = Command::new("modprobe");
-    wanted
-        .arg("-d")
-        .arg(&kernel.dir)
-        .args(["-S", &kernel.release, "--show-depends", "-a"])
-        .args(MODULES);
-    let output = wanted.output().context("cannot run modprobe")?;
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    let dir = kernel.dir.to_string_lossy();
+    let mut wanted = vec!["-d", &dir, "-S", &kernel.release, "--show-depends", "-a"];
+    wanted.extend(MODULES);
+    for line in run("modprobe", &wanted)?.lines() {
         let Some(file) = line.trim().strip_prefix("insmod ").map(|file| Path::new(file.trim()))
         else {
             continue;
@@ -146,21 +143,13 @@ fn initramfs(kernel: &Kernel, out: &Path) -> Result<PathBuf> {
     for list in ["modules.order", "modules.builtin"] {
         fs::copy(kernel.dir.join(&modules).join(list), root.join(&modules).join(list))?;
     }
-    run(Command::new("depmod").arg("-b").arg(&root).arg(&kernel.release))?;
+    let root_text = root.to_string_lossy();
+    run("depmod", &["-b", &root_text, &kernel.release])?;
     let init = root.join("init");
-    fs::write(&init, INIT)?;
-    run(Command::new("chmod").arg("755").arg(&init))?;
+    fs::write(&init, INIT.replace("MODULES", &MODULES.join(" ")))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     let archive = out.join("initramfs.cpio");
     let pack = "cd \"$1\" && find . | cpio --quiet -o -H newc > \"$2\"";
-    run(Command::new("sh").args(["-c", pack, "sh"]).arg(&root).arg(&archive))?;
+    run("sh", &["-c", pack, "sh", &root_text, &archive.to_string_lossy()])?;
     Ok(archive)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }

@@ -202,18 +202,14 @@ fn on_kernel(
     // What one of two machines sends arrives at the other by the host's clock.
     let clock = if is_twin || is_of(Ground::Timed) { Clock::Host } else { request.clock };
     let timeout = if clock == Clock::Own { OWN_CLOCK * budget } else { budget };
-    let emulated = if kernel == Kernel::Emulated { Some(emulated::install()?) } else { None };
-    let ground = match &emulated {
-        Some(kernel) => script::Ground::Emulated(kernel.modules()),
-        None if kernel == Kernel::Plain => script::Ground::Plain,
-        None => script::Ground::Uml,
+    let ground = match kernel {
+        Kernel::Uml => script::Ground::Uml,
+        Kernel::Emulated => script::Ground::Emulated(emulated::install()?),
+        Kernel::Plain => script::Ground::Plain,
     };
     let script = script::write(&ground, batch, out, request, collector.as_deref())?;
-    if let Some(kernel) = emulated {
-        return emulated::boot(&kernel, &script, out, label, timeout);
-    }
-    match kernel {
-        Kernel::Uml if is_twin => {
+    match &ground {
+        script::Ground::Uml if is_twin => {
             let (first, second) = twin::wire()?;
             let ended = AtomicBool::new(false);
             std::thread::scope(|scope| {
@@ -225,8 +221,9 @@ fn on_kernel(
                 booted.and(served)
             })
         }
-        Kernel::Uml | Kernel::Emulated => uml::boot(&script, out, clock, None, label, timeout),
-        Kernel::Plain => host::run_in_namespaces(&script, timeout),
+        script::Ground::Uml => uml::boot(&script, out, clock, None, label, timeout),
+        script::Ground::Emulated(kernel) => emulated::boot(kernel, &script, out, label, timeout),
+        script::Ground::Plain => host::run_in_namespaces(&script, timeout),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Request;
+use super::{Request, emulated};
 use crate::catalog::Scenario;
 use crate::peers::collector;
 
@@ -20,8 +20,8 @@ const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_v
 pub(crate) enum Ground {
     /// A user-mode-linux kernel's.
     Uml,
-    /// An emulated machine's, whose kernel has its modules there.
-    Emulated(PathBuf),
+    /// An emulated machine's, with this kernel.
+    Emulated(emulated::Kernel),
     /// A process namespace's.
     Plain,
 }
@@ -54,10 +54,10 @@ pub(crate) fn write(
             &format!("-t hostfs -o {} none", quoted(out)),
             "\"/usr/lib/uml/modules/$(uname -r)\"",
         ),
-        Ground::Emulated(modules) => machine(
+        Ground::Emulated(kernel) => machine(
             "mount -t devtmpfs devtmpfs /dev\n",
             &format!("--bind {}", quoted(out)),
-            &quoted(modules),
+            &quoted(&kernel.modules()),
         ),
         Ground::Plain => format!(
             "mount --make-rprivate /\n\
