@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/resources.proto",
     "fulcrum/v1/intent_service.proto",
     "fulcrum/v1/plan.proto",
     "fulcrum/v1/health.proto",
+    "fulcrum/v1/finding.proto",
     "fulcrum/v1/observed.proto",
     "fulcrum/v1/agent_service.proto",
     "fulcrum/v1/topology_service.proto",

@@ -357,6 +357,7 @@ impl Agent {
         });
         let observed = v1::RealServerObserved {
             problems: self.problem.iter().cloned().chain(servers).collect(),
+            ..Default::default()
         };
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());

@@ -200,7 +200,10 @@ async fn when_a_controller_leaves_the_next_hears_everything_again() -> TestResul
     let mut agent = Agent::start(&[&first.endpoint, &second.endpoint]);
     let mut peer = first.welcome(3).await?;
     agent.expect_attached().await;
-    agent.handle.real_server(v1::RealServerObserved { problems: vec!["p".to_owned()] });
+    agent.handle.real_server(v1::RealServerObserved {
+        problems: vec!["p".to_owned()],
+        ..Default::default()
+    });
     let told = next(&mut peer.requests).await?;
     drop(peer);
     agent.expect_detached("closed").await;

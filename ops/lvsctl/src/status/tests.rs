@@ -298,8 +298,10 @@ fn each_problem_has_its_words() {
         (|t| t.evidence[0].vips[0].bound = false, &["VIP 192.168.1.150 is not bound on web1"]),
         (
             |t| {
-                t.agents[3].real_server =
-                    Some(v1::RealServerObserved { problems: vec!["lo is down".to_owned()] });
+                t.agents[3].real_server = Some(v1::RealServerObserved {
+                    problems: vec!["lo is down".to_owned()],
+                    ..Default::default()
+                });
             },
             &["realserver/web2: lo is down"],
         ),
