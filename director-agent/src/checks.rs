@@ -21,12 +21,14 @@ mod dns;
 mod endpoint;
 mod grpc;
 mod http;
+mod lane;
 mod lines;
 mod local;
 mod mysql;
 mod tls;
 
 use endpoint::Endpoint;
+use lane::Lanes;
 
 /// How a single try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ fn failed<T>(seen: impl Into<String>) -> Result<T, Outcome> {
 #[derive(Debug)]
 pub struct Checks {
     running: BTreeMap<CheckKey, AbortHandle>,
+    lanes: Lanes,
     shared: Shared,
 }
 
@@ -70,7 +73,7 @@ struct Shared {
 const NEWS_CAPACITY: usize = 1024;
 
 impl Checks {
-    /// No checks yet. At most `slots` tries are under way at once, each with a socket of its own. `command_dir` holds the
+    /// No checks yet; within a Tokio runtime. At most `slots` tries are under way at once, each with a socket of its own. `command_dir` holds the
     /// programs that checks may run.
     pub fn new(
         clock: Clock,
@@ -82,7 +85,7 @@ impl Checks {
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
         let command_dir = command_dir.map(Arc::from);
         let shared = Shared { clock, metrics, slots, news, command_dir };
-        (Self { running: BTreeMap::new(), shared }, receiver)
+        (Self { running: BTreeMap::new(), lanes: Lanes::start(), shared }, receiver)
     }
 
     /// Begins checks, with their first try at once, and ends others. The rest goes on as it was.
@@ -93,7 +96,8 @@ impl Checks {
             }
         }
         for key in begun {
-            let task = tokio::spawn(run(key.clone(), self.shared.clone())).abort_handle();
+            let lane = self.lanes.of(&key.check.probe);
+            let task = lane.spawn(run(key.clone(), self.shared.clone())).abort_handle();
             if let Some(before) = self.running.insert(key, task) {
                 before.abort();
             }
@@ -168,7 +172,7 @@ pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
 
 async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, command_dir: Option<&Path>) -> Attempt {
     match probe {
-        ProbeKind::Tcp(None) => endpoint.connect().await.map(|_| None),
+        ProbeKind::Tcp(None) => endpoint.is_accepted().await.map(|()| None),
         ProbeKind::Tcp(Some(check)) => {
             let stream = endpoint.connect().await?;
             let rip = endpoint.address.ip();

@@ -177,6 +177,15 @@ pub(crate) const ALL: &[Scenario] = &[
         "10,000 entries, and what another program changes in them: found, put right, told",
         scenarios::ipvs_drift::run,
     ),
+    Scenario {
+        ground: Ground::Timed,
+        ..kernel(
+            "health-cost",
+            8,
+            "1,000 checks: processor time, beside keepalived",
+            scenarios::health_cost::run,
+        )
+    },
     kernel(
         "vrrp-load",
         12,

@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod failover;
 pub(crate) mod faults;
 pub(crate) mod headless;
+pub(crate) mod health_cost;
 pub(crate) mod health_detect;
 pub(crate) mod interop;
 pub(crate) mod ipvs_diff;
