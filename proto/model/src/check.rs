@@ -31,6 +31,18 @@ pub struct Check {
     pub source: Option<IpAddr>,
     /// Firewall mark of its packets (keepalived: `fwmark`).
     pub fwmark: Option<NonZeroU32>,
+    /// Each virtual server's VIP is tried at each of its real servers, too.
+    pub through_vip: Option<ThroughVip>,
+}
+
+/// A check through the VIP: to the virtual server's VIP and port, and forwarded by IPVS to one real server. Its pace is that of the
+/// check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ThroughVip {
+    /// Failed tries that are tolerated.
+    pub retries: u32,
+    /// A connection that is accepted is enough; otherwise it asks what the check asks.
+    pub connect_only: bool,
 }
 
 impl Check {
@@ -57,6 +69,7 @@ impl Default for Check {
             jitter: Duration::ZERO,
             source: None,
             fwmark: None,
+            through_vip: None,
         }
     }
 }
@@ -89,6 +102,19 @@ pub enum ProbeKind {
 }
 
 impl ProbeKind {
+    /// Whether it opens a connection of TCP.
+    pub fn connects(&self) -> bool {
+        match self {
+            Self::Tcp(_)
+            | Self::Http(_)
+            | Self::Grpc(_)
+            | Self::Smtp(_)
+            | Self::Redis(_)
+            | Self::Mysql => true,
+            Self::Udp(_) | Self::Icmp | Self::Dns(_) | Self::Command(_) | Self::File(_) => false,
+        }
+    }
+
     /// Its word, for labels.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ pub mod ipvs;
 pub mod ipvs_settings;
 pub mod name;
 pub mod number;
+pub mod path;
 pub mod plan;
 pub mod resource;
 pub mod shared;
@@ -20,7 +21,8 @@ pub mod vrrp;
 pub use address::{Cidr, CidrError};
 pub use check::{
     BodyDigest, Check, CommandCheck, DnsCheck, DnsRecord, FileCheck, GrpcCheck, HttpCheck,
-    HttpPage, ProbeKind, RedisCheck, ServerProbe, SmtpCheck, StatusPage, TlsCheck, UdpCheck,
+    HttpPage, ProbeKind, RedisCheck, ServerProbe, SmtpCheck, StatusPage, ThroughVip, TlsCheck,
+    UdpCheck,
 };
 pub use evidence::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, Verdict, VipEvidence};
 pub use ipvs::{

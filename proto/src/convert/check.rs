@@ -2,6 +2,7 @@
 
 mod http;
 mod kinds;
+mod path;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option
         "" => Some(None),
         text => fields.address("source", text, "an address of the director").map(Some),
     };
+    let through_vip = path::through_vip(fields, wire, probe.as_ref(), retries);
     Some(Check {
         probe: probe?,
         interval: interval?,
@@ -71,6 +73,7 @@ pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option
         jitter: jitter?,
         source: source?,
         fwmark: NonZeroU32::new(wire.fwmark),
+        through_vip: through_vip?,
     })
 }
 
@@ -112,6 +115,7 @@ pub(super) fn check_to_wire(check: &Check) -> v1::Check {
         jitter: (!check.jitter.is_zero()).then(|| duration_to_wire(check.jitter)),
         source: check.source.map(|source| source.to_string()).unwrap_or_default(),
         fwmark: check.fwmark.map_or(0, NonZeroU32::get),
+        through_vip: check.through_vip.map(path::through_vip_to_wire),
         probe: Some(kinds::probe_to_wire(&check.probe)),
     }
 }

@@ -3,6 +3,7 @@
 mod balancing;
 mod handovers;
 mod laws;
+mod paths;
 mod plans;
 mod rules;
 mod settings;

@@ -12,6 +12,7 @@ mod drains;
 mod families;
 mod groups;
 mod handovers;
+mod paths;
 mod pools;
 mod ports;
 mod references;
@@ -57,6 +58,7 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(ports::check(subject.request, &catalog));
     findings.extend(families::check(subject.request, &catalog));
     findings.extend(pools::check(subject.request, &catalog));
+    findings.extend(paths::check(subject.request, &catalog));
     findings
 }
 

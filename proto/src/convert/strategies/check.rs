@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fulcrum_model::{
     BodyDigest, Check, CommandCheck, DnsCheck, DnsRecord, FileCheck, GrpcCheck, HttpCheck,
-    HttpPage, ProbeKind, RedisCheck, SmtpCheck, TlsCheck, UdpCheck,
+    HttpPage, ProbeKind, RedisCheck, SmtpCheck, ThroughVip, TlsCheck, UdpCheck,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -66,12 +66,25 @@ fn probe() -> impl Strategy<Value = ProbeKind> {
     ]
 }
 
+/// As far as it fits a check of this kind that may have a port of its own.
+fn through_vip(
+    probe: &ProbeKind,
+    has_port: bool,
+    through: Option<(u32, bool)>,
+) -> Option<ThroughVip> {
+    let (retries, connect_only) = through?;
+    let may_ask = probe.connects() && !has_port;
+    Some(ThroughVip { retries, connect_only: connect_only || !may_ask })
+}
+
 pub(super) fn check() -> impl Strategy<Value = Check> {
     let times = (millis(50), millis(10), millis(10), 0_u32..50);
-    let packets = (option::of(ip()), (0_u32..9).prop_map(NonZeroU32::new));
+    let through = option::of((0_u32..=100, any::<bool>()));
+    let packets = (option::of(ip()), (0_u32..9).prop_map(NonZeroU32::new), through);
     (probe(), times, 0_u32..=100, 1_u32..=100, option::of(port()), packets).prop_map(
-        |(probe, times, retries, rise, port, (source, fwmark))| {
+        |(probe, times, retries, rise, port, (source, fwmark, through))| {
             let (interval, timeout, retry_delay, jitter_ms) = times;
+            let through_vip = through_vip(&probe, port.is_some(), through);
             Check {
                 probe,
                 interval,
@@ -83,6 +96,7 @@ pub(super) fn check() -> impl Strategy<Value = Check> {
                 jitter: Duration::from_millis(jitter_ms.into()),
                 source,
                 fwmark,
+                through_vip,
             }
         },
     )

@@ -107,3 +107,37 @@ fn a_check_may_say_where_from_and_how_late() {
         ]
     );
 }
+
+#[test]
+fn a_check_through_the_vip_opens_connections_to_its_port() {
+    let through = |retries, connect_only| Some(v1::ThroughVip { retries, connect_only });
+    let icmp = Some(Probe::Icmp(v1::IcmpCheck::default()));
+    let check = v1::Check {
+        probe: icmp.clone(),
+        through_vip: through(Some(101), false),
+        ..Default::default()
+    };
+    assert_eq!(
+        errors_of(check),
+        [
+            "through_vip.retries: 101: use 0 to 100",
+            "through_vip: with icmp: IPVS forwards connections of TCP alone to a chosen real server: use tcp, http, grpc, \
+             smtp, redis or mysql, or set connect_only",
+        ]
+    );
+    let check = v1::Check { port: 8081, through_vip: through(None, false), ..Default::default() };
+    assert_eq!(
+        errors_of(check),
+        [
+            "through_vip: with port 8081: a check through the VIP goes to the virtual server's port, where the answer may be \
+             another: leave port out, or set connect_only",
+        ]
+    );
+    let check = v1::Check {
+        probe: icmp,
+        port: 8081,
+        through_vip: through(None, true),
+        ..Default::default()
+    };
+    assert_eq!(errors_of(check), [""; 0]);
+}
