@@ -21,9 +21,9 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Whether we made it.
+    /// Whether we made it: it is noted, or its mark says so.
     pub fn made(&self, key: &VirtualServerKey) -> bool {
-        self.made.contains(key)
+        self.made.contains(key) || key.is_path()
     }
 
     /// Takes note that we make it. True when that was not known.

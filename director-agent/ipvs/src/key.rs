@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use fulcrum_model::Protocol;
+use fulcrum_model::{Protocol, path};
 
 /// Transport protocols that IPVS balances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +106,14 @@ impl VirtualServerKey {
         match self {
             Self::Address { vip, .. } => AddressFamily::of(*vip),
             Self::Fwmark { family, .. } => *family,
+        }
+    }
+
+    /// Whether it is the way of a check through a VIP: an entry that serves this director alone. It is ours by its mark.
+    pub fn is_path(&self) -> bool {
+        match self {
+            Self::Address { .. } => false,
+            Self::Fwmark { mark, .. } => path::is_mark(*mark),
         }
     }
 }

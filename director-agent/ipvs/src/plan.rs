@@ -1,9 +1,11 @@
 //! From a director's plan to a wanted table.
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
-use fulcrum_model::{Listen, PersistenceMask, Port, Weight};
+use fulcrum_model::{Listen, PersistenceMask, Port, Scheduler, Weight};
 
 use crate::{
     AddressFamily, Destination, DestinationKey, DestinationSettings, Destinations, Flags,
@@ -56,6 +58,25 @@ pub fn destinations(
 /// The entry of a planned virtual server, with these real servers.
 pub fn virtual_server(plan: &VirtualServerPlan, destinations: Destinations) -> VirtualServer {
     VirtualServer { settings: settings(plan), destinations, foreign: false }
+}
+
+/// What names the way of a check through a VIP of that family.
+pub fn path_key(mark: NonZeroU32, vip: IpAddr) -> VirtualServerKey {
+    VirtualServerKey::Fwmark { mark, family: AddressFamily::of(vip) }
+}
+
+/// The way of a check through the VIP to one real server of a planned virtual server. The real server has a weight whatever is
+/// decided of it: its way is to stay proven.
+pub fn path_entry(plan: &VirtualServerPlan, destination: &DestinationPlan) -> VirtualServer {
+    let family = virtual_server_key(&plan.listen).family();
+    let forwarding = Forwarding::new(destination.forwarding, plan.options.tunnel);
+    let settings = DestinationSettings::new(1, forwarding);
+    let key = destination_key(&plan.listen, destination);
+    VirtualServer {
+        settings: VirtualServerSettings::new(Scheduler::Rr, family),
+        destinations: [(key, Destination { settings, connections: None })].into(),
+        foreign: false,
+    }
 }
 
 fn settings(plan: &VirtualServerPlan) -> VirtualServerSettings {

@@ -186,6 +186,12 @@ impl Reconciler {
         &self.made
     }
 
+    /// Whether this is no part of what is balanced for clients: a relay, or the way of a check. It is in no edit's count, and
+    /// neither drift nor a refusal of it concerns the plan.
+    pub fn is_apart(&self, key: &VirtualServerKey) -> bool {
+        self.relays.contains(key) || key.is_path()
+    }
+
     /// Whether this is or was a relay.
     pub fn is_relay(&self, key: &VirtualServerKey) -> bool {
         self.relays.contains(key)
@@ -389,14 +395,14 @@ impl Reconciler {
         &self.stale
     }
 
-    /// What the kernel refused and was not done since, but for relays.
+    /// What the kernel refused and was not done since, but for what is apart.
     pub fn refusals(&self) -> impl Iterator<Item = &Refused> {
-        self.refused.values().filter(|r| !self.relays.contains(r.operation.virtual_server()))
+        self.refused.values().filter(|r| !self.is_apart(r.operation.virtual_server()))
     }
 
-    /// What the kernel refused for a relay.
-    pub fn relay_refusals(&self) -> impl Iterator<Item = &Refused> {
-        self.refused.values().filter(|r| self.relays.contains(r.operation.virtual_server()))
+    /// What the kernel refused for a relay or for the way of a check.
+    pub fn refusals_apart(&self) -> impl Iterator<Item = &Refused> {
+        self.refused.values().filter(|r| self.is_apart(r.operation.virtual_server()))
     }
 
     /// Tries again what was refused. True when there is something to try.
@@ -467,7 +473,7 @@ impl Reconciler {
         found: Option<&VirtualServer>,
         now: Duration,
     ) -> (Vec<Drift>, Vec<Operation>) {
-        if !self.is_told || !self.is_ours(key) || self.relays.contains(key) {
+        if !self.is_told || !self.is_ours(key) || self.is_apart(key) {
             return (Vec::new(), Vec::new());
         }
         let wanted = self.wanted.virtual_servers.get(key).map(Arc::as_ref);

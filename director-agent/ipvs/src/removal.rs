@@ -88,6 +88,8 @@ impl Removals {
         let follow = |name: &DestinationKey| {
             let since = known.get(name).map_or(now, |leaving| leaving.since);
             let allowance = self.allowances.get(key, name).unwrap_or(allowance);
+            // Nobody but this director has connections there.
+            let allowance = if key.is_path() { Duration::ZERO } else { allowance };
             (*name, Leaving { since, deadline: since.saturating_add(allowance) })
         };
         let leaving: BTreeMap<_, _> = leaves.map(follow).collect();

@@ -3,4 +3,5 @@
 mod allowances;
 mod laws;
 mod life;
+mod paths;
 pub(crate) mod tables;

@@ -14,7 +14,8 @@ use fulcrum_proto::v1;
 use super::{DriftSeen, Edits, Traffic};
 
 /// A table, ordered, with the traffic of its entries where that was read, and with what differs from what is wanted, where that
-/// is known. What is wanted and not there stands in it, too.
+/// is known. What is wanted and not there stands in it, too. Ways of checks through VIPs are left out: they take nobody's
+/// connections but this director's.
 pub fn table_to_wire(
     table: &Table,
     traffic: &Traffic,
@@ -22,10 +23,12 @@ pub fn table_to_wire(
 ) -> Vec<v1::IpvsVirtualServer> {
     let nothing = Table::default();
     let lacking = wanted.unwrap_or(&nothing).virtual_servers.iter();
-    let lacking = lacking.filter(|(key, _)| !table.virtual_servers.contains_key(key));
+    let lacking =
+        lacking.filter(|(key, _)| !key.is_path() && !table.virtual_servers.contains_key(key));
     let mut told: Vec<_> = table
         .virtual_servers
         .iter()
+        .filter(|(key, _)| !key.is_path())
         .map(|(key, server)| {
             let wish = wanted.map(|wanted| wanted.virtual_servers.get(key).map(Arc::as_ref));
             let mut told = virtual_server(key, server, traffic);

@@ -213,11 +213,11 @@ impl Driver {
         }
     }
 
-    /// Counts what the kernel did. Relays are no part of it, nor is what follows from them.
+    /// Counts what the kernel did. Relays and ways of checks are no part of it, nor is what follows from them.
     fn count(&mut self, operations: &[Operation]) {
         for operation in operations {
             tracing::debug!(%operation, "IPVS edit");
-            if self.reconciler.is_relay(operation.virtual_server()) {
+            if self.reconciler.is_apart(operation.virtual_server()) {
                 continue;
             }
             match operation.kind() {

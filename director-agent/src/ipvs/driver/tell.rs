@@ -63,7 +63,7 @@ impl Driver {
 
     fn problems(&self) -> Vec<String> {
         let fixed = &self.problems;
-        let refused = self.reconciler.refusals().chain(self.reconciler.relay_refusals());
+        let refused = self.reconciler.refusals().chain(self.reconciler.refusals_apart());
         let refused = refused.map(|r| IpvsRefused::of(&r.operation, &r.refusal).to_string());
         let first = fixed.writing.iter().chain(&fixed.reading).cloned();
         let others = fixed.journal.iter().cloned().chain(self.settings.problems());
