@@ -236,8 +236,13 @@ impl Agent {
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
         let command_dir = config.track_command_dir;
-        let (checks, news) =
-            Checks::new(clock, metrics.clone(), checks::slots(), command_dir.as_deref());
+        let (checks, news) = Checks::new(
+            clock,
+            metrics.clone(),
+            checks::slots(),
+            command_dir.as_deref(),
+            ipvs_seen.clone(),
+        );
         let tracker = Tracker::spawn(vrrp.clone(), command_dir).map_err(AgentError::Tracker)?;
         let (vrrp_news, ipvs_news) = (vrrp_seen.clone(), ipvs_seen.clone());
         let (sync, sync_seen) =

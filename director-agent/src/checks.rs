@@ -9,11 +9,12 @@ use std::sync::Arc;
 use fulcrum_model::ProbeKind;
 use fulcrum_model::fuse::Remark;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::decide::check::{CheckKey, CheckNews, CheckState, Tried};
+use crate::ipvs::IpvsSnapshot;
 use crate::metrics::Metrics;
 
 mod datagram;
@@ -25,6 +26,7 @@ mod lane;
 mod lines;
 mod local;
 mod mysql;
+mod path;
 mod tls;
 
 use endpoint::Endpoint;
@@ -66,6 +68,8 @@ struct Shared {
     news: mpsc::Sender<CheckNews>,
     /// Of the programs that this host offers.
     command_dir: Option<Arc<Path>>,
+    /// What the kernel forwards.
+    kernel: watch::Receiver<IpvsSnapshot>,
 }
 
 /// News that wait to be read. A check waits with its next try until its news are taken, so nothing is lost; the number
@@ -73,18 +77,19 @@ struct Shared {
 const NEWS_CAPACITY: usize = 1024;
 
 impl Checks {
-    /// No checks yet; within a Tokio runtime. At most `slots` tries are under way at once, each with a socket of its own. `command_dir` holds the
-    /// programs that checks may run.
+    /// No checks yet; within a Tokio runtime. At most `slots` tries are under way at once, each with a socket of its own.
+    /// `command_dir` holds the programs that checks may run. Checks through VIPs wait until `kernel` knows their ways.
     pub fn new(
         clock: Clock,
         metrics: Metrics,
         slots: usize,
         command_dir: Option<&Path>,
+        kernel: watch::Receiver<IpvsSnapshot>,
     ) -> (Self, mpsc::Receiver<CheckNews>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
         let command_dir = command_dir.map(Arc::from);
-        let shared = Shared { clock, metrics, slots, news, command_dir };
+        let shared = Shared { clock, metrics, slots, news, command_dir, kernel };
         (Self { running: BTreeMap::new(), lanes: Lanes::start(), shared }, receiver)
     }
 
@@ -114,7 +119,7 @@ impl Drop for Checks {
 }
 
 /// Tries for as long as the check is wanted.
-async fn run(key: CheckKey, shared: Shared) {
+async fn run(key: CheckKey, mut shared: Shared) {
     let clock = shared.clock;
     let mut state = CheckState::new(rand::random());
     let mut due = clock.now();
@@ -122,9 +127,12 @@ async fn run(key: CheckKey, shared: Shared) {
     loop {
         let late = key.check.jitter.mul_f64(rand::random());
         tokio::time::sleep_until(clock.at(due + late)).await;
+        if !path::is_there(&key, &mut shared.kernel).await {
+            return;
+        }
         let Ok(slot) = shared.slots.acquire().await else { return };
         let started = clock.now();
-        let outcome = try_once(&key, shared.command_dir.as_deref()).await;
+        let outcome = path::tried(&key, shared.command_dir.as_deref()).await;
         drop(slot);
         let ended = clock.now();
         shared.metrics.checked(&key.check.probe, &outcome, ended.saturating_sub(started));
@@ -155,9 +163,11 @@ async fn run(key: CheckKey, shared: Shared) {
 
 /// Tries once, for at most the check's timeout. `command_dir` holds the programs that this host offers.
 pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
-    let CheckKey { rip, port, check } = key;
-    let address = (*rip, port.get()).into();
-    let endpoint = Endpoint { address, source: check.source, fwmark: check.fwmark };
+    let check = &key.check;
+    let endpoint = match endpoint(key) {
+        Ok(endpoint) => endpoint,
+        Err(outcome) => return outcome,
+    };
     match tokio::time::timeout(check.timeout, attempt(&endpoint, &check.probe, command_dir)).await {
         Ok(Ok(None)) => Outcome::Passed,
         Ok(Ok(Some(remark))) => Outcome::Remarked(remark),
@@ -168,6 +178,15 @@ pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
         }
         Err(_) => Outcome::Failed(timed_out(key)),
     }
+}
+
+fn endpoint(key: &CheckKey) -> Result<Endpoint, Outcome> {
+    let CheckKey { rip, port, check, via } = key;
+    if let Some(via) = via {
+        return path::endpoint(key, *via);
+    }
+    let address = (*rip, port.get()).into();
+    Ok(Endpoint { address, source: check.source, fwmark: check.fwmark, hops: None })
 }
 
 async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, command_dir: Option<&Path>) -> Attempt {

@@ -15,6 +15,7 @@ pub mod index;
 pub mod own;
 pub mod pacer;
 mod past;
+pub mod paths;
 pub mod plan;
 pub mod wanted;
 pub mod weights;

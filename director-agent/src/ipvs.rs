@@ -15,11 +15,12 @@ mod journal;
 mod modules;
 mod netlink;
 mod restore;
+mod route;
 mod settings;
 mod sync_daemons;
 mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use driver::table_name;
 pub use error::{IpvsError, IpvsRefused};
 pub use restore::{RestoreError, Restored, restore};
+pub use route::{Answers, source_towards};
 pub(crate) use sync_daemons::SyncDaemons;
 pub use wire::{drift_to_wire, kernel_to_wire, table_to_wire};
 
@@ -90,12 +92,15 @@ pub struct Reading {
 pub type Traffic = BTreeMap<Entry, Statistics>;
 
 /// What is wanted of the host's settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSettings {
     /// As the plan orders.
     pub ordered: IpvsSettings,
     /// Connections are synchronised with other directors.
     pub synchronises: bool,
+    /// Real servers that answer this director's own checks from a VIP: its packets are to be taken in while we hold the VIP,
+    /// too.
+    pub answers: BTreeSet<Answers>,
 }
 
 /// A virtual server that passes marked packets to another director, which still holds their connections.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fulcrum_ipvs::sync::Hold;
 use fulcrum_model::Name;
-use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::fuse::{OwnProbe, PathProbe};
 use fulcrum_proto::convert::verdict_to_wire;
 use fulcrum_proto::v1;
 use fulcrum_vrrp::track::{Health, Weighed};
@@ -39,6 +39,7 @@ fn weight(virtual_server: &str, decided: &Decided, clock: Clock) -> v1::WeightDe
         probe: probe(decided.probe.as_ref()).into(),
         verdict: verdict_to_wire(decided.verdict).into(),
         since: Some(clock.wall(decided.since).into()),
+        path: path(&decided.path).into(),
     }
 }
 
@@ -48,6 +49,15 @@ fn probe(probe: Option<&OwnProbe>) -> v1::ProbeResult {
         Some(OwnProbe::Pending) => v1::ProbeResult::Pending,
         Some(OwnProbe::Passing | OwnProbe::Remarked(_)) => v1::ProbeResult::Passing,
         Some(OwnProbe::Failing(_)) => v1::ProbeResult::Failing,
+    }
+}
+
+fn path(path: &PathProbe) -> v1::ProbeResult {
+    match path {
+        PathProbe::NotAsked => v1::ProbeResult::Unspecified,
+        PathProbe::Untried => v1::ProbeResult::Pending,
+        PathProbe::Passing => v1::ProbeResult::Passing,
+        PathProbe::Failing(_) => v1::ProbeResult::Failing,
     }
 }
 

@@ -18,8 +18,9 @@ use super::follow::{self, Programmed};
 use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
+use crate::decide::check::Via;
 use crate::decide::decided::{Change, Turn, TurnKind};
-use crate::ipvs::{Desired, HostSettings};
+use crate::ipvs::{Answers, Desired, HostSettings};
 use crate::memory;
 use crate::state_dir::StateDir;
 
@@ -87,7 +88,6 @@ impl Agent {
         let Order { version, changed, removed, instances, ipvs } = order;
         self.has_spare_memory |= changed.len() + removed.len() >= MANY_CHANGED;
         let synchronises = instances.values().any(|plan| plan.options.connection_sync.is_some());
-        self.ipvs.set_settings(HostSettings { ordered: ipvs, synchronises });
         let (mut effect, reindexed) = {
             let seen = self.ipvs_seen.borrow();
             let adopted = |server: &VirtualServerPlan, destination: &DestinationPlan| {
@@ -95,6 +95,11 @@ impl Agent {
             };
             self.decider.change_plan(now, &changed, &removed, adopted)
         };
+        let answers = self.answers();
+        self.ipvs.set_settings(HostSettings { ordered: ipvs, synchronises, answers });
+        for via in reindexed.ended.iter().filter_map(|key| key.via) {
+            self.wanted.remove_path(via);
+        }
         let has_checks_begun = !reindexed.begun.is_empty();
         self.checks.change(reindexed.begun, &reindexed.ended);
         for old in &reindexed.replaced {
@@ -112,6 +117,15 @@ impl Agent {
         self.sync.apply(&instances);
         self.own_work.put_in_force(now, self.generation, version.revision, &instances);
         self.gate.hold(now, self.generation, instances);
+    }
+
+    /// Real servers whose answers to checks through VIPs the kernel would drop while we hold the VIPs.
+    fn answers(&self) -> BTreeSet<Answers> {
+        let answers = self.decider.paths().all().filter_map(|key| {
+            let via = key.via.filter(Via::is_answered_by_vip)?;
+            via.vip.is_ipv4().then_some(Answers { rip: key.rip, source: key.check.source })
+        });
+        answers.collect()
     }
 
     /// Follows the newest table into the kernel on behalf of a plan, in place of the plan before.

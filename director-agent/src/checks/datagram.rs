@@ -39,7 +39,7 @@ pub(super) async fn echo(endpoint: &Endpoint) -> Attempt {
         }
         _ => explain(&format!("ping {target}"), &error),
     })?;
-    endpoint.mark(SockRef::from(&socket))?;
+    endpoint.mark(&SockRef::from(&socket))?;
     let (identifier, sequence) = rand::random();
     let fault = |error: io::Error| explain(&format!("ping {target}"), &error);
     let request = ask::echo_request(target, identifier, sequence);

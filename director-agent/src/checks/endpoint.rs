@@ -24,6 +24,8 @@ pub(super) struct Endpoint {
     /// The kernel's choice when none.
     pub(super) source: Option<IpAddr>,
     pub(super) fwmark: Option<NonZeroU32>,
+    /// Hops that its packets live; the kernel's choice when none.
+    pub(super) hops: Option<u32>,
 }
 
 impl Endpoint {
@@ -34,7 +36,7 @@ impl Endpoint {
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         };
         let socket = socket.map_err(|error| self.not_connected(&error))?;
-        self.prepare(SockRef::from(&socket))?;
+        self.prepare(&SockRef::from(&socket))?;
         socket.connect(self.address).await.map_err(|error| self.not_connected(&error))
     }
 
@@ -46,7 +48,7 @@ impl Endpoint {
         let fault = |error: io::Error| self.not_connected(&error);
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(self.address), kind, None).map_err(fault)?;
-        self.prepare(SockRef::from(&socket))?;
+        self.prepare(&SockRef::from(&socket))?;
         match socket.connect(&self.address.into()) {
             Ok(()) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
@@ -67,14 +69,15 @@ impl Endpoint {
     }
 
     /// Gives a socket its mark and its source.
-    fn prepare(&self, socket: SockRef<'_>) -> Result<(), Outcome> {
-        let Some(source) = self.source()? else { return self.mark(socket) };
+    fn prepare(&self, socket: &SockRef<'_>) -> Result<(), Outcome> {
+        self.mark(socket)?;
+        self.limit(socket).map_err(|error| self.not_connected(&error))?;
+        let Some(source) = self.source()? else { return Ok(()) };
         // The kernel chooses the port at connect, when it knows the other side: else ports would run out.
-        setsockopt(&*socket, sockopt::IpBindAddressNoPort, &true)
+        setsockopt(&**socket, sockopt::IpBindAddressNoPort, &true)
             .map_err(|errno| self.not_connected(&errno.into()))?;
         let address = SocketAddr::new(source, 0).into();
-        socket.bind(&address).map_err(|error| unbound(source, &error))?;
-        self.mark(socket)
+        socket.bind(&address).map_err(|error| unbound(source, &error))
     }
 
     fn not_connected(&self, error: &io::Error) -> Outcome {
@@ -90,20 +93,29 @@ impl Endpoint {
         let source = self.source()?.unwrap_or(any);
         let socket = UdpSocket::bind(SocketAddr::new(source, 0)).await;
         let socket = socket.map_err(|error| unbound(source, &error))?;
-        self.mark(SockRef::from(&socket))?;
+        self.mark(&SockRef::from(&socket))?;
         let doing = format!("send to {}", self.address);
         socket.connect(self.address).await.map_err(|error| explain(&doing, &error))?;
         Ok(socket)
     }
 
     /// Marks the packets of a socket.
-    pub(super) fn mark(&self, socket: SockRef<'_>) -> Result<(), Outcome> {
+    pub(super) fn mark(&self, socket: &SockRef<'_>) -> Result<(), Outcome> {
         let Some(mark) = self.fwmark else { return Ok(()) };
         socket.set_mark(mark.get()).map_err(|error| {
             Outcome::NotTried(format!(
                 "packets cannot be marked {mark}: {error}; give the director CAP_NET_ADMIN, or leave check.fwmark out"
             ))
         })
+    }
+
+    /// Limits the life of a socket's packets.
+    fn limit(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        match (self.hops, self.address) {
+            (None, _) => Ok(()),
+            (Some(hops), SocketAddr::V4(_)) => socket.set_ttl_v4(hops),
+            (Some(hops), SocketAddr::V6(_)) => socket.set_unicast_hops_v6(hops),
+        }
     }
 
     /// The source, which must be of the other side's family.

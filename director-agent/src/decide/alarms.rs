@@ -1,6 +1,6 @@
 //! Virtual servers that nobody serves well.
 
-use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::fuse::{OwnProbe, PathProbe};
 use fulcrum_model::{Name, Weight};
 
 use super::decided::{Decided, DecidedPool};
@@ -28,6 +28,17 @@ fn alarm(virtual_server: &Name, pool: &DecidedPool) -> Option<String> {
         return Some(format!(
             "virtual server {virtual_server}: own probes fail for every real server, so all are kept: look at the \
              network between this director and them, or at the check"
+        ));
+    }
+    let has_suspect_way = |decided: &Decided| {
+        matches!(decided.path, PathProbe::Failing(_)) && !fails(decided) && is_kept(decided)
+    };
+    if let Some(kept) = pool.members.iter().find(|decided| has_suspect_way(decided)) {
+        return Some(format!(
+            "virtual server {virtual_server}: no real server answers this director through the VIP, so {} is kept although its \
+             own check there fails: look at accept_local and rp_filter of the interface that answers come in by, at the packet \
+             filter, and at the VIP on the real servers",
+            kept.real_server
         ));
     }
     if !pool.is_served() {

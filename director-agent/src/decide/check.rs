@@ -8,28 +8,74 @@
 //!     └──────────────────────── tries fail, `retries` spent ───────────────────┘
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fulcrum_model::fuse::{OwnProbe, Remark};
-use fulcrum_model::{Check, Port};
+use fulcrum_model::{Check, ForwardingMethod, Port, ProbeKind, ThroughVip};
 
 /// One check: what is tried where. Virtual servers that want the same share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckKey {
     /// The real server's address.
     pub rip: IpAddr,
-    /// The port that is tried.
+    /// The port that is tried: its own, or the VIP's.
     pub port: Port,
     /// How; its own `port` is resolved into the one beside.
     pub check: Check,
+    /// It goes to a VIP, and the kernel forwards it to the real server; none where it goes to the RIP.
+    pub via: Option<Via>,
+}
+
+/// The way of a check through a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Via {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Firewall mark by which the kernel knows the real server.
+    pub mark: NonZeroU32,
+    /// The real server's own port.
+    pub port: Port,
+    /// How the kernel forwards.
+    pub forwarding: ForwardingMethod,
 }
 
 impl CheckKey {
     /// The check of the real server at `rip` and `port`.
     pub fn new(rip: IpAddr, port: Port, check: &Check) -> Self {
         let tried = check.port.unwrap_or(port);
-        Self { rip, port: tried, check: Check { port: None, ..check.clone() } }
+        let check = Check { port: None, through_vip: None, ..check.clone() };
+        Self { rip, port: tried, check, via: None }
+    }
+
+    /// The check of a real server through a VIP, which takes `port`.
+    pub fn through_vip(
+        real_server: SocketAddr,
+        port: Port,
+        via: Via,
+        check: &Check,
+        through: ThroughVip,
+    ) -> Self {
+        let probe = if through.connect_only { ProbeKind::Tcp(None) } else { check.probe.clone() };
+        let check = Check {
+            probe,
+            retries: through.retries,
+            port: None,
+            // A packet has one mark.
+            fwmark: None,
+            through_vip: None,
+            ..check.clone()
+        };
+        Self { rip: real_server.ip(), port, check, via: Some(via) }
+    }
+}
+
+impl CheckKey {
+    /// The same try without the way through the VIP; none of a check that has none.
+    pub fn at_rip(&self) -> Option<Self> {
+        let port = self.via?.port;
+        Some(Self { port, via: None, ..self.clone() })
     }
 }
 

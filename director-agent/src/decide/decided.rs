@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{History, OwnProbe, Place, QuorumState};
+use fulcrum_model::fuse::{History, OwnProbe, PathProbe, Place, QuorumState};
 use fulcrum_model::{Name, Verdict, Weight};
 
 /// All that was decided of a virtual server.
@@ -60,6 +60,8 @@ pub struct Decided {
     pub reasons: Arc<[String]>,
     /// The director's own probe; none of a sorry server, which is not probed.
     pub probe: Option<OwnProbe>,
+    /// The director's check of it through the VIP.
+    pub path: PathProbe,
     /// The agent's verdict; unknown when the agent is silent.
     pub verdict: Verdict,
     /// When the weight last changed, in monotonic time.

@@ -12,6 +12,7 @@ use fulcrum_model::plan::VirtualServerPlan;
 use fulcrum_model::resource::AgentRequirement;
 
 use super::check::CheckKey;
+use super::paths::Paths;
 use super::plan::Servers;
 
 /// The checks of a virtual server, in the order of its destinations. Virtual servers with the same real servers share them.
@@ -26,6 +27,8 @@ pub struct Index {
     /// Where a check stands. Those who want the same share it.
     by_check: BTreeMap<Arc<CheckKey>, BTreeSet<Checks>>,
     checks: BTreeMap<Name, Checks>,
+    /// Nobody shares those through VIPs.
+    paths: Paths,
 }
 
 /// What a change of the plan changes here.
@@ -54,6 +57,9 @@ impl Index {
 
     /// Virtual servers whose weights depend on a check.
     pub fn of_check(&self, check: &CheckKey) -> Option<BTreeSet<Name>> {
+        if check.via.is_some() {
+            return self.paths.server_of(check).map(|name| BTreeSet::from([name.clone()]));
+        }
         let all = self.by_check.get(check)?.iter();
         let servers = all.filter_map(|checks| self.by_checks.get(checks)).flatten();
         Some(servers.cloned().collect())
@@ -62,6 +68,11 @@ impl Index {
     /// The checks of a virtual server, in the order of its destinations.
     pub fn checks(&self, virtual_server: &Name) -> &[Arc<CheckKey>] {
         self.checks.get(virtual_server).map_or(&[], |checks| &checks[..])
+    }
+
+    /// The checks through VIPs.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// VIPs whose ARP safety is asked of an agent.
@@ -74,13 +85,16 @@ impl Index {
     /// Takes virtual servers that are new or differ, and lets go of those that are removed.
     pub fn change(&mut self, changed: &[Arc<VirtualServerPlan>], removed: &[Name]) -> Reindexed {
         let mut reindexed = Reindexed::default();
-        let mut left = BTreeSet::new();
+        let (mut left, mut left_paths) = (BTreeSet::new(), BTreeSet::new());
         for name in changed.iter().map(|server| &server.name).chain(removed) {
             self.take_out(name, &mut reindexed, &mut left);
+            self.paths.take_out(name, &mut left_paths);
         }
         for server in changed {
             self.put_in(server, &mut reindexed);
+            self.paths.put_in(server, &mut reindexed.begun);
         }
+        reindexed.ended = self.paths.let_go(left_paths);
         for check in self.let_go(left) {
             self.by_check.remove(&check);
             reindexed.ended.push(CheckKey::clone(&check));

@@ -102,6 +102,7 @@ fn decided(
         planned: candidate.planned,
         reasons: reasons.into(),
         probe: Some(candidate.probe.clone()),
+        path: candidate.path.clone(),
         verdict: candidate.agent.map_or(Verdict::Unknown, |said| said.verdict),
         since,
         is_waiting: is_waiting(requirement, candidate),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fulcrum_model::plan::{VirtualServerPlan, VrrpInstancePlan};
-use fulcrum_model::{ForwardingMethod, Name, PlanVersion};
+use fulcrum_model::{ForwardingMethod, Name, PlanVersion, path};
+
+use super::paths;
 
 /// Virtual servers of a plan by name.
 pub type Servers = BTreeMap<Name, Arc<VirtualServerPlan>>;
@@ -29,6 +31,13 @@ pub fn faults(
     }
     for server in changed {
         destination_faults(server, &mut faults);
+    }
+    let paths: usize = servers.values().map(|server| paths::count(server)).sum();
+    if paths > path::MARKS as usize {
+        faults.push(format!(
+            "it asks for {paths} checks through VIPs, and there are firewall marks for {}: leave check.through_vip out of some pools",
+            path::MARKS
+        ));
     }
     let mut by_vrid = BTreeMap::new();
     for instance in instances.values() {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_ipvs::destinations::AllSettings;
-use fulcrum_ipvs::plan::{destination_key, destinations, virtual_server, virtual_server_key};
+use fulcrum_ipvs::plan::{
+    destination_key, destinations, path_entry, path_key, virtual_server, virtual_server_key,
+};
 use fulcrum_ipvs::{Allowances, DestinationKey, Destinations, Table};
 use fulcrum_model::fuse::Place;
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::{Listen, Name, Shared, Tunnel};
 
+use super::check::Via;
 use super::decided::DecidedPool;
 use super::weights::Decider;
 
@@ -40,6 +43,11 @@ impl Wanted {
         self.allowances.set(key, BTreeMap::new());
     }
 
+    /// Takes the way of a check through a VIP out.
+    pub fn remove_path(&mut self, via: Via) {
+        self.table.virtual_servers.remove(&path_key(via.mark, via.vip));
+    }
+
     /// Puts these virtual servers in, with what is decided of them. Those of one pool share its real servers.
     pub fn put(&mut self, decider: &Decider, names: &BTreeSet<Name>) {
         let mut made: BTreeMap<Grounds<'_>, Made> = BTreeMap::new();
@@ -53,6 +61,11 @@ impl Wanted {
             let server = virtual_server(plan, destinations.clone());
             self.allowances.set(key, allowances.clone());
             self.table.virtual_servers.insert(key, Arc::new(server));
+            let paths = decider.paths().of_server(name).iter().filter_map(|check| check.via);
+            for (via, destination) in paths.zip(plan.destinations.iter()) {
+                let entry = Arc::new(path_entry(plan, destination));
+                self.table.virtual_servers.insert(path_key(via.mark, via.vip), entry);
+            }
         }
     }
 }
@@ -108,6 +121,7 @@ fn make(plan: &VirtualServerPlan, pool: &DecidedPool, shares: &mut Shared<AllSet
 mod tests {
     use super::*;
     use crate::decide::fixtures::{name, virtual_server};
+    use fulcrum_model::ThroughVip;
     use fulcrum_model::plan::DrainPlan;
 
     #[test]
@@ -156,5 +170,35 @@ mod tests {
         assert_eq!(ports, [vec![80, 80], vec![0, 0]]);
         wanted.remove(&plans[0].listen);
         assert_eq!(wanted.table().virtual_servers.len(), 1);
+    }
+
+    #[test]
+    fn ways_of_checks_stand_beside_with_their_weight() {
+        let mut plan = virtual_server("web", 1, &["web1", "web2"]);
+        plan.check.through_vip = Some(ThroughVip { retries: 1, connect_only: false });
+        Arc::make_mut(&mut plan.destinations)[0].drain = Some(Box::new(DrainPlan {
+            name: name("web1"),
+            reason: String::new(),
+            requested_by: String::new(),
+            grace: None,
+        }));
+        let plans = [Arc::new(plan)];
+        let mut decider = Decider::default();
+        let (effect, begun) = decider.change_plan(Duration::ZERO, &plans, &[], |_, _| None);
+        assert_eq!(begun.begun.len(), 4, "one at each RIP, one through the VIP to each");
+        let mut wanted = Wanted::default();
+        wanted.put(&decider, &effect.weights);
+        let ways: Vec<_> =
+            wanted.table().virtual_servers.iter().filter(|(key, _)| key.is_path()).collect();
+        let weights: Vec<_> = ways
+            .iter()
+            .flat_map(|(_, server)| server.destinations.settings())
+            .map(|(_, settings)| settings.weight)
+            .collect();
+        assert_eq!(weights, [1, 1], "whatever is decided of it");
+        let (_, ended) = decider.change_plan(Duration::ZERO, &[], &[name("web")], |_, _| None);
+        wanted.remove(&plans[0].listen);
+        ended.ended.iter().filter_map(|check| check.via).for_each(|via| wanted.remove_path(via));
+        assert!(wanted.table().virtual_servers.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{Candidate, History, OwnProbe, PoolEvidence, fuse};
+use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, Weight};
@@ -16,6 +16,7 @@ use super::decided::{Change, Decided, DecidedPool, Effect};
 use super::evidence::{EvidenceStore, Receipt};
 use super::index::{Index, Reindexed};
 use super::past::Past;
+use super::paths::Paths;
 use super::plan::Servers;
 
 /// The plan's virtual servers with the weights decided for them.
@@ -27,6 +28,8 @@ pub struct Decider {
     evidence: EvidenceStore,
     arp: ArpLatch,
     probes: BTreeMap<CheckKey, OwnProbe>,
+    /// What checks through VIPs say.
+    paths: BTreeMap<CheckKey, PathProbe>,
     /// The reasons that are in force.
     reasons: Shared<[String]>,
     /// What is decided now.
@@ -59,6 +62,11 @@ impl Decider {
         self.pools.get(virtual_server).map(Arc::as_ref)
     }
 
+    /// The checks through VIPs.
+    pub fn paths(&self) -> &Paths {
+        self.index.paths()
+    }
+
     /// Every virtual server with what was decided of it, ordered by name.
     pub fn pools(&self) -> impl Iterator<Item = (&Name, &DecidedPool)> {
         self.pools.iter().map(|(name, pool)| (name, &**pool))
@@ -84,6 +92,7 @@ impl Decider {
         effect.to_latch = self.follow_latch(&reindexed.agents);
         for check in &reindexed.ended {
             self.probes.remove(check);
+            self.paths.remove(check);
         }
         let mut before: BTreeMap<&Name, (&VirtualServerPlan, Arc<DecidedPool>)> = BTreeMap::new();
         for old in &reindexed.replaced {
@@ -154,7 +163,11 @@ impl Decider {
             // Not the answer of a check that the plan asks for no longer.
             if let Some(servers) = self.index.of_check(&key) {
                 touched.extend(servers);
-                self.probes.insert(key, probe);
+                if key.via.is_some() {
+                    self.paths.insert(key, PathProbe::from(&probe));
+                } else {
+                    self.probes.insert(key, probe);
+                }
             }
         }
         self.redo(now, &touched)
@@ -225,7 +238,8 @@ impl Decider {
             let (Some(server), Some(before)) = (server, self.pools.get(name)) else {
                 continue;
             };
-            let grounds = Grounds::of(server, self.index.checks(name), before);
+            let paths = self.index.paths().of_server(name);
+            let grounds = Grounds::of(server, self.index.checks(name), paths, before);
             let number = numbers.entry(grounds).or_insert_with(|| {
                 let after = self.decide(now, server, &Past::of_pool(before));
                 (**before != after).then(|| {
@@ -263,18 +277,24 @@ impl Decider {
 
     fn decide(&self, now: Duration, server: &VirtualServerPlan, past: &Past) -> DecidedPool {
         let checks = self.index.checks(&server.name);
+        let paths = self.index.paths().of_server(&server.name);
+        let paths = paths.iter().map(|key| self.paths.get(key).unwrap_or(&PathProbe::Untried));
+        let paths = paths.chain(std::iter::repeat(&PathProbe::NotAsked));
         let members: Vec<Candidate<'_>> = server
             .destinations
             .iter()
             .zip(checks)
+            .zip(paths)
             .zip(&past.members)
-            .map(|((destination, check), (history, _))| {
+            .map(|(((destination, check), path), (history, _))| {
                 let probe = self.probes.get(check).unwrap_or(&OwnProbe::Pending);
-                self.candidate(now, &server.vips, destination, probe, *history)
+                let probes = (probe, path);
+                self.candidate(now, &server.vips, destination, probes, *history)
             })
             .collect();
         let sorry_server = server.sorry_server.as_ref().map(|sorry| {
-            self.candidate(now, &server.vips, sorry, &OwnProbe::Pending, History::default())
+            let probes = (&OwnProbe::Pending, &PathProbe::NotAsked);
+            self.candidate(now, &server.vips, sorry, probes, History::default())
         });
         let pool = PoolEvidence {
             requirement: server.agent,
@@ -293,7 +313,7 @@ impl Decider {
         now: Duration,
         vips: &[IpAddr],
         destination: &'a DestinationPlan,
-        probe: &'a OwnProbe,
+        (probe, path): (&'a OwnProbe, &'a PathProbe),
         history: History,
     ) -> Candidate<'a> {
         Candidate {
@@ -301,6 +321,7 @@ impl Decider {
             planned: destination.weight,
             forwarding: destination.forwarding,
             probe,
+            path,
             agent: self
                 .evidence
                 .fresh(now, &destination.agent)
@@ -316,10 +337,12 @@ impl Decider {
 /// grounds, for a pool serves many ports and VIPs.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Grounds<'a> {
-    /// These three by where they are kept, for what is equal is kept once: a pair that is equal and kept apart is merely
+    /// These four by where they are kept, for what is equal is kept once: a pair that is equal and kept apart is merely
     /// decided apart.
     destinations: *const DestinationPlan,
     checks: *const Arc<CheckKey>,
+    /// Of whoever has some they are its own.
+    paths: Option<*const Arc<CheckKey>>,
     before: *const DecidedPool,
     requirement: AgentRequirement,
     /// Whose ARP safety counts.
@@ -334,6 +357,7 @@ impl<'a> Grounds<'a> {
     fn of(
         server: &'a VirtualServerPlan,
         checks: &[Arc<CheckKey>],
+        paths: &[Arc<CheckKey>],
         before: &Arc<DecidedPool>,
     ) -> Self {
         let vips = match server.agent {
@@ -343,6 +367,7 @@ impl<'a> Grounds<'a> {
         Self {
             destinations: server.destinations.as_ptr(),
             checks: checks.as_ptr(),
+            paths: paths.first().map(std::ptr::from_ref),
             before: Arc::as_ptr(before),
             requirement: server.agent,
             vips,

@@ -277,7 +277,8 @@ impl Driver {
         if relay != self.relay {
             self.set_relay(relay);
         }
-        if let Some(settings) = *self.inbox.settings.borrow_and_update() {
+        let settings = self.inbox.settings.borrow_and_update().clone();
+        if let Some(settings) = settings {
             self.reconciler.set_exclusive(settings.ordered.exclusive);
             self.settings.want(settings);
         }

@@ -4,7 +4,8 @@
 //! counts:
 //!
 //! 1. what a relay needs, while it lasts (`sloppy_tcp`);
-//! 2. what the plan orders: the Director's own words, and what the planner makes of nat;
+//! 2. what the plan orders: the Director's own words, what the planner makes of nat, and what checks through VIPs need
+//!    (`accept_local`);
 //! 3. a default of Fulcrum's, in place of the kernel's own value only, for another one is an operator's;
 //! 4. none: what we changed goes back to what it was, unless another program has changed it since.
 //!
@@ -21,6 +22,6 @@ mod wanted;
 
 pub(super) use carry::{Event, carry_out};
 pub(super) use host::{Host, KernelHost};
-pub(super) use setting::{Note, Notes, Setting, Sysctl, Timeout};
+pub(super) use setting::{InterfaceName, Note, Notes, Setting, Sysctl, Timeout};
 pub(super) use steps::{Found, noted_first, steps};
-pub(super) use wanted::{Wishes, wishes};
+pub(super) use wanted::{Wishes, accept_local, wishes};

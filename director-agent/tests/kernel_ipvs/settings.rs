@@ -49,7 +49,7 @@ fn some() -> IpvsSettings {
 }
 
 async fn settles(handle: &IpvsHandle, ordered: IpvsSettings, wanted: &str) -> Result<(), Failure> {
-    handle.set_settings(HostSettings { ordered, synchronises: false });
+    handle.set_settings(HostSettings { ordered, ..HostSettings::default() });
     eventually(wanted, || Ok(host()? == wanted)).await.map_err(|error| {
         let found = host().unwrap_or_else(|failure| failure);
         format!("{error}\n  {found}")
@@ -150,7 +150,7 @@ pub(crate) async fn says_what_cannot_be_set(directory: &Path) -> Result<(), Fail
 pub(crate) async fn read_only(directory: &Path) -> ExitCode {
     let told = async {
         let (handle, mut snapshots) = driver(directory).await?;
-        handle.set_settings(HostSettings { ordered: some(), synchronises: false });
+        handle.set_settings(HostSettings { ordered: some(), ..HostSettings::default() });
         let snapshot = until(&mut snapshots, "problems", |told| told.problems.len() > 4).await?;
         for problem in &snapshot.problems {
             println!("{problem}");

@@ -16,17 +16,22 @@
 //!    weight 0, but where keepalived deletes their entries here their connections go on. It is not probed. Where
 //!    law 2 keeps it out, the pool decides as if it had none.
 //! 10. Slow start: a real server that comes back to a pool with a warm one rises to its weight in at most ten steps.
-//! 11. With [`FailurePolicy::Reset`] the entry of one that is dead, by its own probe or its agent, and has stayed out for
+//! 11. With [`FailurePolicy::Reset`] the entry of one that is dead, by its own probe, its agent or law 14, and has stayed out for
 //!     [`RESET_AFTER`] leaves the table with its connections. Never that of one that is drained, or kept by laws 4 and 5.
 //! 12. A weight that the own probe gives takes the place of the planned one; the agent's word lowers that.
 //! 13. Damping: a real server that falls again and again must be well for a while, twice as long with each fall, before it is in
 //!     rotation. Not where nobody else serves: it never empties a pool, nor loses its quorum ([`Flaps`]).
+//! 14. One whose own probe passes, and to which the way through the VIP fails, is out as if it were dead, where another one is in
+//!     rotation and the way to that passes. Where none passes, the director's own part of the way is suspect: nobody is taken out
+//!     for it, and it loses no quorum. A way that was not tried yet counts neither way.
 //!
 //! ```text
-//!   evidence -> standing (1, 2, 6, 7, 12, 13) -> quorum (8) -> settled (3, 4, 5, 9, 13) -> slow start (10) -> place (7, 11)
+//!   evidence -> standing (1, 2, 6, 7, 12, 13, 14) -> quorum (8, 14) -> settled (3, 4, 5, 9, 13, 14) -> slow start (10)
+//!            -> place (7, 11)
 //! ```
 
 mod damping;
+mod path;
 mod quorum;
 mod settle;
 mod slow_start;
@@ -40,6 +45,7 @@ use crate::resource::AgentRequirement;
 use crate::{FailurePolicy, ForwardingMethod, Name, Quorum, ServerEvidence, Weight};
 
 pub use damping::Flaps;
+pub use path::PathProbe;
 pub use quorum::QuorumState;
 use settle::Settled;
 pub use slow_start::Service;
@@ -77,6 +83,8 @@ pub struct Candidate<'a> {
     pub forwarding: ForwardingMethod,
     /// The director's own probe.
     pub probe: &'a OwnProbe,
+    /// The director's check of it through the VIP.
+    pub path: &'a PathProbe,
     /// The agent's evidence, if it is fresh.
     pub agent: Option<&'a ServerEvidence>,
     /// Whether the VIP is safe on that host.

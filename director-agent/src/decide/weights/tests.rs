@@ -1,5 +1,6 @@
 //! Stories of one virtual server, and the law that order and duplication of evidence do not matter.
 
+mod paths;
 mod pools;
 
 use proptest::prelude::*;

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::{DRIFT_TOLD, Driver};
 use crate::ipvs::settings::{
-    Event, Found, Host as _, KernelHost, Notes, Setting, carry_out, noted_first, steps, wishes,
+    Event, Found, Host as _, KernelHost, Notes, Setting, accept_local, carry_out, noted_first,
+    steps, wishes,
 };
-use crate::ipvs::{HostSettings, modules};
+use crate::ipvs::{HostSettings, modules, route};
 
 /// Time between two looks at the settings: nobody tells when another program changes one. As seldom as a large table is
 /// gone through.
@@ -43,7 +44,7 @@ impl Settings {
 
     /// Wants these from now on.
     pub(super) fn want(&mut self, wanted: HostSettings) {
-        if self.wanted != Some(wanted) {
+        if self.wanted.as_ref() != Some(&wanted) {
             self.wanted = Some(wanted);
             self.look_now();
         }
@@ -66,11 +67,20 @@ impl Driver {
     /// journalled first.
     pub(super) async fn keep_settings(&mut self) {
         let now = Instant::now();
-        let Some(wanted) = self.settings.wanted.filter(|_| now >= self.settings.recheck_at) else {
+        if now < self.settings.recheck_at {
             return;
-        };
+        }
+        let Some(wanted) = self.settings.wanted.as_ref() else { return };
         self.settings.recheck_at = now + RECHECK;
-        let wishes = wishes(&wanted, self.relay.is_some());
+        let mut wishes = wishes(wanted, self.relay.is_some());
+        match route::interfaces(&wanted.answers) {
+            Ok(interfaces) => wishes.extend(accept_local(interfaces)),
+            // Nothing is put back on the strength of a list that is not known; it is looked at again.
+            Err(error) => {
+                tracing::warn!(%error, "the interfaces cannot be listed: settings wait");
+                return;
+            }
+        }
         let before = self.settings.notes.clone();
         let asked: BTreeSet<Setting> = wishes.keys().chain(before.keys()).copied().collect();
         let found = self.read_settings(&asked).await;

@@ -117,7 +117,9 @@ mod tests {
     use fulcrum_model::IpvsSettings;
     use nix::errno::Errno;
 
-    use super::super::{Found, Sysctl, Timeout, noted_first, steps, wishes};
+    use super::super::{
+        Found, InterfaceName, Sysctl, Timeout, Wishes, accept_local, noted_first, steps, wishes,
+    };
     use super::*;
     use crate::ipvs::HostSettings;
 
@@ -169,7 +171,7 @@ mod tests {
             is_relaying: bool,
             notes: &mut Notes,
         ) -> Vec<String> {
-            let settings = |ordered| HostSettings { ordered, synchronises: false };
+            let settings = |ordered| HostSettings { ordered, ..HostSettings::default() };
             let wishes = wanted.map(|ordered| wishes(&settings(ordered), is_relaying));
             let wishes = wishes.unwrap_or_default();
             let before = notes.clone();
@@ -235,6 +237,30 @@ mod tests {
             }
             host.look(None, false, &mut notes).await;
             assert_eq!(host.values, FakeHost::new().values);
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_are_taken_in_while_they_are_awaited() {
+        let name = InterfaceName::new("eth0").expect("a name");
+        let setting = Setting::AcceptLocal(name);
+        for (before, expected) in
+            [("0", "put back from 1 to 0"), ("1", "is 1 as before, nothing to put back")]
+        {
+            let (mut host, mut notes) = (FakeHost::new(), Notes::new());
+            host.values.insert(setting, before.to_owned());
+            let mut told = Vec::new();
+            for wishes in [accept_local([name].into()), Wishes::new()] {
+                let noted = notes.clone();
+                let asked = [setting].into();
+                let steps = steps(&wishes, &host.read(&asked).await, &noted);
+                notes = noted_first(&steps, &noted);
+                told = carry_out(&mut host, steps, &noted, &mut notes).await;
+                let wanted = if wishes.is_empty() { before } else { "1" };
+                assert_eq!(host.values[&setting], wanted);
+            }
+            let told: Vec<_> = told.iter().map(|(_, event)| event.to_string()).collect();
+            assert_eq!(told, [expected]);
         }
     }
 

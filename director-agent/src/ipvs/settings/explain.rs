@@ -32,7 +32,7 @@ pub(super) fn absent(setting: Setting, wish: &Wish) -> String {
     let lost = lost(setting, wish);
     let remedy = match wish.source {
         Source::Plan => "take it out of the Director's ipvs, or run a kernel that has it",
-        Source::Relay | Source::Default { .. } => "run a kernel that has it",
+        Source::Relay | Source::Path | Source::Default { .. } => "run a kernel that has it",
     };
     format!(
         "{setting} cannot be set to {value} (this kernel has no setting of that name){lost}: {remedy}"
@@ -63,6 +63,7 @@ fn lost(setting: Setting, wish: &Wish) -> &'static str {
             ", so answers of real servers in nat are not forwarded"
         }
         Source::Plan => ", as the plan wants it",
+        Source::Path => ", so answers to checks through VIPs that this director holds are dropped",
         Source::Default { lost, .. } => lost,
     }
 }

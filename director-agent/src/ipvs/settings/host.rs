@@ -34,9 +34,12 @@ impl Host for KernelHost<'_> {
             Ok(Timeouts::default())
         };
         let found = |setting: &Setting| {
-            let found = match setting {
-                Setting::Timeout(timeout) => of_timeout(*timeout, &timeouts),
-                Setting::Sysctl(sysctl) => of_file(fs::read_to_string(sysctl.path())),
+            let found = match (setting, setting.path()) {
+                (Setting::Timeout(timeout), _) => of_timeout(*timeout, &timeouts),
+                (Setting::Sysctl(_) | Setting::AcceptLocal(_), Some(path)) => {
+                    of_file(fs::read_to_string(path))
+                }
+                (Setting::Sysctl(_) | Setting::AcceptLocal(_), None) => Found::Absent,
             };
             (*setting, found)
         };
@@ -44,9 +47,11 @@ impl Host for KernelHost<'_> {
     }
 
     async fn write(&mut self, setting: Setting, value: &str) -> io::Result<()> {
-        let timeout = match setting {
-            Setting::Timeout(timeout) => timeout,
-            Setting::Sysctl(sysctl) => return fs::write(sysctl.path(), value),
+        if let Some(path) = setting.path() {
+            return fs::write(path, value);
+        }
+        let Setting::Timeout(timeout) = setting else {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
         };
         let seconds = value.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut timeouts = Timeouts::default();

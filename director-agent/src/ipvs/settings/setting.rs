@@ -1,9 +1,14 @@
 //! The settings by name, and what is noted of one that we change.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+/// What names of interfaces' settings of IPv4 begin with, and what that of `accept_local` ends with.
+const CONF: &str = "net.ipv4.conf.";
+const ACCEPT_LOCAL: &str = ".accept_local";
 
 /// A setting of this network namespace. A value is text as the kernel prints it, its words one blank apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +17,41 @@ pub(in crate::ipvs) enum Setting {
     Timeout(Timeout),
     /// A sysctl.
     Sysctl(Sysctl),
+    /// `accept_local` of an interface: packets from an address of this host are taken in there, as answers from a VIP are while
+    /// this director holds it (kernel documentation, networking/ip-sysctl).
+    AcceptLocal(InterfaceName),
+}
+
+/// An interface's name, in little room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::ipvs) struct InterfaceName {
+    /// NUL behind the name.
+    bytes: [u8; Self::MAX_BYTES],
+}
+
+impl InterfaceName {
+    /// `IFNAMSIZ` of `linux/if.h` less the closing NUL.
+    const MAX_BYTES: usize = 15;
+
+    /// The name, if an interface could have it (`dev_valid_name`, net/core/dev.c).
+    pub(in crate::ipvs) fn new(name: &str) -> Option<Self> {
+        let is_well = !matches!(name, "" | "." | "..")
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        let mut bytes = [0; Self::MAX_BYTES];
+        bytes.get_mut(..name.len()).filter(|_| is_well)?.copy_from_slice(name.as_bytes());
+        Some(Self { bytes })
+    }
+
+    fn as_str(&self) -> &str {
+        // It was made from text.
+        std::str::from_utf8(&self.bytes).unwrap_or_default().trim_end_matches('\0')
+    }
+}
+
+impl fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A timeout of connections.
@@ -60,7 +100,7 @@ pub(in crate::ipvs) enum Sysctl {
 }
 
 impl Setting {
-    /// Every one.
+    /// Every one but those of interfaces.
     pub(super) const ALL: [Self; 14] = [
         Self::Timeout(Timeout::Tcp),
         Self::Timeout(Timeout::TcpFin),
@@ -79,10 +119,26 @@ impl Setting {
     ];
 
     /// A sysctl's name, or that of the timeout in the Director's manifest.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Timeout(timeout) => timeout.name(),
-            Self::Sysctl(sysctl) => sysctl.name(),
+            Self::Timeout(timeout) => timeout.name().into(),
+            Self::Sysctl(sysctl) => sysctl.name().into(),
+            Self::AcceptLocal(interface) => {
+                format!("{CONF}{}{ACCEPT_LOCAL}", interface.as_str()).into()
+            }
+        }
+    }
+
+    /// Its file; none of a timeout.
+    pub(super) fn path(self) -> Option<PathBuf> {
+        match self {
+            Self::Timeout(_) => None,
+            Self::Sysctl(sysctl) => Some(sysctl.path()),
+            Self::AcceptLocal(interface) => {
+                // An interface's name may have dots of its own.
+                let conf = PathBuf::from("/proc/sys/net/ipv4/conf");
+                Some(conf.join(interface.as_str()).join("accept_local"))
+            }
         }
     }
 
@@ -98,6 +154,9 @@ impl Setting {
             Self::Timeout(Timeout::TcpFin) => format!("ipvsadm --set 0 {value} 0"),
             Self::Timeout(Timeout::Udp) => format!("ipvsadm --set 0 0 {value}"),
             Self::Sysctl(sysctl) => format!("sysctl -w {}=\"{value}\"", sysctl.name()),
+            Self::AcceptLocal(interface) => {
+                format!("sysctl -w net/ipv4/conf/{}/accept_local=\"{value}\"", interface.as_str())
+            }
         }
     }
 }
@@ -137,7 +196,7 @@ impl Sysctl {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name())
     }
 }
 
@@ -149,7 +208,12 @@ impl FromStr for Setting {
     type Err = UnknownSetting;
 
     fn from_str(text: &str) -> Result<Self, UnknownSetting> {
-        Self::ALL.into_iter().find(|setting| setting.name() == text).ok_or(UnknownSetting)
+        let known = Self::ALL.into_iter().find(|setting| setting.name() == text);
+        let accept_local = || {
+            let interface = text.strip_prefix(CONF)?.strip_suffix(ACCEPT_LOCAL)?;
+            InterfaceName::new(interface).map(Self::AcceptLocal)
+        };
+        known.or_else(accept_local).ok_or(UnknownSetting)
     }
 }
 
@@ -164,3 +228,26 @@ pub(in crate::ipvs) struct Note {
 
 /// What we changed, by setting.
 pub(in crate::ipvs) type Notes = BTreeMap<Setting, Note>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let of = |name: &str| InterfaceName::new(name).map(Setting::AcceptLocal);
+        let interfaces =
+            ["eth0", "bond0.100", "abcdefghijklmno"].map(|name| of(name).expect("a name"));
+        for setting in Setting::ALL.into_iter().chain(interfaces) {
+            assert_eq!(setting.to_string().parse(), Ok(setting));
+        }
+        assert_eq!(interfaces[1].to_string(), "net.ipv4.conf.bond0.100.accept_local");
+        let path = PathBuf::from("/proc/sys/net/ipv4/conf/bond0.100/accept_local");
+        assert_eq!(interfaces[1].path(), Some(path));
+        for name in ["", ".", "..", "a/b", "a b", "abcdefghijklmnop", "../all"] {
+            assert_eq!(of(name), None, "{name:?}");
+        }
+        let unknown = "net.ipv4.conf.../x.accept_local".parse::<Setting>();
+        assert_eq!(unknown, Err(UnknownSetting));
+    }
+}

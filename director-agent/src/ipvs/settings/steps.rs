@@ -64,7 +64,9 @@ pub(in crate::ipvs) fn steps(
             (Found::Value(value), Some(wish)) => with_wish(value, wish, note),
             (Found::Value(value), None) => without_wish(value, note),
             (Found::Absent, Some(wish)) => match wish.source {
-                Source::Relay | Source::Plan => Step::Problem(explain::absent(*setting, wish)),
+                Source::Relay | Source::Plan | Source::Path => {
+                    Step::Problem(explain::absent(*setting, wish))
+                }
                 Source::Default { .. } => Step::Stay,
             },
             (Found::Absent, None) => Step::Gone,

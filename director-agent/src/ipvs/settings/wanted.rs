@@ -1,11 +1,11 @@
 //! Which values are wanted: the stack of wishes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fulcrum_model::{IpvsSettings, SyncThreshold};
 
-use super::{Setting, Sysctl, Timeout};
+use super::{InterfaceName, Setting, Sysctl, Timeout};
 use crate::ipvs::HostSettings;
 
 /// A wish for a setting.
@@ -24,6 +24,8 @@ pub(super) enum Source {
     Relay,
     /// The plan.
     Plan,
+    /// Checks through VIPs.
+    Path,
     /// Fulcrum's default, which takes the place of this value of the kernel's own, and of no other.
     Default {
         /// The kernel's own value.
@@ -66,7 +68,7 @@ const DEFAULTS: [(Sysctl, &str, &str, &str); 4] = [
 
 /// What is wanted by the plan's settings, while a relay lasts or not.
 pub(in crate::ipvs) fn wishes(settings: &HostSettings, is_relaying: bool) -> Wishes {
-    let HostSettings { ordered, synchronises } = settings;
+    let HostSettings { ordered, synchronises, answers: _ } = settings;
     let mut wishes = ordered_values(ordered)
         .into_iter()
         .filter_map(|(setting, value)| {
@@ -85,6 +87,13 @@ pub(in crate::ipvs) fn wishes(settings: &HostSettings, is_relaying: bool) -> Wis
         wishes.insert(Setting::Sysctl(Sysctl::SloppyTcp), wish);
     }
     wishes
+}
+
+/// What checks through VIPs want of the interfaces that their answers come in by. Not only while the director holds a VIP: in the
+/// moment in which it takes one an answer would be lost, and the real server look gray.
+pub(in crate::ipvs) fn accept_local(interfaces: BTreeSet<InterfaceName>) -> Wishes {
+    let wish = || Wish { value: "1".to_owned(), source: Source::Path };
+    interfaces.into_iter().map(|interface| (Setting::AcceptLocal(interface), wish())).collect()
 }
 
 fn ordered_values(settings: &IpvsSettings) -> [(Setting, Option<String>); 14] {
@@ -123,14 +132,17 @@ mod tests {
     use super::*;
 
     fn told(ordered: IpvsSettings, synchronises: bool, is_relaying: bool) -> Vec<String> {
-        let wishes = wishes(&HostSettings { ordered, synchronises }, is_relaying);
+        let settings = HostSettings { ordered, synchronises, ..HostSettings::default() };
+        let wishes = wishes(&settings, is_relaying);
         let told = wishes.iter().map(|(setting, Wish { value, source })| {
+            let name = setting.name();
             let source = match source {
                 Source::Relay => "relay".to_owned(),
                 Source::Plan => "plan".to_owned(),
+                Source::Path => "path".to_owned(),
                 Source::Default { in_place_of, .. } => format!("for {in_place_of}"),
             };
-            format!("{} {value} {source}", setting.name().rsplit('.').next().unwrap_or_default())
+            format!("{} {value} {source}", name.rsplit('.').next().unwrap_or_default())
         });
         told.collect()
     }

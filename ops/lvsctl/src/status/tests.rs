@@ -52,6 +52,7 @@ fn decision(real_server: &str) -> v1::WeightDecision {
         probe: v1::ProbeResult::Passing.into(),
         verdict: v1::Verdict::Up.into(),
         since: before(600),
+        path: v1::ProbeResult::Unspecified.into(),
     }
 }
 
@@ -198,6 +199,16 @@ fn a_weight_is_explained() {
     assert!(subjects(&found).contains(&"web1".to_owned()));
     let node = chains_to_node(&explain(&found, "web1", now()));
     golden("explain-real-server.json", &crate::text::to_json(&node));
+}
+
+#[test]
+fn a_way_through_the_vip_is_explained() {
+    let mut found = healthy();
+    observed_of(&mut found, 0).weights[0].path = v1::ProbeResult::Failing.into();
+    observed_of(&mut found, 1).weights[0].path = v1::ProbeResult::Passing.into();
+    let text = chains_to_text(&explain(&found, "web1", now()), Paint::default());
+    let told = |word: &str| text.matches(&format!("check through the VIP: {word}")).count();
+    assert_eq!((told("fails"), told("passes"), told("not tried yet")), (1, 1, 0), "{text}");
 }
 
 #[test]

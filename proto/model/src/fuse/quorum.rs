@@ -1,5 +1,6 @@
 //! Whether enough of a pool serves.
 
+use super::path;
 use super::standing::Standing;
 use super::{Candidate, OwnProbe, PoolEvidence};
 use crate::{Quorum, Weight};
@@ -27,9 +28,10 @@ struct Thresholds {
 }
 
 pub(super) fn judge(pool: &PoolEvidence<'_>, standings: &[Standing]) -> QuorumState {
+    let is_proven = path::is_proven(pool.members, standings);
     let shares = pool.members.iter().zip(standings).map(|(member, standing)| {
         let planned = u64::from(member.planned.get());
-        match share(member, standing) {
+        match share(member, standing, is_proven) {
             Share::Serves => (planned, planned),
             Share::Unclear => (0, planned),
             Share::Out => (0, 0),
@@ -59,8 +61,12 @@ enum Share {
     Out,
 }
 
-fn share(candidate: &Candidate<'_>, standing: &Standing) -> Share {
+fn share(candidate: &Candidate<'_>, standing: &Standing, is_path_proven: bool) -> Share {
     match standing {
+        Standing::Gray { weight: Weight::ZERO, .. } => Share::Out,
+        // Law 14: where no way passes, that they fail loses no quorum.
+        Standing::Gray { .. } if is_path_proven => Share::Out,
+        Standing::Gray { .. } => Share::Serves,
         // Its own probe gives it no weight.
         Standing::In { weight: Weight::ZERO, .. }
         | Standing::Damped { weight: Weight::ZERO, .. } => Share::Out,

@@ -1,5 +1,6 @@
 //! The pool's laws: who serves when the others do not.
 
+use super::path;
 use super::standing::{self, Standing};
 use super::{Candidate, Decision, History, OwnProbe, Place, PoolEvidence, QuorumState, Service};
 use crate::{Verdict, Weight};
@@ -25,6 +26,8 @@ struct PoolState {
     some_in: bool,
     /// Law 5 looks at those whose probe has answered.
     all_failing: bool,
+    /// Law 14: one that is gray is out.
+    path_is_proven: bool,
 }
 
 /// Settles each member, in order.
@@ -36,7 +39,7 @@ pub(super) fn members(
     let some_in = standings.iter().any(Standing::is_serving);
     let some_fails = standings.iter().any(|s| matches!(s, Standing::ProbeFails(_)));
     let some_kept_out = members.iter().zip(&standings).any(|(member, standing)| match standing {
-        Standing::AgentObjects { .. } | Standing::Damped { .. } => true,
+        Standing::AgentObjects { .. } | Standing::Damped { .. } | Standing::Gray { .. } => true,
         // A drained real server that is well shows that not all fail.
         Standing::Drained(_) => !matches!(member.probe, OwnProbe::Failing(_)),
         Standing::In { .. }
@@ -46,7 +49,8 @@ pub(super) fn members(
         | Standing::ProbeFails(_) => false,
     });
     let all_failing = !some_in && some_fails && !some_kept_out;
-    let pool = PoolState { sorry_serves, some_in, all_failing };
+    let path_is_proven = path::is_proven(members, &standings);
+    let pool = PoolState { sorry_serves, some_in, all_failing, path_is_proven };
     members.iter().zip(standings).map(|(member, standing)| settle(member, standing, pool)).collect()
 }
 
@@ -85,6 +89,16 @@ fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Set
             } else {
                 out(reason, true)
             }
+        }
+        Standing::Gray { fault, .. } if pool.path_is_proven => out(fault, true),
+        Standing::Gray { fault, mut reasons, .. } if pool.sorry_serves => {
+            reasons.insert(0, fault);
+            stands_aside(reasons)
+        }
+        Standing::Gray { weight, fault, mut reasons } => {
+            let kept = "no VIP of the pool answers this director: its own part of the way is suspect, so it is kept";
+            reasons.splice(0..0, [kept.to_owned(), fault]);
+            with(weight, reasons)
         }
         Standing::ProbeFails(reason) if pool.all_failing && !pool.sorry_serves => {
             let kept = "own probes fail for every real server: all are kept".to_owned();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::path;
 use super::{ArpSafety, Candidate, History, OwnProbe, Remark};
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
@@ -34,6 +35,12 @@ pub(super) enum Standing {
         may_override: bool,
     },
     ProbeFails(String),
+    /// Law 14: it could serve, and the VIP does not answer.
+    Gray {
+        weight: Weight,
+        fault: String,
+        reasons: Vec<String>,
+    },
 }
 
 impl Standing {
@@ -46,7 +53,8 @@ impl Standing {
             | Self::Drained(_)
             | Self::ArpUnsafe(_)
             | Self::AgentObjects { .. }
-            | Self::ProbeFails(_) => false,
+            | Self::ProbeFails(_)
+            | Self::Gray { .. } => false,
         }
     }
 }
@@ -57,9 +65,12 @@ pub(super) fn of(
     requirement: AgentRequirement,
     candidate: &Candidate<'_>,
 ) -> Standing {
-    match undamped(requirement, candidate) {
-        Standing::In { weight, reasons } => damp(now, candidate, weight, reasons),
-        other => other,
+    match (undamped(requirement, candidate), path::fault(candidate)) {
+        (Standing::In { weight, reasons }, Some(fault)) => {
+            Standing::Gray { weight, fault, reasons }
+        }
+        (Standing::In { weight, reasons }, None) => damp(now, candidate, weight, reasons),
+        (other, _) => other,
     }
 }
 

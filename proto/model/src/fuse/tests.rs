@@ -2,6 +2,7 @@
 
 mod laws;
 mod over_time;
+mod paths;
 
 use super::*;
 use crate::evidence::Verdict as V;
@@ -21,6 +22,7 @@ type Row = (P, Option<V>, bool, Option<u64>);
 struct Server {
     planned: Weight,
     probe: P,
+    path: PathProbe,
     verdict: Option<V>,
     proven: bool,
     drain: Option<DrainPlan>,
@@ -38,6 +40,7 @@ impl Server {
         Self {
             planned: weight(8),
             probe: *probe,
+            path: PathProbe::NotAsked,
             verdict: *verdict,
             proven: *proven,
             drain: None,
@@ -47,6 +50,10 @@ impl Server {
 
     fn probed(self, probe: P) -> Self {
         Self { probe, ..self }
+    }
+
+    fn through_vip(self, path: PathProbe) -> Self {
+        Self { path, ..self }
     }
 
     fn drained(self, grace: Option<Duration>) -> Self {
@@ -95,16 +102,19 @@ impl World {
         let name = name();
         let owned: Vec<_> =
             self.members.iter().chain(&self.sorry).map(|server| owned(&name, server)).collect();
+        let paths: Vec<_> =
+            self.members.iter().chain(&self.sorry).map(|server| server.path.clone()).collect();
         let mut candidates: Vec<_> = self
             .members
             .iter()
             .chain(&self.sorry)
-            .zip(&owned)
-            .map(|(server, (probe, agent, arp))| Candidate {
+            .zip(owned.iter().zip(&paths))
+            .map(|(server, ((probe, agent, arp), path))| Candidate {
                 real_server: &name,
                 planned: server.planned,
                 forwarding: ForwardingMethod::Dr,
                 probe,
+                path,
                 agent: agent.as_ref(),
                 arp,
                 drain: server.drain.as_ref(),

@@ -20,10 +20,17 @@ fn any_server() -> impl Strategy<Value = Server> {
     });
     let grace = prop::option::of((0_u64..100).prop_map(Duration::from_secs));
     let drain = prop::option::weighted(0.3, grace);
-    (0_u64..20, probe, verdict, any::<bool>(), drain, history).prop_map(
-        |(planned, probe, verdict, proven, drain, history)| {
+    let path = prop::sample::select(vec![
+        PathProbe::NotAsked,
+        PathProbe::Untried,
+        PathProbe::Passing,
+        PathProbe::Passing,
+        PathProbe::Failing("timed out".to_owned()),
+    ]);
+    (0_u64..20, (probe, path), verdict, any::<bool>(), drain, history).prop_map(
+        |(planned, (probe, path), verdict, proven, drain, history)| {
             let planned = weight(planned);
-            let server = Server { planned, probe, verdict, proven, drain: None, history };
+            let server = Server { planned, probe, path, verdict, proven, drain: None, history };
             match drain {
                 Some(grace) => server.drained(grace),
                 None => server,
@@ -111,6 +118,27 @@ proptest! {
         }
         if some_serve && sorry_weight(&with_agents).is_none() {
             prop_assert!(has_weight(&with_agents));
+        }
+    }
+
+    /// Law 14.
+    #[test]
+    fn paths_alone_never_empty_a_pool(mut world in any_world()) {
+        let mut unasked = world.clone();
+        unasked.members.iter_mut().for_each(|member| member.path = PathProbe::NotAsked);
+        let without = unasked.fuse(Duration::ZERO);
+        let with = world.fuse(Duration::ZERO);
+        if has_weight(&without) {
+            prop_assert!(has_weight(&with) || sorry_weight(&with).is_some());
+        }
+        let some_pass = world.members.iter().any(|member| member.path == PathProbe::Passing);
+        if !some_pass {
+            prop_assert_eq!(with.quorum, without.quorum, "nobody is taken out");
+        }
+        let pairs = weights(&without).into_iter().zip(weights(&with)).zip(&world.members);
+        for ((before, after), member) in pairs {
+            let is_kept = before <= after || some_pass || sorry_weight(&with).is_some();
+            prop_assert!(is_kept, "no way passes, so none takes {member:?} out");
         }
     }
 
