@@ -136,13 +136,25 @@ fn weight(
         };
         let when = decision.since.map(|since| format!("for {}", ago(since, now)));
         let what = format!("weight {}: {}", decision.weight, reasons(decision));
-        links.push(Link { who, what, when });
+        links.push(Link { who: who.clone(), what, when });
+        let way = path(decision.path()).map(str::to_owned);
+        links.extend(way.map(|what| Link { who, what, when: None }));
     }
     let agent = real.map_or(real_server, |real| {
         if real.agent.is_empty() { real_server } else { real.agent.as_str() }
     });
     links.extend(told(view, agent, real_server, server));
     Chain { subject, links }
+}
+
+/// What a director's check through the VIP says; none where none is asked for.
+fn path(path: v1::ProbeResult) -> Option<&'static str> {
+    match path {
+        v1::ProbeResult::Unspecified => None,
+        v1::ProbeResult::Pending => Some("check through the VIP: not tried yet"),
+        v1::ProbeResult::Passing => Some("check through the VIP: passes"),
+        v1::ProbeResult::Failing => Some("check through the VIP: fails"),
+    }
 }
 
 fn wanted(view: &View<'_>, server: &v1::VirtualServer, member: &v1::PoolMember) -> Link {
@@ -183,7 +195,8 @@ fn check(check: Option<&v1::Check>) -> String {
     let interval = duration_to_text(interval.unwrap_or(Duration::from_secs(1)));
     let tries = check.retries.unwrap_or(1).saturating_add(1);
     let noun = if tries == 1 { "try" } else { "tries" };
-    format!("check {kind} every {interval}, down after {tries} failed {noun}")
+    let through = if check.through_vip.is_some() { ", through the VIP as well" } else { "" };
+    format!("check {kind} every {interval}, down after {tries} failed {noun}{through}")
 }
 
 /// What an agent told of a real server, and of the VIP on its host.
