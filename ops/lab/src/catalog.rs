@@ -90,6 +90,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::health_detect::run,
     ),
     kernel(
+        "health-gray",
+        8,
+        "a real server whose RIP answers and whose VIP does not, beside keepalived",
+        scenarios::health_gray::run,
+    ),
+    kernel(
         "vrrp-failover",
         20,
         "the Active director loses power right after an advert, beside keepalived",

@@ -55,11 +55,16 @@ pub(crate) fn of(cluster: &Cluster, director: Node) -> Result<Value> {
     Ok(agent.with_context(|| format!("the status has no {}", director.name))?["director"].clone())
 }
 
-/// What a director's agent wrote since its start, by its own word of this moment.
-pub(crate) fn writes(cluster: &Cluster, director: Node) -> Result<Writes> {
+/// What a director tells of itself at this moment.
+pub(crate) fn local(cluster: &Cluster, director: Node) -> Result<Value> {
     let socket = config::socket(director, &cluster.dir);
     let status = status(cluster, &["--socket", &socket.to_string_lossy()])?;
-    counted(director, &status["observed"])
+    Ok(status["observed"].clone())
+}
+
+/// What a director's agent wrote since its start, by its own word of this moment.
+pub(crate) fn writes(cluster: &Cluster, director: Node) -> Result<Writes> {
+    counted(director, &local(cluster, director)?)
 }
 
 /// The same by its last report, some seconds old: what a director tells by itself of a large plan is large.

@@ -6,6 +6,7 @@ pub(crate) mod faults;
 pub(crate) mod headless;
 pub(crate) mod health_cost;
 pub(crate) mod health_detect;
+pub(crate) mod health_gray;
 pub(crate) mod interop;
 pub(crate) mod ipvs_diff;
 pub(crate) mod ipvs_drain;
