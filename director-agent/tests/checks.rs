@@ -7,10 +7,12 @@ use std::time::Duration;
 use fulcrum_director::checks::{Checks, Outcome, try_once};
 use fulcrum_director::clock::Clock;
 use fulcrum_director::decide::check::{CheckKey, CheckNews};
+use fulcrum_director::ipvs::IpvsSnapshot;
 use fulcrum_director::metrics::Metrics;
 use fulcrum_model::fuse::OwnProbe;
 use fulcrum_model::{Check, HttpCheck, HttpPage, Port, ProbeKind};
 use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
 
 fn key(address: SocketAddr, probe: ProbeKind, timeout: Duration) -> CheckKey {
     let port = Port::new(address.port().into()).expect("a bound port");
@@ -106,7 +108,8 @@ async fn tries_tell_what_they_saw() {
 async fn running_checks_tell_changes_only() {
     let well = serve(Some(""));
     let (reserved, gone) = nobody();
-    let (mut checks, mut news) = Checks::new(Clock::start(), Metrics::new(), 8, None);
+    let (_kernel, seen) = watch::channel(IpvsSnapshot::default());
+    let (mut checks, mut news) = Checks::new(Clock::start(), Metrics::new(), 8, None, seen);
     let good = key(well, ProbeKind::Tcp(None), Duration::from_secs(1));
     let mut bad = key(gone, ProbeKind::Tcp(None), Duration::from_secs(1));
     bad.check.retries = 0;
