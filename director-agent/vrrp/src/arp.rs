@@ -39,6 +39,11 @@ pub fn claim(frame: &[u8]) -> Option<([u8; 6], Ipv4Addr)> {
     is_claim.then_some((mac, address))
 }
 
+/// Whether a frame that [`claim`] read answers a question, instead of being one or an announcement.
+pub fn is_reply(frame: &[u8]) -> bool {
+    frame.get(20..22) == Some(&[0, 2])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +56,7 @@ mod tests {
         let mut reply = request;
         reply[21] = 2;
         assert_eq!(claim(&reply), Some((mac, vip)));
+        assert!(is_reply(&reply) && !is_reply(&request) && !is_reply(&reply[..21]));
         for (position, value) in [(13, 0), (14, 1), (17, 1), (19, 6), (20, 1), (21, 3)] {
             let mut other = request;
             other[position] = value;

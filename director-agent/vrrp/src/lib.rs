@@ -4,8 +4,8 @@
 //! What it does: decodes and encodes adverts of version 2 (RFC 3768) and 3 (RFC 9568), names the
 //! reason of each packet that it discards, runs RFC 9568 §6.4 as `Instance::step(now, input) ->
 //! outputs` with `deadline()`, decides where the VIPs of an instance belong while a role is taken
-//! or left ([`Hold`]), and orders the edits that bring them there ([`placement`]). What it never
-//! does: open a socket, read a clock, log. `now` is any monotonic duration that the caller goes on
+//! or left ([`Hold`]), orders the edits that bring them there ([`placement`]), and concludes from the
+//! answers of a segment whether one holder of a VIP is known there ([`proof`]). What it never does: open a socket, read a clock, log. `now` is any monotonic duration that the caller goes on
 //! counting from one start.
 //!
 //! Start reading at [`Config`], then [`Instance`], then [`Hold`].
@@ -26,6 +26,7 @@ pub mod instance;
 pub mod lateness;
 pub mod ndp;
 pub mod placement;
+pub mod proof;
 pub mod relay;
 pub mod timers;
 pub mod track;
