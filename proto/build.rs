@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/resources.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 14] = [
     "fulcrum/v1/plan.proto",
     "fulcrum/v1/health.proto",
     "fulcrum/v1/finding.proto",
+    "fulcrum/v1/arp.proto",
     "fulcrum/v1/observed.proto",
     "fulcrum/v1/agent_service.proto",
     "fulcrum/v1/topology_service.proto",

@@ -34,12 +34,14 @@ use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use crate::latch;
 use crate::local::{self, SocketError, StatusRequest};
 use crate::metrics::Metrics;
+use crate::proof::{ProofHandle, ProofSnapshot};
 use crate::saver::Saver;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::sync::{SyncHandle, SyncSnapshot};
 use crate::track::Tracker;
 use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
 
+mod findings;
 mod follow;
 mod plans;
 mod tell;
@@ -156,6 +158,10 @@ struct Agent {
     /// What VRRP told last, without counters.
     vrrp_told: VrrpSnapshot,
     sync_seen: watch::Receiver<SyncSnapshot>,
+    proofs: ProofHandle,
+    proofs_seen: watch::Receiver<ProofSnapshot>,
+    /// The plan whose real servers the proofs know.
+    asked_by: Option<v1::PlanVersion>,
     measured: tell::Measured,
 }
 
@@ -168,6 +174,7 @@ struct Inputs {
     ipvs: watch::Receiver<IpvsSnapshot>,
     vrrp: watch::Receiver<VrrpSnapshot>,
     sync: watch::Receiver<SyncSnapshot>,
+    proofs: watch::Receiver<ProofSnapshot>,
     clock: Clock,
     /// The local door; ends with the program.
     door: local::Door,
@@ -181,6 +188,7 @@ enum Input {
     Ipvs,
     Vrrp,
     Sync,
+    Proofs,
     Time,
     DriverEnded(&'static str),
 }
@@ -210,6 +218,7 @@ impl Inputs {
             Some(request) = self.requests.recv() => Input::Request(request),
             seen = self.ipvs.changed() => seen.map_or(Input::DriverEnded("IPVS"), |()| Input::Ipvs),
             seen = self.sync.changed() => seen.map_or(Input::DriverEnded("sync"), |()| Input::Sync),
+            seen = self.proofs.changed() => seen.map_or(Input::DriverEnded("ARP"), |()| Input::Proofs),
             Some(event) = self.events.recv() => Input::Session(event),
         }
     }
@@ -248,6 +257,7 @@ impl Agent {
         let (sync, sync_seen) =
             SyncHandle::spawn(state_dir.path(), clock, vrrp.clone(), vrrp_news, ipvs_news)
                 .map_err(AgentError::Sync)?;
+        let (proofs, proofs_seen) = ProofHandle::spawn(clock, vrrp_seen.clone());
         let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
         let (hello, in_force) = watch::channel(None);
         let session_config = SessionConfig {
@@ -300,6 +310,9 @@ impl Agent {
             vrrp_seen: vrrp_seen.clone(),
             vrrp_told: VrrpSnapshot::default(),
             sync_seen: sync_seen.clone(),
+            proofs,
+            proofs_seen: proofs_seen.clone(),
+            asked_by: None,
             measured: tell::Measured::default(),
             _state_dir: state_dir,
         };
@@ -311,6 +324,7 @@ impl Agent {
             ipvs: ipvs_seen,
             vrrp: vrrp_seen,
             sync: sync_seen,
+            proofs: proofs_seen,
             clock,
             door,
         };
@@ -332,7 +346,7 @@ impl Agent {
             Input::News(news) => self.effect.merge(self.decider.probes(now, news)),
             Input::Programmed(programmed) => self.programmed(programmed),
             Input::Request(request) => request.answer(self.status()),
-            Input::Ipvs | Input::Sync => self.pacer.changed(),
+            Input::Ipvs | Input::Sync | Input::Proofs => self.pacer.changed(),
             Input::Vrrp => self.vrrp_news(),
             Input::Time => self.effect.merge(self.decider.expire(now)),
             Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),
@@ -394,6 +408,7 @@ impl Agent {
         plans::log_changes(&effect.changes);
         plans::log_turns(&effect.turns);
         if effect.to_latch {
+            self.proofs.hasten();
             // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.
             drop(self.latch_saver.save(self.decider.arp().clone()));
         }

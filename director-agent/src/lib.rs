@@ -18,6 +18,7 @@ pub mod latch;
 pub mod local;
 pub mod memory;
 pub mod metrics;
+pub mod proof;
 pub mod report;
 pub mod saver;
 pub mod state_dir;

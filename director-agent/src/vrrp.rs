@@ -84,10 +84,25 @@ pub struct InstanceStatus {
     pub waits_for: String,
     /// What is tracked.
     pub tracks: Vec<Weighed>,
+    /// It is Active, and whoever it relieved has let go of the VIPs.
+    pub holds_alone: bool,
+    /// Its VIPs as neighbours see them.
+    pub seen_vips: Vec<SeenVip>,
     /// Others that hold its VIPs while it is Active, the latest seen first.
     pub rivals: Vec<Rival>,
     /// What does not fit, each with its remedy.
     pub problems: Vec<String>,
+}
+
+/// A VIP as neighbours see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenVip {
+    /// The VIP.
+    pub address: IpAddr,
+    /// The interface on which its holder answers for it.
+    pub interface: String,
+    /// The virtual MAC that its holder answers with, where the instance has one.
+    pub virtual_mac: Option<[u8; 6]>,
 }
 
 /// Packets of connections that another router knows are to be sent on to it: TCP packets to `vip`
@@ -161,6 +176,8 @@ impl InstanceStatus {
             outranks: false,
             waits_for: String::new(),
             tracks: Vec::new(),
+            holds_alone: false,
+            seen_vips: Vec::new(),
             rivals: Vec::new(),
             problems: vec![problem],
         }

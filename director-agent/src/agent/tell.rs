@@ -24,6 +24,7 @@ pub(super) struct Measured {
 impl Agent {
     /// Tells the controller, and keeps the metrics current.
     pub(super) fn tell(&mut self) {
+        self.follow_real_servers();
         let observed = {
             let ipvs = self.ipvs_seen.borrow();
             let mut observed = self.observed(&ipvs);
@@ -62,24 +63,34 @@ impl Agent {
         let vrrp = self.vrrp_seen.borrow();
         let mut vrrp_instances = report::vrrp(&vrrp);
         report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
+        let findings = self.findings();
         v1::DirectorObserved {
             vrrp_instances,
             vrrp_lateness: report::lateness(&vrrp),
-            problems: self.problems(ipvs, &vrrp),
+            problems: self.problems(ipvs, &vrrp, &findings),
             edits: Some(edits(ipvs.edits)),
             ipvs_kernel: ipvs.kernel.as_ref().map(kernel_to_wire),
             ipvs_round: ipvs.round.and_then(|round| whole_ms(round).try_into().ok()),
             ipvs_drift: ipvs.drift.iter().map(drift_to_wire).collect(),
             quorum_lost: report::quorum_lost(&self.decider),
+            findings,
+            arp_proofs: self.arp_proofs(),
             ..Default::default()
         }
     }
 
     /// Each with its remedy, the gravest first.
-    fn problems(&self, ipvs: &IpvsSnapshot, vrrp: &VrrpSnapshot) -> Vec<String> {
+    fn problems(
+        &self,
+        ipvs: &IpvsSnapshot,
+        vrrp: &VrrpSnapshot,
+        findings: &[v1::Finding],
+    ) -> Vec<String> {
         let mut problems = self.plans.problems();
         problems.extend(alarms(self.decider.pools()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
+        let errors = findings.iter().filter(|found| found.severity() == v1::Severity::Error);
+        problems.extend(errors.map(|found| format!("{}: {}", found.found, found.remedy)));
         problems.extend(self.sync_seen.borrow().problems.clone());
         // What keeps a plan from the kernel is told by both.
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
-use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, Weight};
+use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, VipEvidence, Weight};
 
 use super::arp::ArpLatch;
 use super::check::{CheckKey, CheckNews};
@@ -75,6 +75,11 @@ impl Decider {
     /// The latch, to be saved.
     pub fn arp(&self) -> &ArpLatch {
         &self.arp
+    }
+
+    /// What an agent says of a VIP on its host, if its evidence counts.
+    pub fn vip_evidence(&self, now: Duration, agent: &Name, vip: IpAddr) -> Option<&VipEvidence> {
+        self.evidence.fresh(now, agent)?.vip(vip)
     }
 
     /// Takes a change of the plan: virtual servers that are new or differ, and names of those that go. Their weights are

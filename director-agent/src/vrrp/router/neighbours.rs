@@ -7,12 +7,24 @@ use fulcrum_vrrp::placement::Vip;
 use fulcrum_vrrp::{Hold, Role};
 
 use super::Router;
+use crate::vrrp::SeenVip;
 use crate::vrrp::rivals::ArpEar;
 
 impl Router {
     /// Whether it holds its VIPs alone by rights: Active, and whom it relieved has let go.
-    fn expects_no_rival(&self, now: Duration) -> bool {
+    pub(super) fn expects_no_rival(&self, now: Duration) -> bool {
         self.instance.role() == Role::Active && self.hold == Hold::Held && now >= self.rivals_from
+    }
+
+    /// Its VIPs as neighbours see them.
+    pub(super) fn seen(&self) -> Vec<SeenVip> {
+        let (home, mac) = (self.home(), self.mac());
+        let seen = self.vips().zip(&self.seen_vips).map(|(vip, seen)| SeenVip {
+            address: seen.address,
+            interface: seen.interface.clone(),
+            virtual_mac: mac.filter(|_| vip.interface == home),
+        });
+        seen.collect()
     }
 
     /// Takes another host's claim to an address.

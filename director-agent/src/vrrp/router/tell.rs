@@ -114,6 +114,8 @@ impl Router {
             faults: faults.clone().cloned().collect(),
             waits_for: self.instance.waiting(now).map(waits_for).unwrap_or_default(),
             tracks: targets.cloned().collect(),
+            holds_alone: self.expects_no_rival(now),
+            seen_vips: self.seen(),
             rivals,
             problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
