@@ -133,6 +133,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::ipvs_drain::run,
     ),
     kernel(
+        "arp-proof",
+        8,
+        "a real server and a foreign host answer ARP for the VIP: named by both directors; a hand-over is no alarm",
+        scenarios::arp_proof::run,
+    ),
+    kernel(
         "vrrp-virtual-mac",
         5,
         "the VIP moves with its MAC: by plan, and by power loss",
