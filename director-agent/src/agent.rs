@@ -13,7 +13,9 @@ use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable};
-use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
+use fulcrum_session::{
+    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -162,6 +164,8 @@ struct Agent {
     proofs_seen: watch::Receiver<ProofSnapshot>,
     /// The plan whose real servers the proofs know.
     asked_by: Option<v1::PlanVersion>,
+    /// How far the controller's clock is from ours, by the newest comparison.
+    skew: Option<ClockReading>,
     measured: tell::Measured,
 }
 
@@ -313,6 +317,7 @@ impl Agent {
             proofs,
             proofs_seen: proofs_seen.clone(),
             asked_by: None,
+            skew: None,
             measured: tell::Measured::default(),
             _state_dir: state_dir,
         };
@@ -363,6 +368,7 @@ impl Agent {
             SessionEvent::Detached { .. } => self.controller.clear(),
             SessionEvent::Plan(update) => self.plan_update(&update),
             SessionEvent::Evidence(evidence) => self.evidence(now, &evidence),
+            SessionEvent::Clock(reading) => self.skew = Some(reading),
         }
     }
 

@@ -11,7 +11,9 @@ use fulcrum_model::{Evidence, EvidenceStamp, Name, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable, trace};
-use fulcrum_session::{PlanCache, Session, SessionConfig, SessionEvent, SessionHandle};
+use fulcrum_session::{
+    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
+};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -86,6 +88,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         problem: None,
         refused: false,
         told: None,
+        skew: None,
     };
     agent.adopt_plan();
     agent.reconcile().await;
@@ -135,6 +138,8 @@ struct Agent {
     /// The plan in force was taken, and cannot be brought about for now.
     refused: bool,
     told: Option<v1::RealServerObserved>,
+    /// How far the controller's clock is from ours, by the newest comparison.
+    skew: Option<ClockReading>,
 }
 
 impl Agent {
@@ -150,6 +155,10 @@ impl Agent {
             SessionEvent::Detached { reason } => tracing::info!(reason, "detached"),
             SessionEvent::Plan(update) => self.plan_update(&update).await,
             SessionEvent::Evidence(_) => tracing::debug!("evidence is for directors; passed over"),
+            SessionEvent::Clock(reading) => {
+                self.skew = Some(reading);
+                self.tell_observed();
+            }
         }
     }
 
@@ -357,7 +366,7 @@ impl Agent {
         });
         let observed = v1::RealServerObserved {
             problems: self.problem.iter().cloned().chain(servers).collect(),
-            ..Default::default()
+            findings: self.skew.iter().filter_map(ClockReading::finding).collect(),
         };
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());

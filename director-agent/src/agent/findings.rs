@@ -35,6 +35,7 @@ impl Agent {
         let said =
             |agent: &Name, vip| self.decider.vip_evidence(self.clock.now(), agent, IpAddr::V4(vip));
         let mut findings = arp_findings(&seen, &self.owners_of(&seen), said);
+        findings.extend(self.skew.as_ref().and_then(fulcrum_session::ClockReading::finding));
         findings.sort_by(|a, b| (&a.code, &a.subject).cmp(&(&b.code, &b.subject)));
         findings.truncate(MOST_FINDINGS);
         findings

@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::agent_service_client::AgentServiceClient;
@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use crate::clock::Comparison;
 use crate::outbox::{Outbox, Sent};
 use crate::session::{SessionConfig, SessionEvent};
 
@@ -148,7 +149,11 @@ impl Attempt {
             Some(attach_response::Message::Welcome(welcome)) => {
                 Ok(Open { requests, responses, welcome })
             }
-            Some(attach_response::Message::Plan(_) | attach_response::Message::Evidence(_))
+            Some(
+                attach_response::Message::Plan(_)
+                | attach_response::Message::Evidence(_)
+                | attach_response::Message::Clock(_),
+            )
             | None => Err("it speaks another protocol: no welcome came first".to_owned()),
         }
     }
@@ -169,21 +174,29 @@ impl Attempt {
     /// so a busy agent slows its controller and not itself.
     async fn converse(&self, open: &mut Open, sent: &mut Sent, epoch: u64) -> Parting {
         let mut room = None;
+        let mut clocks = Comparison::new(&open.welcome.controller, Instant::now());
         while self.outbox.epoch() <= epoch {
-            let is_sending = self.outbox.has_newer(sent) && !open.requests.is_closed();
+            let asks = Instant::now() >= clocks.due();
+            let is_sending = (asks || self.outbox.has_newer(sent)) && !open.requests.is_closed();
             tokio::select! {
                 () = self.shutdown.cancelled() => return Parting::Stop,
                 () = self.events.closed() => return Parting::Stop,
                 slot = open.requests.reserve(), if is_sending => {
-                    if let (Ok(slot), Some(message)) = (slot, self.outbox.next(sent, Instant::now()))
-                    {
+                    let Ok(slot) = slot else { continue };
+                    // Stamped when there is room, so that no time is spent in a queue of ours.
+                    if asks {
+                        let question = clocks.ask(SystemTime::now(), Instant::now());
+                        slot.send(request(attach_request::Message::Clock(question)));
+                    } else if let Some(message) = self.outbox.next(sent, Instant::now()) {
                         slot.send(request(message));
                     }
                 }
                 permit = self.events.reserve(), if room.is_none() => room = permit.ok(),
                 message = open.responses.message(), if room.is_some() => match message {
                     Ok(Some(response)) => {
-                        if let (Some(event), Some(permit)) = (event(response), room.take()) {
+                        if let Some(event) = event(response, &mut clocks)
+                            && let Some(permit) = room.take()
+                        {
                             permit.send(event);
                         }
                     }
@@ -191,6 +204,7 @@ impl Attempt {
                     Err(status) => return Parting::End(Err(status)),
                 },
                 () = self.outbox.changed() => {}
+                () = tokio::time::sleep_until(clocks.due().into()), if !asks => {}
             }
         }
         Parting::Raise
@@ -247,11 +261,14 @@ fn request(message: attach_request::Message) -> v1::AttachRequest {
     v1::AttachRequest { message: Some(message) }
 }
 
-fn event(response: v1::AttachResponse) -> Option<SessionEvent> {
+fn event(response: v1::AttachResponse, clocks: &mut Comparison) -> Option<SessionEvent> {
     match response.message {
         Some(attach_response::Message::Plan(update)) => Some(SessionEvent::Plan(update)),
         Some(attach_response::Message::Evidence(evidence)) => {
             Some(SessionEvent::Evidence(evidence))
+        }
+        Some(attach_response::Message::Clock(answer)) => {
+            clocks.hear(&answer, Instant::now()).map(SessionEvent::Clock)
         }
         // A second welcome says nothing new; what is none of them is of a later version of the API.
         Some(attach_response::Message::Welcome(_)) | None => None,

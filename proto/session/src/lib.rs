@@ -6,10 +6,12 @@
 //! a plan means, or touch the kernel. Start reading at [`Session::spawn`], then `attach.rs`.
 
 mod attach;
+mod clock;
 mod outbox;
 mod plan_cache;
 mod rotation;
 mod session;
 
+pub use clock::{ClockReading, MOST_SKEW};
 pub use plan_cache::{PlanCache, PlanCacheError, PlanChange, PlanRefused};
 pub use session::{Session, SessionConfig, SessionEvent, SessionHandle};

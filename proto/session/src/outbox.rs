@@ -159,6 +159,7 @@ mod tests {
                 Message::Director(_) => "director",
                 Message::RealServer(_) => "real_server",
                 Message::Evidence(_) => "evidence",
+                Message::Clock(_) => "clock",
             })
             .collect()
     }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attempt, Ending};
+use crate::clock::ClockReading;
 use crate::outbox::Outbox;
 use crate::rotation::{Outcome, Rotation};
 
@@ -57,6 +58,8 @@ pub enum SessionEvent {
     Plan(v1::PlanUpdate),
     /// To a director: evidence of an agent that its plan names.
     Evidence(v1::Evidence),
+    /// The controller's clock was compared with this host's: after the welcome, then about once a minute.
+    Clock(ClockReading),
 }
 
 /// An agent's stay with the controllers, before it begins.

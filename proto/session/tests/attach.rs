@@ -1,7 +1,7 @@
 //! Sessions against in-process controllers on loopback, each answering as its test says.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
@@ -144,7 +144,13 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
 async fn next(
     requests: &mut Streaming<v1::AttachRequest>,
 ) -> Result<Option<attach_request::Message>, Status> {
-    Ok(soon(requests.message()).await?.and_then(|request| request.message))
+    loop {
+        let message = soon(requests.message()).await?.and_then(|request| request.message);
+        // A controller that does not answer it is an older one.
+        if !matches!(message, Some(attach_request::Message::Clock(_))) {
+            return Ok(message);
+        }
+    }
 }
 
 fn ack(reason: &str) -> v1::PlanAck {
@@ -292,6 +298,45 @@ async fn a_busy_agent_slows_its_controller_and_loses_nothing() -> TestResult {
         }
     }
     flood.await?;
+    Ok(())
+}
+
+/// The next question for the time.
+async fn question(requests: &mut Streaming<v1::AttachRequest>) -> Result<v1::Clock, Status> {
+    loop {
+        let request = soon(requests.message()).await?;
+        match request.and_then(|request| request.message) {
+            Some(attach_request::Message::Clock(question)) => return Ok(question),
+            Some(_) => {}
+            None => return Err(Status::internal("it ended without a question")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_measured_and_told() -> TestResult {
+    let mut controller = Controller::start().await?;
+    let mut agent = Agent::start(&[&controller.endpoint]);
+    let mut peer = controller.welcome(3).await?;
+    agent.expect_attached().await;
+    let asked = question(&mut peer.requests).await?;
+    assert_eq!((asked.received_at, asked.answered_at), (None, None));
+    // An answer to something else, then the right one, of a controller an hour behind.
+    peer.send(attach_response::Message::Clock(v1::Clock::default())).await;
+    let theirs = SystemTime::now() - Duration::from_hours(1);
+    let (received_at, answered_at) = (Some(theirs.into()), Some(theirs.into()));
+    let answer = v1::Clock { received_at, answered_at, ..asked };
+    peer.send(attach_response::Message::Clock(answer)).await;
+    let Some(SessionEvent::Clock(reading)) = agent.event().await else {
+        panic!("the clocks were compared");
+    };
+    let off = reading.ahead_ms + 3_600_000;
+    // The true offset lies within the error, and the clock was read a moment before the answer went.
+    assert!(off.abs() <= 20_000, "{reading:?}");
+    let finding = reading.finding().expect("an hour is told");
+    assert_eq!((finding.code.as_str(), finding.severity()), ("clock-skew", v1::Severity::Warning));
+    assert!(finding.found.contains("ahead of that of controller c,"), "{}", finding.found);
+    assert!(finding.remedy.contains("chronyc tracking"), "{}", finding.remedy);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fulcrum_intent::AgentId;
 use fulcrum_proto::v1;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     update: Option<Made>,
     /// A plan being made, apart from this task, for a long one takes a while and evidence must not wait for it.
     making: Option<Making>,
+    /// The agent's newest question for the time, taken but not answered.
+    clock: Option<v1::Clock>,
 }
 
 /// What happened next.
@@ -79,6 +82,7 @@ impl Session {
             has,
             update: None,
             making: None,
+            clock: None,
         }
     }
 
@@ -111,11 +115,11 @@ impl Session {
     }
 
     async fn next_event(&mut self) -> Event {
-        let has_update = self.update.is_some();
-        let may_plan = !has_update && self.making.is_none();
+        let has_own = self.update.is_some() || self.clock.is_some();
+        let may_plan = self.update.is_none() && self.making.is_none();
         let (outbox, responses) = (&self.outbox, &self.responses);
         let sendable = async {
-            if !has_update {
+            if !has_own {
                 outbox.ready().await;
             }
             responses.reserve().await.map(drop)
@@ -152,6 +156,10 @@ impl Session {
                 if !is_director && evidence.agent == self.key.name.as_str() =>
             {
                 self.hub.take_evidence(&self.key, self.stamp, evidence);
+            }
+            Some(FromAgent::Clock(question)) => {
+                let received_at = Some(SystemTime::now().into());
+                self.clock = Some(v1::Clock { received_at, ..question });
             }
             // What a newer agent says beyond this version of the API.
             None => {}
@@ -210,6 +218,12 @@ impl Session {
     }
 
     fn send(&mut self) -> Result<(), End> {
+        if !self.outbox.is_closed()
+            && let Some(question) = self.clock.take()
+        {
+            let answered_at = Some(SystemTime::now().into());
+            return self.give(ToAgent::Clock(v1::Clock { answered_at, ..question }));
+        }
         if !self.outbox.is_closed()
             && let Some(update) = self.update.take()
         {
