@@ -5,6 +5,7 @@
 //! Start reading at the `.proto` files, then at [`convert`].
 
 pub mod convert;
+pub mod finding;
 pub mod ipvsadm;
 
 /// The public API, version 1.
