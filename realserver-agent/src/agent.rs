@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use fulcrum_model::plan::RealServerHostPlan;
 use fulcrum_model::{Evidence, EvidenceStamp, Name, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
+use fulcrum_proto::finding::merge;
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable, trace};
+use fulcrum_session::host::Paths;
 use fulcrum_session::{
     ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
 };
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::config::Config;
+use crate::findings;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
 use crate::metrics::Metrics;
@@ -57,6 +60,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let loopback = Loopback::new(addresses, state_dir, &boot_id);
     let cache = open_cache(&state_dir.join("plan"));
 
+    let paths = Paths { state_dir: state_dir.clone(), tls: config.tls.clone() };
+    let (looks_for, wanted) = watch::channel(findings::Wanted::default());
+    let found = findings::follow(paths, wanted);
+    let mut found_more = found.clone();
+
     let (version, version_watch) = watch::channel(cache.version().cloned());
     let session = SessionConfig {
         role: v1::AgentRole::RealServer,
@@ -87,6 +95,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         vips: Vec::new(),
         problem: None,
         refused: false,
+        looks_for,
+        found,
         told: None,
         skew: None,
     };
@@ -108,6 +118,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 None => break,
             },
             Some(()) = changes.next() => agent.look().await,
+            Ok(()) = found_more.changed() => agent.tell_observed(),
             _ = look.tick() => agent.look().await,
             _ = refresh.tick() => agent.tell(""),
         }
@@ -137,6 +148,9 @@ struct Agent {
     problem: Option<String>,
     /// The plan in force was taken, and cannot be brought about for now.
     refused: bool,
+    /// What is looked for on the host, and what is found there.
+    looks_for: watch::Sender<findings::Wanted>,
+    found: watch::Receiver<Vec<v1::Finding>>,
     told: Option<v1::RealServerObserved>,
     /// How far the controller's clock is from ours, by the newest comparison.
     skew: Option<ClockReading>,
@@ -361,12 +375,21 @@ impl Agent {
     }
 
     fn tell_observed(&mut self) {
+        let wanted = findings::Wanted::new(&self.plan.vips, &self.plan.servers, &self.vips);
+        self.looks_for.send_if_modified(|known| {
+            let has_changed = *known != wanted;
+            *known = wanted;
+            has_changed
+        });
         let servers = self.reports.iter().filter_map(|(name, report)| {
             report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
         });
         let observed = v1::RealServerObserved {
             problems: self.problem.iter().cloned().chain(servers).collect(),
-            findings: self.skew.iter().filter_map(ClockReading::finding).collect(),
+            findings: merge([
+                self.found.borrow().clone(),
+                self.skew.iter().filter_map(ClockReading::finding).collect(),
+            ]),
         };
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());

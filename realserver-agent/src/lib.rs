@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod by_hand;
 pub mod config;
+pub mod findings;
 pub mod loopback;
 pub mod metrics;
 pub mod tomcat;

@@ -21,9 +21,14 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
+    /// Whether it accepts connections.
+    pub fn listens(&self) -> bool {
+        self.state == LISTEN
+    }
+
     /// Whether it accepts connections to `address`.
     pub fn listens_on(&self, address: IpAddr, port: u16) -> bool {
-        self.state == LISTEN
+        self.listens()
             && self.port == port
             && (self.address == address || self.address.is_unspecified())
     }
