@@ -13,6 +13,7 @@ use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_proto::v1;
 use fulcrum_runtime::{boot, durable};
+use fulcrum_session::host::Paths;
 use fulcrum_session::{
     ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
 };
@@ -32,6 +33,7 @@ use crate::decide::own::OwnWork;
 use crate::decide::pacer::{Gap, Pacer};
 use crate::decide::wanted::Wanted;
 use crate::decide::weights::Decider;
+use crate::findings;
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use crate::latch;
 use crate::local::{self, SocketError, StatusRequest};
@@ -43,9 +45,9 @@ use crate::sync::{SyncHandle, SyncSnapshot};
 use crate::track::Tracker;
 use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
 
-mod findings;
 mod follow;
 mod plans;
+mod proofs;
 mod tell;
 
 use follow::Programmed;
@@ -166,6 +168,9 @@ struct Agent {
     asked_by: Option<v1::PlanVersion>,
     /// How far the controller's clock is from ours, by the newest comparison.
     skew: Option<ClockReading>,
+    /// What is looked for on the host, and what is found there.
+    looks_for: watch::Sender<findings::Wanted>,
+    found: watch::Receiver<Vec<v1::Finding>>,
     measured: tell::Measured,
 }
 
@@ -179,6 +184,7 @@ struct Inputs {
     vrrp: watch::Receiver<VrrpSnapshot>,
     sync: watch::Receiver<SyncSnapshot>,
     proofs: watch::Receiver<ProofSnapshot>,
+    found: watch::Receiver<Vec<v1::Finding>>,
     clock: Clock,
     /// The local door; ends with the program.
     door: local::Door,
@@ -193,6 +199,7 @@ enum Input {
     Vrrp,
     Sync,
     Proofs,
+    Found,
     Time,
     DriverEnded(&'static str),
 }
@@ -223,6 +230,7 @@ impl Inputs {
             seen = self.ipvs.changed() => seen.map_or(Input::DriverEnded("IPVS"), |()| Input::Ipvs),
             seen = self.sync.changed() => seen.map_or(Input::DriverEnded("sync"), |()| Input::Sync),
             seen = self.proofs.changed() => seen.map_or(Input::DriverEnded("ARP"), |()| Input::Proofs),
+            Ok(()) = self.found.changed() => Input::Found,
             Some(event) = self.events.recv() => Input::Session(event),
         }
     }
@@ -263,6 +271,9 @@ impl Agent {
                 .map_err(AgentError::Sync)?;
         let (proofs, proofs_seen) = ProofHandle::spawn(clock, vrrp_seen.clone());
         let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
+        let paths = Paths { state_dir: config.state_dir, tls: config.tls.clone() };
+        let (looks_for, wanted) = watch::channel(findings::Wanted::default());
+        let found = findings::follow(paths, wanted);
         let (hello, in_force) = watch::channel(None);
         let session_config = SessionConfig {
             role: v1::AgentRole::Director,
@@ -318,6 +329,8 @@ impl Agent {
             proofs_seen: proofs_seen.clone(),
             asked_by: None,
             skew: None,
+            looks_for,
+            found: found.clone(),
             measured: tell::Measured::default(),
             _state_dir: state_dir,
         };
@@ -330,6 +343,7 @@ impl Agent {
             vrrp: vrrp_seen,
             sync: sync_seen,
             proofs: proofs_seen,
+            found,
             clock,
             door,
         };
@@ -351,7 +365,7 @@ impl Agent {
             Input::News(news) => self.effect.merge(self.decider.probes(now, news)),
             Input::Programmed(programmed) => self.programmed(programmed),
             Input::Request(request) => request.answer(self.status()),
-            Input::Ipvs | Input::Sync | Input::Proofs => self.pacer.changed(),
+            Input::Ipvs | Input::Sync | Input::Proofs | Input::Found => self.pacer.changed(),
             Input::Vrrp => self.vrrp_news(),
             Input::Time => self.effect.merge(self.decider.expire(now)),
             Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),

@@ -13,6 +13,7 @@ pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod findings;
 pub mod ipvs;
 pub mod latch;
 pub mod local;

@@ -90,6 +90,8 @@ pub struct InstanceStatus {
     pub seen_vips: Vec<SeenVip>,
     /// Others that hold its VIPs while it is Active, the latest seen first.
     pub rivals: Vec<Rival>,
+    /// Adverts that were discarded lately for what a person can put right, in words.
+    pub rejected: Vec<String>,
     /// What does not fit, each with its remedy.
     pub problems: Vec<String>,
 }
@@ -179,6 +181,7 @@ impl InstanceStatus {
             holds_alone: false,
             seen_vips: Vec::new(),
             rivals: Vec::new(),
+            rejected: Vec::new(),
             problems: vec![problem],
         }
     }

@@ -20,6 +20,7 @@ use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
 use crate::decide::check::Via;
 use crate::decide::decided::{Change, Turn, TurnKind};
+use crate::findings::Wanted;
 use crate::ipvs::{Answers, Desired, HostSettings};
 use crate::memory;
 use crate::state_dir::StateDir;
@@ -115,6 +116,7 @@ impl Agent {
         // Before VRRP has the plan, so that nothing waits for first tries longer than it must.
         self.tracker.apply(&instances);
         self.sync.apply(&instances);
+        self.looks_for.send_replace(Wanted::new(self.decider.servers(), &instances));
         self.own_work.put_in_force(now, self.generation, version.revision, &instances);
         self.gate.hold(now, self.generation, instances);
     }

@@ -7,6 +7,7 @@ use fulcrum_model::Name;
 use fulcrum_proto::v1;
 
 use super::Agent;
+use super::proofs::ARP_PROOF;
 use crate::decide::alarms::alarms;
 use crate::ipvs::{Edits, IpvsSnapshot, drift_to_wire, kernel_to_wire, table_to_wire};
 use crate::report;
@@ -63,7 +64,7 @@ impl Agent {
         let vrrp = self.vrrp_seen.borrow();
         let mut vrrp_instances = report::vrrp(&vrrp);
         report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
-        let findings = self.findings();
+        let findings = self.findings(&vrrp);
         v1::DirectorObserved {
             vrrp_instances,
             vrrp_lateness: report::lateness(&vrrp),
@@ -89,8 +90,11 @@ impl Agent {
         let mut problems = self.plans.problems();
         problems.extend(alarms(self.decider.pools()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
-        let errors = findings.iter().filter(|found| found.severity() == v1::Severity::Error);
-        problems.extend(errors.map(|found| format!("{}: {}", found.found, found.remedy)));
+        // The others are told by `lvsctl doctor`.
+        let stolen = findings
+            .iter()
+            .filter(|found| found.code == ARP_PROOF && found.severity() == v1::Severity::Error);
+        problems.extend(stolen.map(|found| format!("{}: {}", found.found, found.remedy)));
         problems.extend(self.sync_seen.borrow().problems.clone());
         // What keeps a plan from the kernel is told by both.
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));

@@ -99,6 +99,8 @@ impl Router {
         let shown = self.shown.values().map(|(_, text)| text);
         let costs = self.standing.iter().flat_map(|standing| &standing.costs);
         let faults = self.obstacle.iter().chain(self.fault()).chain(self.wait());
+        // Of what is shown, that which is told under the reason of a discard.
+        let rejected = self.shown.iter().filter(|(kind, _)| self.discarded.contains_key(*kind));
         let targets = self.standing.iter().flat_map(|standing| &standing.targets);
         InstanceStatus {
             role: self.instance.role(),
@@ -117,6 +119,7 @@ impl Router {
             holds_alone: self.expects_no_rival(now),
             seen_vips: self.seen(),
             rivals,
+            rejected: rejected.map(|(_, (_, text))| text.clone()).collect(),
             problems: faults.chain(costs).chain(shown).cloned().collect(),
         }
     }

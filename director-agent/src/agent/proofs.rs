@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use fulcrum_model::{Name, VipEvidence};
+use fulcrum_proto::finding::merge;
 use fulcrum_proto::v1;
+use fulcrum_session::ClockReading;
 use fulcrum_vrrp::proof::{Conclusion, Mac, Verdict};
 
 use super::Agent;
 use crate::clock::Clock;
+use crate::findings;
 use crate::proof::{Offender, ProofSnapshot, VipProof};
-use crate::vrrp::mac_text;
+use crate::vrrp::{VrrpSnapshot, mac_text};
 
-/// Most findings that are told: more of them are no other news.
-const MOST_FINDINGS: usize = 256;
 /// Most proofs that are told.
 const MOST_PROOFS: usize = 256;
 /// What findings of this file are for programs.
-const ARP_PROOF: &str = "arp-proof";
+pub(super) const ARP_PROOF: &str = "arp-proof";
 
 /// A real server that has an address.
 struct Owner<'a> {
@@ -30,15 +31,16 @@ type Owners<'a> = BTreeMap<Ipv4Addr, Vec<Owner<'a>>>;
 
 impl Agent {
     /// What is wrong, ordered by code and subject.
-    pub(super) fn findings(&self) -> Vec<v1::Finding> {
+    pub(super) fn findings(&self, vrrp: &VrrpSnapshot) -> Vec<v1::Finding> {
         let seen = self.proofs_seen.borrow();
         let said =
             |agent: &Name, vip| self.decider.vip_evidence(self.clock.now(), agent, IpAddr::V4(vip));
-        let mut findings = arp_findings(&seen, &self.owners_of(&seen), said);
-        findings.extend(self.skew.as_ref().and_then(fulcrum_session::ClockReading::finding));
-        findings.sort_by(|a, b| (&a.code, &a.subject).cmp(&(&b.code, &b.subject)));
-        findings.truncate(MOST_FINDINGS);
-        findings
+        merge([
+            arp_findings(&seen, &self.owners_of(&seen), said),
+            self.skew.iter().filter_map(ClockReading::finding).collect(),
+            findings::vrrp(vrrp),
+            self.found.borrow().clone(),
+        ])
     }
 
     /// Who answers ARP for each VIP, those with offenders first.
