@@ -45,6 +45,7 @@ pub(super) fn all(
             role: v1::ControllerRole::Unspecified.into(),
             reachable: is_me,
             applied_revision: if is_me { revision } else { 0 },
+            program_version: if is_me { env!("CARGO_PKG_VERSION") } else { "" }.to_owned(),
         };
         (controller.name.clone(), Controller { status, stream: None })
     });
