@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
-use crate::verbs::{apply, completion, drain, explain, get, handover, import, ipvs, undrain, wait};
+use crate::verbs::{
+    apply, completion, doctor, drain, explain, get, handover, import, ipvs, undrain, wait,
+};
 
 /// Where a `--dev` controller listens.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
@@ -38,7 +40,7 @@ pub(crate) struct Global {
         value_name = "HOST:PORT"
     )]
     pub(crate) endpoint: Vec<String>,
-    /// Ask a director on this host by its local socket, without any controller (ipvs and status).
+    /// Ask a director on this host by its local socket, without any controller (doctor, ipvs and status).
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Certificates of those who may sign a controller's, in PEM.
@@ -75,6 +77,8 @@ pub(crate) enum Verb {
     Get(get::Arguments),
     /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
     Status,
+    /// Look at every precondition of the cluster, host by host: what is well, what is wrong, and the remedy.
+    Doctor(doctor::Arguments),
     /// Tell why a real server has its weight, or a VIP its director: who decided what, on whose word, since when.
     Explain(explain::Arguments),
     /// Print the directors' IPVS tables as ipvsadm does, several side by side, with what differs from what is wanted.
@@ -102,6 +106,7 @@ impl Verb {
             Self::Apply(_) => tracing::info_span!("lvsctl apply"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::Status => tracing::info_span!("lvsctl status"),
+            Self::Doctor(_) => tracing::info_span!("lvsctl doctor"),
             Self::Explain(_) => tracing::info_span!("lvsctl explain"),
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
             Self::Import(_) => tracing::info_span!("lvsctl import"),

@@ -5,6 +5,7 @@
 
 mod cli;
 mod connect;
+mod doctor;
 mod drain;
 mod exit;
 mod handover;
@@ -59,6 +60,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Apply(arguments) => verbs::apply::run(&global, arguments).instrument(span).await,
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
         Verb::Status => verbs::status::run(&global).instrument(span).await,
+        Verb::Doctor(arguments) => verbs::doctor::run(&global, arguments).instrument(span).await,
         Verb::Explain(arguments) => verbs::explain::run(&global, arguments).instrument(span).await,
         Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
         Verb::Import(arguments) => span.in_scope(|| verbs::import::run(&global, arguments)),

@@ -13,7 +13,7 @@ mod vrrp;
 pub(crate) use assess::{director_problems, problems};
 pub(crate) use explain::{explain, subjects, to_node as chains_to_node, to_text as chains_to_text};
 pub(crate) use render::{director, topology};
-pub(crate) use time::clock;
+pub(crate) use time::{ago, clock};
 pub(crate) use view::{agent_role_word, controller_role_word, verdict_word, vrrp_state_word};
 
 #[cfg(test)]

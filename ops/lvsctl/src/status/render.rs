@@ -10,6 +10,7 @@ use super::assess::{is_out, reasons};
 use super::time::ago;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
 use super::vrrp;
+use crate::doctor;
 use crate::paint::Paint;
 use crate::table::{Cell, Table};
 
@@ -56,6 +57,7 @@ pub(crate) fn director(
     };
     let head = format!("director {}, {controller}, {plan}", found.name);
     let mut text = head_and_problems(&head, problems, paint);
+    text.push_str(&findings("  ", &observed.findings));
     let mut instances = Table::default();
     for vrrp in &observed.vrrp_instances {
         instances.row(instance_row(&vrrp.instance, Some(vrrp), now, paint));
@@ -116,6 +118,12 @@ fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     for (name, agent) in &view.directors {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name}  {}", agent_line(agent, now, paint));
+        text.push_str(
+            &agent
+                .director
+                .as_ref()
+                .map_or(String::new(), |observed| findings("    ", &observed.findings)),
+        );
         let mut table = Table::default();
         let member_of = view
             .vrrp_instances
@@ -127,6 +135,11 @@ fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
         text.push_str(&table.render("    "));
     }
     text
+}
+
+/// A line where something is wrong on the host.
+fn findings(indent: &str, findings: &[v1::Finding]) -> String {
+    doctor::summary(findings).map_or(String::new(), |summary| format!("{indent}{summary}\n"))
 }
 
 /// `attached to c1, plan of revision 12`.
@@ -291,6 +304,12 @@ fn real_servers(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     for (name, agent) in &view.real_server_agents {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name}  {}", agent_line(agent, now, paint));
+        text.push_str(
+            &agent
+                .real_server
+                .as_ref()
+                .map_or(String::new(), |observed| findings("    ", &observed.findings)),
+        );
         let Some(evidence) = view.evidence.get(name) else { continue };
         let mut table = Table::default();
         for server in &evidence.servers {

@@ -101,6 +101,7 @@ fn controller(number: u32) -> v1::ControllerStatus {
         role: role.into(),
         reachable: true,
         applied_revision: REVISION,
+        program_version: "0.1.0".to_owned(),
     }
 }
 

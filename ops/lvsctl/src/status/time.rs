@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// How long ago, in its two largest units: `3m12s`, `2d4h`; `0s` for the future, since clocks differ a little.
-pub(super) fn ago(then: prost_types::Timestamp, now: SystemTime) -> String {
+pub(crate) fn ago(then: prost_types::Timestamp, now: SystemTime) -> String {
     let then = SystemTime::try_from(then).unwrap_or(now);
     span(now.duration_since(then).unwrap_or_default())
 }
