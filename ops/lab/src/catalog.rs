@@ -137,6 +137,8 @@ pub(crate) const ALL: &[Scenario] = &[
         8,
         "a real server and a foreign host answer ARP for the VIP: named by both directors; a hand-over is no alarm",
         scenarios::arp_proof::run,
+    ),
+    kernel(
         "doctor",
         10,
         "a dozen faults of hosts: what lvsctl doctor finds, how soon, and that it is gone when they are",
