@@ -119,6 +119,7 @@ pub(crate) fn evidence(
             probe_time: None,
             http_status: None,
             load: None,
+            exit_seen_at: None,
         }],
         vips: arp_safe
             .map(|arp_safe| VipEvidence {

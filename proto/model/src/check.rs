@@ -344,6 +344,10 @@ pub struct ServerProbe {
     pub timeout: Duration,
     /// Status page to read load from.
     pub status_page: Option<StatusPage>,
+    /// Page of a second connector with threads of its own: while it answers, a server that is too slow is saturated, not down.
+    pub ops_url: Option<String>,
+    /// Tomcat's JMX proxy beside the status page may be used.
+    pub jmx: bool,
 }
 
 impl Default for ServerProbe {
@@ -353,6 +357,8 @@ impl Default for ServerProbe {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             status_page: None,
+            ops_url: None,
+            jmx: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Evidence of health, as a real-server agent tells it.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::Name;
 
@@ -98,21 +98,31 @@ pub struct ServerEvidence {
     pub probe_time: Option<Duration>,
     /// HTTP status of the last probe.
     pub http_status: Option<u16>,
-    /// Load, where a status page tells it.
+    /// Load, where a status page or the JVM's own counters tell it.
     pub load: Option<ServerLoad>,
+    /// When the agent last saw a process of this server end, by the clock of its host.
+    pub exit_seen_at: Option<SystemTime>,
 }
 
-/// Load of a server's connector.
+/// Load of a server's connector, its contexts and its JVM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerLoad {
     /// Threads busy with requests.
     pub busy_threads: u32,
-    /// Most threads it may have.
+    /// Most threads it may have; 0 where no status page tells it.
     pub max_threads: u32,
     /// Requests served since start.
     pub request_count: u64,
     /// Requests that failed since start.
     pub error_count: u64,
+    /// Sessions that are active, over all contexts.
+    pub sessions: u32,
+    /// Share of the last seconds that the JVM spent in pauses of its garbage collectors, in thousandths.
+    pub gc_share_permille: u32,
+    /// Mean time of the requests that ended between the last two readings, in microseconds; 0 where none did.
+    pub mean_request_us: u64,
+    /// Contexts (web applications) that are stopped or failed to start.
+    pub contexts_stopped: u32,
 }
 
 /// A VIP on the real server's loopback.

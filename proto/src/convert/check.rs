@@ -133,19 +133,39 @@ pub(super) fn server_probe(
     let interval = fields.duration("interval", wire.interval.as_ref(), &INTERVAL);
     let timeout = fields.duration("timeout", wire.timeout.as_ref(), &TIMEOUT);
     let status_page = status_page(fields, wire);
+    let ops_url = own_url(fields, "ops_url", &wire.ops_url);
+    if wire.jmx && wire.status_url.is_empty() {
+        fields.refuse("jmx", true, "needs a status_url, whose host and user it shares; give one");
+    }
     Some(ServerProbe {
         http_path: path?,
         interval: interval?,
         timeout: timeout?,
         status_page: status_page?,
+        ops_url: ops_url?,
+        jmx: wire.jmx,
     })
+}
+
+/// `Some(None)` when there is none; `None` when refused.
+#[expect(clippy::option_option, reason = "refused and not given are different answers")]
+fn own_url(fields: &mut Fields<'_>, field: &str, text: &str) -> Option<Option<String>> {
+    let url = optional_text(fields, field, text, |c| c.is_ascii_graphic())?;
+    let Some(url) = url else { return Some(None) };
+    let authority = url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
+    if authority.is_none_or(str::is_empty) {
+        let remedy = "plain HTTP on the real server's own host: http://127.0.0.1:8080/...";
+        fields.refuse(field, format_args!("{url:?}"), remedy);
+        return None;
+    }
+    Some(Some(url))
 }
 
 /// `Some(None)` when there is none; `None` when refused.
 #[expect(clippy::option_option, reason = "refused and not given are different answers")]
 fn status_page(fields: &mut Fields<'_>, wire: &v1::ServerProbe) -> Option<Option<StatusPage>> {
     let graphic = |c: char| !c.is_control() && !c.is_whitespace();
-    let url = optional_text(fields, "status_url", &wire.status_url, |c| c.is_ascii_graphic());
+    let url = own_url(fields, "status_url", &wire.status_url);
     // Basic authentication ends the user at the first colon (RFC 7617 section 2).
     let user = optional_text(fields, "status_user", &wire.status_user, |c| graphic(c) && c != ':');
     let file = optional_file(fields, "status_password_file", &wire.status_password_file);
@@ -162,12 +182,6 @@ fn status_page(fields: &mut Fields<'_>, wire: &v1::ServerProbe) -> Option<Option
         }
         return (user.is_none() && password_file.is_none()).then_some(None);
     };
-    let authority = url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
-    if authority.is_none_or(str::is_empty) {
-        let remedy = "plain HTTP on the real server's own host: http://127.0.0.1:8080/...";
-        fields.refuse("status_url", format_args!("{url:?}"), remedy);
-        return None;
-    }
     Some(Some(StatusPage { url, user, password_file }))
 }
 
@@ -180,5 +194,7 @@ pub(super) fn server_probe_to_wire(probe: &ServerProbe) -> v1::ServerProbe {
         status_url: page.map(|page| page.url.clone()).unwrap_or_default(),
         status_user: page.and_then(|page| page.user.clone()).unwrap_or_default(),
         status_password_file: page.and_then(|page| page.password_file.clone()).unwrap_or_default(),
+        ops_url: probe.ops_url.clone().unwrap_or_default(),
+        jmx: probe.jmx,
     }
 }

@@ -1,6 +1,6 @@
 //! Evidence both ways. Times are carried in whole milliseconds, a probe's answer in microseconds.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_model::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, VipEvidence};
 
@@ -53,7 +53,12 @@ fn server_to_wire(server: &ServerEvidence) -> v1::ServerEvidence {
             max_threads: load.max_threads,
             request_count: load.request_count,
             error_count: load.error_count,
+            sessions: load.sessions,
+            gc_share_permille: load.gc_share_permille,
+            mean_request_us: load.mean_request_us,
+            contexts_stopped: load.contexts_stopped,
         }),
+        exit_seen_at: server.exit_seen_at.map(Into::into),
     }
 }
 
@@ -105,6 +110,13 @@ fn server(fields: &mut Fields<'_>, wire: &v1::ServerEvidence) -> Option<ServerEv
             fields.accept("http_status", read, status, "an HTTP status has three digits").map(Some)
         }
     };
+    let exit_seen_at = match wire.exit_seen_at {
+        None => Some(None),
+        Some(at) => {
+            let read = SystemTime::try_from(at).ok();
+            fields.accept("exit_seen_at", read, at, "use the years 1 to 9999").map(Some)
+        }
+    };
     Some(ServerEvidence {
         real_server: real_server?,
         verdict: verdict?,
@@ -117,6 +129,11 @@ fn server(fields: &mut Fields<'_>, wire: &v1::ServerEvidence) -> Option<ServerEv
             max_threads: load.max_threads,
             request_count: load.request_count,
             error_count: load.error_count,
+            sessions: load.sessions,
+            gc_share_permille: load.gc_share_permille,
+            mean_request_us: load.mean_request_us,
+            contexts_stopped: load.contexts_stopped,
         }),
+        exit_seen_at: exit_seen_at?,
     })
 }

@@ -6,7 +6,7 @@ mod virtual_server;
 mod vrrp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use fulcrum_model::plan::{DirectorPlan, RealServerHostPlan, VrrpInstancePlan, WatchedServer};
 use fulcrum_model::resource::{
@@ -63,12 +63,16 @@ fn server_probe() -> impl Strategy<Value = ServerProbe> {
                 password_file,
             }
         });
-    (option::of(path()), millis(50), millis(10), option::of(page)).prop_map(
-        |(http_path, interval, timeout, status_page)| ServerProbe {
+    let ops = option::of("http://127.0.0.1:8081/[a-z]{0,9}");
+    (option::of(path()), millis(50), millis(10), option::of(page), ops, any::<bool>()).prop_map(
+        |(http_path, interval, timeout, status_page, ops_url, jmx)| ServerProbe {
+            // The proxy is reached as the status page is.
+            jmx: jmx && status_page.is_some(),
             http_path,
             interval,
             timeout,
             status_page,
+            ops_url,
         },
     )
 }
@@ -247,12 +251,18 @@ pub(super) fn host_plan() -> impl Strategy<Value = RealServerHostPlan> {
 }
 
 pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
-    let load = (any::<[u32; 2]>(), any::<[u64; 2]>()).prop_map(|(threads, counts)| ServerLoad {
-        busy_threads: threads[0],
-        max_threads: threads[1],
+    let load = (any::<[u32; 5]>(), any::<[u64; 3]>()).prop_map(|(small, counts)| ServerLoad {
+        busy_threads: small[0],
+        max_threads: small[1],
         request_count: counts[0],
         error_count: counts[1],
+        sessions: small[2],
+        gc_share_permille: small[3],
+        mean_request_us: counts[2],
+        contexts_stopped: small[4],
     });
+    let exit = option::of(0_u64..4_000_000_000_000)
+        .prop_map(|at| at.map(|ms| UNIX_EPOCH + Duration::from_millis(ms)));
     let verdict = select(vec![
         Verdict::Up,
         Verdict::Saturated,
@@ -262,15 +272,18 @@ pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
         Verdict::Unknown,
     ]);
     let seen = (option::of(1_u32..), option::of(1_u64..1_000_000), option::of(1_u16..));
-    let server = (name(), verdict, vec(".{0,9}", 0..3), seen, option::of(load)).prop_map(
-        |(real_server, verdict, reasons, (pid, probe_us, http_status), load)| ServerEvidence {
-            real_server,
-            verdict,
-            reasons,
-            pid,
-            probe_time: probe_us.map(Duration::from_micros),
-            http_status,
-            load,
+    let server = (name(), verdict, vec(".{0,9}", 0..3), seen, option::of(load), exit).prop_map(
+        |(real_server, verdict, reasons, (pid, probe_us, http_status), load, exit)| {
+            ServerEvidence {
+                real_server,
+                verdict,
+                reasons,
+                pid,
+                probe_time: probe_us.map(Duration::from_micros),
+                http_status,
+                load,
+                exit_seen_at: exit,
+            }
         },
     );
     let vip = (ip(), any::<[bool; 2]>(), ".{0,9}")

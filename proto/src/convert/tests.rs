@@ -356,6 +356,16 @@ fn pools_and_probes_follow_their_rules() {
             "spec.probe.status_url: \"https://x/\": plain HTTP on the real server's own host: http://127.0.0.1:8080/..."
         ]
     );
+    assert_eq!(
+        probe(|p| {
+            p.ops_url = "http:///healthz".to_owned();
+            p.jmx = true;
+        }),
+        [
+            "spec.probe.ops_url: \"http:///healthz\": plain HTTP on the real server's own host: http://127.0.0.1:8080/...",
+            "spec.probe.jmx: true: needs a status_url, whose host and user it shares; give one",
+        ]
+    );
 }
 
 #[test]

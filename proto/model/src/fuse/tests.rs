@@ -183,6 +183,7 @@ fn owned(name: &Name, server: &Server) -> (OwnProbe, Option<ServerEvidence>, Arp
         probe_time: None,
         http_status: None,
         load: None,
+        exit_seen_at: None,
     });
     let arp = if server.proven { ArpSafety::Proven } else { ArpSafety::Unproven };
     (probe, evidence, arp)
