@@ -3,8 +3,11 @@
 //! [`verdict`] decides; [`watcher`] drives it with what [`process`], [`probe`] and [`status_page`] see. Written with Tomcat in
 //! mind, and right for any server that listens on TCP.
 
+pub mod hsperf;
+pub mod jvm;
 pub mod probe;
 pub mod process;
+pub mod root;
 pub mod sockets;
 pub mod status_page;
 pub mod verdict;
