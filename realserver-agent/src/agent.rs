@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fulcrum_model::plan::RealServerHostPlan;
-use fulcrum_model::{Evidence, EvidenceStamp, Name, VipEvidence};
+use fulcrum_model::{Evidence, EvidenceStamp, Name, ServerEvidence, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
 use fulcrum_proto::finding::merge;
 use fulcrum_proto::v1;
@@ -28,8 +28,8 @@ use crate::findings;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
 use crate::metrics::Metrics;
-use crate::tomcat::sockets;
 use crate::tomcat::watcher::{self, Report};
+use crate::tomcat::{self, sockets, verdict};
 
 /// How long evidence counts. Long enough that a controller's restart (seconds) makes nobody unknown, short enough that a
 /// host that lost its network is left to the directors' own probes soon.
@@ -97,6 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         refused: false,
         looks_for,
         found,
+        told_servers: BTreeMap::new(),
         told: None,
         skew: None,
     };
@@ -151,6 +152,8 @@ struct Agent {
     /// What is looked for on the host, and what is found there.
     looks_for: watch::Sender<findings::Wanted>,
     found: watch::Receiver<Vec<v1::Finding>>,
+    /// What was told of each server last.
+    told_servers: BTreeMap<Name, ServerEvidence>,
     told: Option<v1::RealServerObserved>,
     /// How far the controller's clock is from ours, by the newest comparison.
     skew: Option<ClockReading>,
@@ -337,15 +340,10 @@ impl Agent {
     }
 
     fn reported(&mut self, server: Name, report: Report) {
+        let told = self.told_servers.get(&server);
         let before = self.reports.get(&server).map(|known| known.evidence.verdict);
-        self.metrics.seen(&report.evidence, before);
-        let news = match self.reports.get(&server) {
-            Some(known) => {
-                let (old, new) = (&known.evidence, &report.evidence);
-                old.verdict != new.verdict || old.reasons != new.reasons || old.pid != new.pid
-            }
-            None => true,
-        };
+        self.metrics.seen(&report, before);
+        let news = told.is_none_or(|told| is_news(told, &report.evidence));
         // A watcher of a server that has left the plan may still have had something to say.
         if self.watchers.contains_key(&server) {
             self.reports.insert(server.clone(), report);
@@ -372,6 +370,8 @@ impl Agent {
             traceparent: traceparent.to_owned(),
         };
         self.handle.evidence(v1::Evidence::from(&evidence));
+        let told = evidence.servers.into_iter();
+        self.told_servers = told.map(|server| (server.real_server.clone(), server)).collect();
     }
 
     fn tell_observed(&mut self) {
@@ -386,15 +386,24 @@ impl Agent {
         });
         let observed = v1::RealServerObserved {
             problems: self.problem.iter().cloned().chain(servers).collect(),
-            findings: merge([
-                self.found.borrow().clone(),
-                self.skew.iter().filter_map(ClockReading::finding).collect(),
-            ]),
+            findings: self.findings(),
         };
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());
             self.told = Some(observed);
         }
+    }
+
+    fn findings(&self) -> Vec<v1::Finding> {
+        let servers = self.plan.servers.iter().filter_map(|server| {
+            let report = self.reports.get(&server.real_server)?;
+            Some(tomcat::findings::of(server, &report.tomcats, &self.plan))
+        });
+        merge([
+            servers.flatten().collect(),
+            self.skew.iter().filter_map(ClockReading::finding).collect(),
+            self.found.borrow().clone(),
+        ])
     }
 }
 
@@ -404,6 +413,15 @@ impl Drop for Agent {
             task.abort();
         }
     }
+}
+
+/// Whether it is to be told at once, not with the next refresh.
+fn is_news(told: &ServerEvidence, now: &ServerEvidence) -> bool {
+    told.verdict != now.verdict
+        || told.reasons != now.reasons
+        || told.pid != now.pid
+        || told.exit_seen_at != now.exit_seen_at
+        || verdict::is_news(told.load.as_ref(), now.load.as_ref())
 }
 
 /// A plan that cannot be read counts as none: a controller sends it again, and the host stays as it is until then.

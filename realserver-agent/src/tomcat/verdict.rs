@@ -9,9 +9,10 @@
 //!         tries failed    ▼ │                                       ▼
 //!                        Down ◀─────────────────────────────────────┘
 //! ```
-//! Saturated is Up with every thread of the connector busy.
+//! Saturated is Up with every thread of the connector busy: by the status page's word, because the page or a probe gets no answer while
+//! something else proves that the server works, or both. Draining is Up with a connector that is paused.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_model::{Name, ServerEvidence, ServerLoad, Verdict};
 
@@ -20,6 +21,10 @@ use super::process::Listener;
 
 /// Failed tries in a row before a server that does not refuse connections is down: one slow answer is no failure.
 const TRIES: u32 = 2;
+/// Share of its time, in thousandths, from which a JVM's collectors are told of, and below which they no longer are.
+const GC_TOLD: (u32, u32) = (500, 300);
+/// Most contexts that are named.
+const MAX_NAMED: usize = 8;
 
 /// What is known of one server.
 #[derive(Clone, Debug)]
@@ -30,6 +35,42 @@ pub struct Judge {
     failures: u32,
     answer: Option<Answer>,
     load: Option<ServerLoad>,
+    stopped_contexts: Vec<String>,
+    /// Every thread of the connector was busy, in words, and nearly all still are.
+    full: Option<String>,
+    is_collecting: bool,
+    is_paused: bool,
+    silent: Option<Silence>,
+    /// A probe timed out, and this proves that the server works.
+    late: Option<String>,
+    exit_seen_at: Option<SystemTime>,
+}
+
+/// A status page on the server's own connector gave no answer.
+#[derive(Clone, Debug)]
+struct Silence {
+    /// How long it was waited for.
+    waited: Duration,
+    /// What proves that the server works all the same.
+    proof: Option<Proof>,
+}
+
+/// What proves that a server works whose connector does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The connector for operations answers.
+    Operations,
+    /// The JVM's own clock goes on.
+    Jvm,
+}
+
+impl Proof {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Operations => "the ops connector answers",
+            Self::Jvm => "its JVM runs",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +92,28 @@ pub enum Sight {
         pid: u32,
         /// Who listens now.
         listener: Listener,
+        /// When it was seen.
+        at: SystemTime,
+        /// The kernel killed a process of its control group for want of memory.
+        out_of_memory: bool,
     },
-    /// A try's result, with whether the process that served is known to live.
+    /// A try's result.
     Probe(Result<Answer, Failure>),
-    /// The status page's load, read after a try and told before its result; none when it could not be read.
+    /// A try timed out, and the connector for operations answered after it.
+    Late(Failure),
+    /// The load by the status page and the JVM's counters; none when neither could be read.
     Load(Option<ServerLoad>),
+    /// Contexts that are stopped, by the status page.
+    Contexts(Vec<String>),
+    /// The status page, on the server's own connector, gave no answer in time.
+    Silent {
+        /// How long it was waited for.
+        waited: Duration,
+        /// What proves that the server works all the same.
+        proof: Option<Proof>,
+    },
+    /// Whether the connector is paused, by the JMX proxy.
+    Paused(bool),
 }
 
 impl Judge {
@@ -68,6 +126,13 @@ impl Judge {
             failures: 0,
             answer: None,
             load: None,
+            stopped_contexts: Vec::new(),
+            full: None,
+            is_collecting: false,
+            is_paused: false,
+            silent: None,
+            late: None,
+            exit_seen_at: None,
         }
     }
 
@@ -81,28 +146,89 @@ impl Judge {
         match sight {
             Sight::Listener(Listener::Process(pid)) => self.pid = Some(pid),
             Sight::Listener(Listener::Hidden | Listener::None) => self.pid = None,
-            Sight::Ended { pid, listener: Listener::None } => {
-                self.pid = None;
-                self.load = None;
-                self.answer = None;
-                self.standing = Standing::Down(format!("process {pid} exited"));
+            Sight::Ended { pid, listener, at, out_of_memory } => {
+                self.exit_seen_at = Some(at);
+                self.ended(pid, listener, out_of_memory);
             }
-            // A server of several processes: another one listens on.
-            Sight::Ended { listener: Listener::Hidden, .. } => self.pid = None,
-            Sight::Ended { listener: Listener::Process(other), .. } => self.pid = Some(other),
             Sight::Probe(Ok(answer)) => {
                 self.failures = 0;
+                self.late = None;
+                // A page needs a thread; a connection is accepted without one.
+                if answer.status.is_some() {
+                    self.silent = None;
+                }
                 self.answer = Some(answer);
                 self.standing = Standing::Up;
             }
-            Sight::Probe(Err(failure)) => self.fail(&failure),
-            Sight::Load(load) => self.load = load,
+            Sight::Probe(Err(failure)) => {
+                self.late = None;
+                self.fail(&failure);
+            }
+            Sight::Late(failure) => {
+                self.late = Some(format!("{failure}, while {}", Proof::Operations.as_str()));
+                self.fail(&failure);
+            }
+            Sight::Load(load) => self.loaded(load),
+            Sight::Contexts(stopped) => self.stopped_contexts = stopped,
+            Sight::Silent { waited, proof } => {
+                // What the page said before is old: only a proof excuses what times out from here on.
+                self.full = None;
+                self.silent = Some(Silence { waited, proof });
+            }
+            Sight::Paused(is_paused) => self.is_paused = is_paused,
         }
     }
 
+    fn ended(&mut self, pid: u32, listener: Listener, out_of_memory: bool) {
+        match listener {
+            Listener::None => {
+                self.pid = None;
+                self.forget();
+                let how = if out_of_memory { "killed: out of memory" } else { "exited" };
+                self.standing = Standing::Down(format!("process {pid} {how}"));
+            }
+            // A server of several processes: another one listens on.
+            Listener::Hidden => self.pid = None,
+            Listener::Process(other) => self.pid = Some(other),
+        }
+    }
+
+    /// What was seen of a process that has gone says nothing of the next.
+    fn forget(&mut self) {
+        self.load = None;
+        self.answer = None;
+        self.stopped_contexts.clear();
+        self.full = None;
+        self.is_collecting = false;
+        self.is_paused = false;
+        self.silent = None;
+        self.late = None;
+    }
+
+    fn loaded(&mut self, load: Option<ServerLoad>) {
+        self.load = load;
+        self.silent = None;
+        let (busy, most) = load.map_or((0, 0), |load| (load.busy_threads, load.max_threads));
+        if most > 0 && busy >= most {
+            self.full = Some(format!("{busy} of {most} threads busy"));
+        } else if u64::from(busy) * 8 <= u64::from(most) * 7 {
+            // Not before an eighth of them is free: a server on the edge would chatter.
+            self.full = None;
+        }
+        let share = load.map_or(0, |load| load.gc_share_permille);
+        let (from, until) = GC_TOLD;
+        self.is_collecting = share >= if self.is_collecting { until } else { from };
+    }
+
+    /// Whether a try that timed out is no failure: the server works, and has no thread for us, or takes no new connections.
+    fn is_excused(&self, failure: &Failure) -> bool {
+        let is_proven = self.silent.as_ref().is_some_and(|silence| silence.proof.is_some());
+        matches!(failure, Failure::TimedOut { .. })
+            && (self.full.is_some() || self.is_paused || is_proven || self.late.is_some())
+    }
+
     fn fail(&mut self, failure: &Failure) {
-        if matches!(failure, Failure::TimedOut { .. }) && self.is_full() {
-            // No thread was free for the try, and the status page, on a connector of its own, says so: it serves.
+        if self.is_excused(failure) {
             self.failures = 0;
             self.answer = None;
             self.standing = Standing::Up;
@@ -134,35 +260,98 @@ impl Judge {
         }
     }
 
-    /// Whether the status page says that every thread of the connector is busy.
-    fn is_full(&self) -> bool {
-        self.load.is_some_and(|load| load.max_threads > 0 && load.busy_threads >= load.max_threads)
-    }
-
     /// The evidence as it stands.
     pub fn evidence(&self) -> ServerEvidence {
         let (verdict, reason) = match &self.standing {
             Standing::Unknown => (Verdict::Unknown, "not tried yet".to_owned()),
             Standing::Stopping(reason) => (Verdict::Stopping, reason.clone()),
             Standing::Down(reason) => (Verdict::Down, reason.clone()),
-            Standing::Up => match self.load {
-                Some(load) if self.is_full() => (
-                    Verdict::Saturated,
-                    format!("{} of {} threads busy", load.busy_threads, load.max_threads),
-                ),
-                Some(_) | None => (Verdict::Up, answered(self.answer)),
-            },
+            Standing::Up => self.serving(),
         };
+        let mut reasons = vec![reason];
+        reasons.extend(self.remarks());
         ServerEvidence {
             real_server: self.real_server.clone(),
             verdict,
-            reasons: vec![reason],
+            reasons,
             pid: self.pid,
             probe_time: self.answer.map(|answer| answer.time),
             http_status: self.answer.and_then(|answer| answer.status),
-            load: self.load,
+            // A connector that has no thread for the status page has all of them busy.
+            load: self.load.map(|load| match &self.silent {
+                Some(_) => ServerLoad { busy_threads: load.max_threads, ..load },
+                None => load,
+            }),
+            exit_seen_at: self.exit_seen_at,
         }
     }
+
+    /// The verdict of a server that is up.
+    fn serving(&self) -> (Verdict, String) {
+        if self.is_paused {
+            let reason = "its connector is paused: new connections get no answer";
+            return (Verdict::Draining, reason.to_owned());
+        }
+        if let Some(full) = &self.full {
+            return (Verdict::Saturated, full.clone());
+        }
+        if let Some(Silence { waited, proof }) = &self.silent {
+            let waited = humantime::format_duration(*waited);
+            let proof = proof.map(|proof| format!(", while {}", proof.as_str()));
+            let proof = proof.unwrap_or_default();
+            let reason = format!("no thread for the status page within {waited}{proof}");
+            return (Verdict::Saturated, reason);
+        }
+        match &self.late {
+            Some(late) => (Verdict::Saturated, late.clone()),
+            None => (Verdict::Up, answered(self.answer)),
+        }
+    }
+
+    /// What is told beside the verdict. Without numbers that change all the time, lest each be news.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.stopped_contexts.is_empty() {
+            remarks.push(stopped(&self.stopped_contexts));
+        }
+        if self.is_collecting {
+            remarks.push("garbage collection takes most of its JVM's time".to_owned());
+        }
+        remarks
+    }
+}
+
+/// `contexts localhost/a, localhost/b are stopped`.
+pub fn stopped(contexts: &[String]) -> String {
+    let named = contexts.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = contexts.len().saturating_sub(MAX_NAMED);
+    match (contexts.len(), more) {
+        (1, _) => format!("context {named} is stopped"),
+        (_, 0) => format!("contexts {named} are stopped"),
+        (_, more) => format!("contexts {named} and {more} more are stopped"),
+    }
+}
+
+/// Whether a load differs enough from the one told last to be told at once. The ratio of busy threads must change by an eighth, so
+/// that a server under an even load does not chatter, whichever step it is at.
+pub fn is_news(told: Option<&ServerLoad>, now: Option<&ServerLoad>) -> bool {
+    const STEP: u64 = 125;
+    let (told, now) = match (told, now) {
+        (Some(told), Some(now)) => (told, now),
+        (None, None) => return false,
+        (None, Some(_)) | (Some(_), None) => return true,
+    };
+    let ratio = |load: &ServerLoad| {
+        let busy = u64::from(load.busy_threads) * 1000;
+        busy.checked_div(u64::from(load.max_threads)).unwrap_or(0).min(1000)
+    };
+    let (before, after) = (ratio(told), ratio(now));
+    let is_edge = |ratio: u64| ratio == 1000;
+    let gc = u64::from(told.gc_share_permille).abs_diff(u64::from(now.gc_share_permille));
+    before.abs_diff(after) >= STEP
+        || is_edge(before) != is_edge(after)
+        || gc >= STEP
+        || told.contexts_stopped != now.contexts_stopped
 }
 
 fn answered(answer: Option<Answer>) -> String {
@@ -179,138 +368,4 @@ pub fn next_try(judge: &Judge, interval: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ok(status: Option<u16>) -> Sight {
-        Sight::Probe(Ok(Answer { time: Duration::from_millis(3), status }))
-    }
-    fn refused() -> Sight {
-        Sight::Probe(Err(Failure::Refused("10.0.0.1:80".parse().unwrap())))
-    }
-    fn slow() -> Sight {
-        Sight::Probe(Err(Failure::TimedOut {
-            what: "GET /".to_owned(),
-            timeout: Duration::from_secs(1),
-        }))
-    }
-    fn load(busy: u32) -> Sight {
-        Sight::Load(Some(ServerLoad {
-            busy_threads: busy,
-            max_threads: 10,
-            ..ServerLoad::default()
-        }))
-    }
-    fn listener(pid: u32) -> Sight {
-        Sight::Listener(Listener::Process(pid))
-    }
-    fn ended(pid: u32, listener: Listener) -> Sight {
-        Sight::Ended { pid, listener }
-    }
-
-    #[test]
-    fn verdicts_follow_what_is_seen() {
-        use Verdict::{Down, Saturated, Stopping, Unknown, Up};
-        let cases: Vec<(&str, Vec<Sight>, Verdict, &str)> = vec![
-            ("nothing yet", vec![], Unknown, "not tried yet"),
-            ("first try succeeds", vec![ok(None)], Up, "accepts connections"),
-            ("a page", vec![ok(Some(200))], Up, "answers 200"),
-            ("first try refused", vec![refused()], Down, "connection to 10.0.0.1:80 refused"),
-            (
-                "killed",
-                vec![listener(8), ok(None), ended(8, Listener::None)],
-                Down,
-                "process 8 exited",
-            ),
-            (
-                "the exit stays the reason",
-                vec![listener(8), ok(None), ended(8, Listener::None), refused()],
-                Down,
-                "process 8 exited",
-            ),
-            (
-                "another process listens on",
-                vec![listener(8), ok(None), ended(8, Listener::Process(9))],
-                Up,
-                "accepts connections",
-            ),
-            (
-                "closes its connector first",
-                vec![listener(8), ok(None), refused()],
-                Stopping,
-                "connection to 10.0.0.1:80 refused while process 8 lives",
-            ),
-            (
-                "then ends",
-                vec![listener(8), ok(None), refused(), ended(8, Listener::None)],
-                Down,
-                "process 8 exited",
-            ),
-            ("one slow answer is no failure", vec![ok(None), slow()], Up, "accepts connections"),
-            ("two are", vec![ok(None), slow(), slow()], Down, "GET / took longer than 1s"),
-            ("slow from the start", vec![slow()], Down, "GET / took longer than 1s"),
-            ("comes back", vec![ok(None), slow(), slow(), ok(None)], Up, "accepts connections"),
-            (
-                "a success between failures counts",
-                vec![ok(None), slow(), ok(None), slow()],
-                Up,
-                "accepts connections",
-            ),
-            ("all threads busy", vec![ok(None), load(10)], Saturated, "10 of 10 threads busy"),
-            ("not all", vec![ok(None), load(9)], Up, "accepts connections"),
-            (
-                "no thread is free for the tries",
-                vec![ok(None), load(10), slow(), load(10), slow(), load(10), slow()],
-                Saturated,
-                "10 of 10 threads busy",
-            ),
-            (
-                "slow from the start for want of threads",
-                vec![load(10), slow()],
-                Saturated,
-                "10 of 10 threads busy",
-            ),
-            (
-                "slow with threads to spare",
-                vec![ok(None), load(9), slow(), load(9), slow()],
-                Down,
-                "GET / took longer than 1s",
-            ),
-            (
-                "the status page is silent too",
-                vec![ok(None), load(10), slow(), Sight::Load(None), slow(), slow()],
-                Down,
-                "GET / took longer than 1s",
-            ),
-            (
-                "down is down, however busy",
-                vec![ok(None), load(10), refused()],
-                Down,
-                "connection to 10.0.0.1:80 refused",
-            ),
-        ];
-        for (what, sights, verdict, reason) in cases {
-            let mut judge = Judge::new("web1".parse().unwrap());
-            for sight in sights {
-                judge.see(sight);
-            }
-            let evidence = judge.evidence();
-            assert_eq!(
-                (evidence.verdict, evidence.reasons[0].as_str()),
-                (verdict, reason),
-                "{what}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_dead_process_leaves_no_traces() {
-        let mut judge = Judge::new("web1".parse().unwrap());
-        for sight in [listener(8), ok(Some(200)), load(3), ended(8, Listener::None)] {
-            judge.see(sight);
-        }
-        let evidence = judge.evidence();
-        assert_eq!((evidence.pid, evidence.probe_time, evidence.http_status), (None, None, None));
-        assert_eq!(evidence.load, None);
-    }
-}
+mod tests;

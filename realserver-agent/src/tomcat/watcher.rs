@@ -1,32 +1,37 @@
-//! Drives one server's [`Judge`]: watches its process, tries it, reads its load.
+//! Drives one server's [`Judge`]: watches its process, tries it, looks at its load.
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use fulcrum_model::plan::WatchedServer;
-use fulcrum_model::{Name, ServerEvidence, ServerLoad, StatusPage};
-use futures::future::{BoxFuture, Fuse, FutureExt as _};
+use fulcrum_model::{Name, ServerEvidence};
+use futures::future::{BoxFuture, Either, Fuse, FutureExt as _, select};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::probe::{self, Answer, Failure};
+use super::findings::Tomcats;
+use super::hsperf::Pace;
+use super::jvm::OomWatch;
+use super::load::{LOOK_INTERVAL, Look, Looker, PATIENCE};
+use super::probe::{self, Failure};
 use super::process::{self, Listener, Watch};
-use super::status_page::{self, StatusPageError};
+use super::status_page;
 use super::verdict::{Judge, Sight, next_try};
-
-/// Wait after a refused password before the status page is asked again: twice Tomcat's default lock-out of 300 s.
-const DENIED_PAUSE: Duration = Duration::from_mins(10);
-/// Time between readings of the status page: it walks every context, and load is no matter of milliseconds.
-const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a watcher tells.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The server's evidence as it stands.
     pub evidence: ServerEvidence,
-    /// What keeps the watcher from seeing all, with the remedy.
+    /// What keeps the watcher from seeing all, with the remedy, or what is wrong beside the verdict.
     pub problem: Option<String>,
+    /// The Tomcats that its findings are about.
+    pub tomcats: Tomcats,
+    /// It follows a try.
+    pub is_try: bool,
+    /// What the JVM did, where it follows a look.
+    pub pace: Option<Pace>,
 }
 
 /// Watches a server until the receiver is gone.
@@ -36,7 +41,8 @@ pub async fn watch(server: WatchedServer, reports: mpsc::Sender<(Name, Report)>)
         judge: Judge::new(server.real_server.clone()),
         process: None,
         server,
-        load_error: None,
+        load_problem: None,
+        tomcats: Tomcats::None,
         hidden: false,
     };
     watcher.run(&reports).await;
@@ -46,31 +52,38 @@ struct Watcher {
     server: WatchedServer,
     address: SocketAddr,
     judge: Judge,
-    process: Option<(u32, Watch)>,
-    load_error: Option<String>,
+    process: Option<Followed>,
+    load_problem: Option<String>,
+    tomcats: Tomcats,
     hidden: bool,
 }
 
-/// When to ask the status page.
-struct Asking {
-    /// As a matter of routine.
-    next: Instant,
-    /// Not even for a try that got no answer.
-    not_before: Instant,
+/// The process that listens on the port.
+struct Followed {
+    pid: u32,
+    watch: Watch,
+    /// None where its control group tells nothing.
+    oom: Option<OomWatch>,
 }
 
-/// A try's result, and the load if the page was asked.
-type Tried = (Result<Answer, Failure>, Option<Result<ServerLoad, StatusPageError>>);
+/// What a report follows.
+enum Turn {
+    Exit,
+    Try,
+    Look(Option<Pace>),
+}
 
 impl Watcher {
     async fn run(&mut self, reports: &mpsc::Sender<(Name, Report)>) {
         self.find().await;
         let mut next = Instant::now();
-        let mut asking = Asking { next, not_before: next };
-        let mut attempt = std::pin::pin!(Fuse::<BoxFuture<'static, Tried>>::terminated());
+        let mut next_look = next;
+        let mut attempt = std::pin::pin!(Fuse::<BoxFuture<'static, Sight>>::terminated());
         let mut is_trying = false;
+        let mut looking = std::pin::pin!(Fuse::<BoxFuture<'static, (Looker, Look)>>::terminated());
+        let mut looker = Some(Looker::new(self.server.clone(), next));
         loop {
-            tokio::select! {
+            let turn = tokio::select! {
                 // The exit of a process goes before all else.
                 biased;
                 () = ended(self.process.as_ref()) => {
@@ -79,58 +92,79 @@ impl Watcher {
                     attempt.set(Fuse::terminated());
                     is_trying = false;
                     next = Instant::now() + next_try(&self.judge, self.server.probe.interval);
+                    Turn::Exit
                 }
-                (result, load) = &mut attempt, if is_trying => {
+                // The load goes first: it tells a server that is full from one that is stuck.
+                (idle, look) = &mut looking, if looker.is_none() => {
+                    looker = Some(idle);
+                    next_look = next_look.max(Instant::now());
+                    Turn::Look(self.looked(look))
+                }
+                sight = &mut attempt, if is_trying => {
                     is_trying = false;
-                    // The load goes first: it tells a server that is full from one that is stuck.
-                    if let Some(load) = load {
-                        asking = self.loaded(load, Instant::now());
-                    }
-                    self.tried(result).await;
+                    self.tried(sight).await;
                     next += next_try(&self.judge, self.server.probe.interval);
                     next = next.max(Instant::now());
+                    Turn::Try
+                }
+                () = tokio::time::sleep_until(next_look), if looker.is_some() => {
+                    next_look += LOOK_INTERVAL;
+                    if let Some(idle) = looker.take() {
+                        let pid = self.process.as_ref().map(|process| process.pid);
+                        looking.set(idle.look(pid, self.hidden).boxed().fuse());
+                    }
+                    continue;
                 }
                 () = tokio::time::sleep_until(next), if !is_trying => {
-                    let now = Instant::now();
-                    let page = self.server.probe.status_page.clone();
-                    let page = page.filter(|_| now >= asking.not_before);
-                    let is_due = now >= asking.next;
-                    let tried = attempt_once(self.server.clone(), self.address, page, is_due);
-                    attempt.set(tried.boxed().fuse());
+                    attempt.set(attempt_once(self.server.clone(), self.address).boxed().fuse());
                     is_trying = true;
                     continue;
                 }
-            }
+            };
             // The agent keeps the newest of each server; a full channel makes us wait here, never grow.
-            if reports.send((self.server.real_server.clone(), self.report())).await.is_err() {
+            if reports.send((self.server.real_server.clone(), self.report(&turn))).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn tried(&mut self, result: Result<Answer, Failure>) {
-        let serves = result.is_ok();
-        self.judge.see(Sight::Probe(result));
+    async fn tried(&mut self, sight: Sight) {
+        let serves = matches!(sight, Sight::Probe(Ok(_)));
+        self.judge.see(sight);
         if serves && self.process.is_none() {
             self.find().await;
         }
     }
 
-    fn loaded(&mut self, load: Result<ServerLoad, StatusPageError>, now: Instant) -> Asking {
-        let not_before = match &load {
-            Err(StatusPageError::Denied(_)) => now + DENIED_PAUSE,
-            Ok(_) | Err(_) => now,
-        };
-        self.load_error = load.as_ref().err().map(ToString::to_string);
-        self.judge.see(Sight::Load(load.ok()));
-        Asking { next: now + STATUS_INTERVAL, not_before }
+    fn looked(&mut self, look: Look) -> Option<Pace> {
+        if let Some(oom) = self.process.as_mut().and_then(|process| process.oom.as_mut()) {
+            // So that an old kill is not taken for that of the exit.
+            oom.has_killed(std::time::Instant::now());
+        }
+        // What was seen of a process that has gone meanwhile says nothing of the next.
+        if look.pid != self.process.as_ref().map(|process| process.pid) {
+            return None;
+        }
+        for sight in look.sights {
+            self.judge.see(sight);
+        }
+        self.load_problem = look.problem;
+        if let Some(tomcats) = look.tomcats {
+            self.tomcats = tomcats;
+        }
+        look.pace
     }
 
     async fn process_ended(&mut self) {
-        let Some((pid, _)) = self.process.take() else { return };
+        let Some(Followed { pid, oom, .. }) = self.process.take() else { return };
+        let at = SystemTime::now();
+        let out_of_memory = oom.is_some_and(|mut oom| oom.has_killed(std::time::Instant::now()));
         let listener = self.listener().await;
-        tracing::info!(real_server = %self.server.real_server, pid, ?listener, "process ended");
-        self.judge.see(Sight::Ended { pid, listener });
+        tracing::info!(
+            real_server = %self.server.real_server, pid, ?listener, out_of_memory, "process ended"
+        );
+        self.judge.see(Sight::Ended { pid, listener, at, out_of_memory });
+        self.load_problem = None;
         self.follow(listener);
     }
 
@@ -143,9 +177,12 @@ impl Watcher {
 
     fn follow(&mut self, listener: Listener) {
         self.hidden = listener == Listener::Hidden;
-        // One that ended meanwhile is found out by the next try.
         self.process = match listener {
-            Listener::Process(pid) => Watch::new(pid).ok().map(|watch| (pid, watch)),
+            // One that ended meanwhile is found out by the next try.
+            Listener::Process(pid) => Watch::new(pid).ok().map(|watch| {
+                let oom = OomWatch::new(pid).ok();
+                Followed { pid, watch, oom }
+            }),
             Listener::None | Listener::Hidden => None,
         };
     }
@@ -165,7 +202,7 @@ impl Watcher {
         }
     }
 
-    fn report(&self) -> Report {
+    fn report(&self, turn: &Turn) -> Report {
         let hidden = self.hidden.then(|| {
             format!(
                 "cannot see which process listens on {}, so its exit is only noticed by probes: run the agent as root or \
@@ -173,38 +210,52 @@ impl Watcher {
                 self.address
             )
         });
+        let (is_try, pace) = match turn {
+            Turn::Exit => (false, None),
+            Turn::Try => (true, None),
+            Turn::Look(pace) => (false, *pace),
+        };
         Report {
             evidence: self.judge.evidence(),
-            problem: hidden.or_else(|| self.load_error.clone()),
+            problem: hidden.or_else(|| self.load_problem.clone()),
+            tomcats: self.tomcats.clone(),
+            is_try,
+            pace,
         }
     }
 }
 
-async fn ended(process: Option<&(u32, Watch)>) {
+async fn ended(process: Option<&Followed>) {
     match process {
-        Some((_, watch)) if watch.ended().await.is_ok() => {}
+        Some(process) if process.watch.ended().await.is_ok() => {}
         Some(_) | None => pending().await,
     }
 }
 
-async fn attempt_once(
-    server: WatchedServer,
-    address: SocketAddr,
-    page: Option<StatusPage>,
-    is_due: bool,
-) -> Tried {
+async fn attempt_once(server: WatchedServer, address: SocketAddr) -> Sight {
     let spec = &server.probe;
-    let tried = probe::probe(address, spec.http_path.as_deref(), spec.timeout).await;
-    let is_asked = match &tried {
-        Ok(_) => is_due,
-        Err(Failure::TimedOut { .. }) => true,
-        Err(Failure::Refused(_) | Failure::Status { .. } | Failure::Other(_)) => false,
+    let probe = std::pin::pin!(probe::probe(address, spec.http_path.as_deref(), spec.timeout));
+    let Some(url) = &spec.ops_url else { return Sight::Probe(probe.await) };
+    // Asked shortly before the try is late, so that a server that hangs is not found out later for it.
+    let patience = PATIENCE.min(spec.timeout / 2);
+    let operations = std::pin::pin!(async {
+        tokio::time::sleep(spec.timeout.saturating_sub(patience)).await;
+        status_page::answers(url, patience).await
+    });
+    let (tried, operations) = match select(probe, operations).await {
+        Either::Left((tried, operations)) => (tried, Either::Left(operations)),
+        Either::Right((answers, probe)) => (probe.await, Either::Right(answers)),
     };
-    let load = match page {
-        Some(page) if is_asked => {
-            Some(status_page::read(&page, address.port(), spec.timeout).await)
+    match tried {
+        Err(failure @ Failure::TimedOut { .. }) => {
+            let answers = match operations {
+                Either::Left(operations) => operations.await,
+                Either::Right(answers) => answers,
+            };
+            if answers { Sight::Late(failure) } else { Sight::Probe(Err(failure)) }
         }
-        Some(_) | None => None,
-    };
-    (tried, load)
+        Ok(_) | Err(Failure::Refused(_) | Failure::Status { .. } | Failure::Other(_)) => {
+            Sight::Probe(tried)
+        }
+    }
 }
