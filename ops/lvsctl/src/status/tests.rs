@@ -192,6 +192,7 @@ fn a_weight_is_explained() {
     let server = &mut evidence.servers[0];
     server.verdict = v1::Verdict::Down.into();
     server.reasons = vec!["process 812 exited".to_owned()];
+    server.exit_seen_at = before(4);
     let text = |subject: &str| chains_to_text(&explain(&found, subject, now()), Paint::default());
     golden("explain-real-server.txt", &text("web1"));
     assert_eq!(text("192.168.1.138"), text("web1"));
@@ -210,6 +211,22 @@ fn a_way_through_the_vip_is_explained() {
     let text = chains_to_text(&explain(&found, "web1", now()), Paint::default());
     let told = |word: &str| text.matches(&format!("check through the VIP: {word}")).count();
     assert_eq!((told("fails"), told("passes"), told("not tried yet")), (1, 1, 0), "{text}");
+}
+
+#[test]
+fn a_load_is_explained() {
+    let mut found = healthy();
+    found.evidence[0].servers[0].load = Some(v1::ServerLoad {
+        busy_threads: 7,
+        max_threads: 50,
+        sessions: 40,
+        gc_share_permille: 31,
+        mean_request_us: 12_540,
+        contexts_stopped: 1,
+        ..v1::ServerLoad::default()
+    });
+    let chains = explain(&found, "web1", now());
+    golden("explain-load.txt", &chains_to_text(&chains, Paint::default()));
 }
 
 #[test]
