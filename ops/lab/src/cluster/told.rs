@@ -1,6 +1,8 @@
 //! What the directors tell, as `lvsctl status` prints it for programs: to the controllers now and then, and at once to who
 //! asks by their local sockets.
 
+use std::time::SystemTime;
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
@@ -55,6 +57,22 @@ pub(crate) fn of(cluster: &Cluster, director: Node) -> Result<Value> {
     Ok(agent.with_context(|| format!("the status has no {}", director.name))?["director"].clone())
 }
 
+/// When the agent of a real server last saw its Tomcat end, by its own clock, which all of the lab's hosts share.
+pub(crate) fn exit_seen_at(cluster: &Cluster, real_server: Node) -> Result<Option<SystemTime>> {
+    exit_of(&status(cluster, &[])?, real_server.name)
+}
+
+fn exit_of(status: &Value, real_server: &str) -> Result<Option<SystemTime>> {
+    let evidence = status["evidence"].as_array().context("the status has no evidence")?;
+    let servers = evidence.iter().filter_map(|evidence| evidence["servers"].as_array()).flatten();
+    let mut servers = servers.filter(|server| server["real_server"] == real_server);
+    let Some(at) = servers.find_map(|server| server["exit_seen_at"].as_str()) else {
+        return Ok(None);
+    };
+    let at = humantime::parse_rfc3339(at).with_context(|| format!("exit_seen_at {at:?}"))?;
+    Ok(Some(at))
+}
+
 /// What a director tells of itself at this moment.
 pub(crate) fn local(cluster: &Cluster, director: Node) -> Result<Value> {
     let socket = config::socket(director, &cluster.dir);
@@ -102,4 +120,27 @@ fn status(cluster: &Cluster, whom: &[&str]) -> Result<Value> {
 pub(crate) fn writes_of_both(cluster: &Cluster) -> Result<Writes> {
     let [first, second] = DIRECTORS;
     Ok(writes(cluster, first)?.and(writes(cluster, second)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_exit_is_read_with_its_fraction() {
+        let status = json!({"evidence": [
+            {"agent": "web1", "servers": [{"real_server": "web1"}]},
+            {"agent": "web2", "servers": [
+                {"real_server": "web2", "exit_seen_at": "1970-01-01T00:00:07.250000123Z"}
+            ]}
+        ]});
+        let at = SystemTime::UNIX_EPOCH + Duration::new(7, 250_000_123);
+        assert_eq!(exit_of(&status, "web2").unwrap(), Some(at));
+        assert_eq!(exit_of(&status, "web1").unwrap(), None);
+        assert!(exit_of(&json!({}), "web1").is_err());
+    }
 }

@@ -1,14 +1,16 @@
 //! A Tomcat that dies and one that hangs: how long new connections still go there, with the same fast checks on both sides.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
+use crate::cluster::told;
 use crate::contest::{count, millis};
 use crate::findings::{Findings, median};
 use crate::lab::{Lab, Segment, Stage, both};
 use crate::pair::Side;
+use crate::process::wait_until;
 use crate::say;
 use crate::settings::{Check, FAST, Settings};
 
@@ -34,9 +36,14 @@ const CHECKS: Settings = Settings {
     ..FAST
 };
 
+/// How long a report of an agent takes to be seen in the status, at most.
+const TOLD: Duration = Duration::from_secs(10);
+
 /// Of one side, milliseconds.
 struct Measured {
     kills: Vec<f64>,
+    /// From kill -9 until the agent of the host saw the exit; of Fulcrum alone.
+    exits_seen: Vec<f64>,
     hang: f64,
 }
 
@@ -49,6 +56,9 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         findings.figure(format!("{name}_kill_out_ms"), middle);
         findings.figure(format!("{name}_kill_out_worst_ms"), worst);
         findings.figure(format!("{name}_hang_out_ms"), measured.hang);
+        if let Some(seen) = median(&measured.exits_seen) {
+            findings.figure("exit_seen_ms", seen);
+        }
         if side == Side::Fulcrum {
             findings.at_most("milliseconds from a Tomcat's death to out", worst, MOST_KILL_MS);
             let intervals = measured.hang / millis(CHECKS.check.interval);
@@ -63,24 +73,43 @@ fn measure(lab: &mut Lab, side: Side) -> Result<Measured> {
     say!("{}, {}", side.as_str(), CHECKS.name);
     let mut stage = lab.stage(side, &CHECKS)?;
     let mut kills = Vec::with_capacity(KILLS);
+    let mut exits_seen = Vec::new();
     for turn in 0..KILLS {
-        kills.push(millis(kill(&mut stage, turn % 2)?));
+        let (out, seen) = kill(&mut stage, side, turn % 2)?;
+        kills.push(millis(out));
+        exits_seen.extend(seen.map(millis));
     }
     let hang = millis(hang(&mut stage)?);
     say!("  out after {kills:.1?} ms when killed, after {hang:.1} ms when stopped");
-    Ok(Measured { kills, hang })
+    say!("  the exit was seen after {exits_seen:.1?} ms");
+    Ok(Measured { kills, exits_seen, hang })
 }
 
-/// From kill -9 until out of both tables; it is back afterwards.
-fn kill(stage: &mut Stage<'_>, which: usize) -> Result<Duration> {
+/// From kill -9 until out of both tables, and until the agent saw the exit; it is back afterwards.
+fn kill(stage: &mut Stage<'_>, side: Side, which: usize) -> Result<(Duration, Option<Duration>)> {
     let Segment { tomcats, .. } = &mut *stage.segment;
     let at = tomcats[which].kill()?;
+    let killed = SystemTime::now().checked_sub(at.elapsed()).context("the clock is at zero")?;
     let out = wait_out(stage, which, at)?;
+    let seen = match side {
+        Side::Fulcrum => Some(exit_seen(stage, which, killed)?),
+        Side::Keepalived => None,
+    };
     let Segment { tomcats, .. } = &mut *stage.segment;
     tomcats[which].start(stage.paths.logs)?;
     tomcats[which].wait_ready()?;
     wait_back(stage, which, out)?;
-    Ok(out - at)
+    Ok((out - at, seen))
+}
+
+/// From the kill until its host's agent saw the exit, by the agent's own word.
+fn exit_seen(stage: &Stage<'_>, which: usize, killed: SystemTime) -> Result<Duration> {
+    let node = stage.segment.tomcats[which].node;
+    wait_until("the exit is told", TOLD, || {
+        let seen = told::exit_seen_at(stage.cluster, node)?;
+        // That of an earlier kill is told until this one is.
+        Ok(seen.and_then(|seen| seen.duration_since(killed).ok()))
+    })
 }
 
 /// From SIGSTOP, after which the kernel still accepts connections, until out of both tables; it is back afterwards.
