@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
-use fulcrum_model::fuse::Remark;
+use fulcrum_model::fuse::{HOLD, Remark};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
@@ -39,8 +41,10 @@ pub enum Outcome {
     Passed,
     /// It did, and there is something to tell.
     Remarked(Remark),
-    /// It did not; what was seen, in words for people.
+    /// It answered otherwise; what was seen, in words for people.
     Failed(String),
+    /// It did not answer at all: it may be dead, or the way there cut. What was waited for, in words for people.
+    Silent(String),
     /// The fault is on this host, and tells nothing of the real server.
     NotTried(String),
 }
@@ -66,10 +70,33 @@ struct Shared {
     metrics: Metrics,
     slots: Arc<Semaphore>,
     news: mpsc::Sender<CheckNews>,
+    attention: Attention,
     /// Of the programs that this host offers.
     command_dir: Option<Arc<Path>>,
     /// What the kernel forwards.
     kernel: watch::Receiver<IpvsSnapshot>,
+}
+
+/// After somebody fell silent or was heard again, each try of anybody is told for a while: who else answers tells whether the
+/// way is cut. At other times only what changes is told.
+#[derive(Clone, Debug, Default)]
+struct Attention {
+    /// Milliseconds of the clock.
+    until: Arc<AtomicU64>,
+}
+
+impl Attention {
+    fn call(&self, now: Duration) {
+        self.until.fetch_max(millis(now + HOLD), Ordering::Relaxed);
+    }
+
+    fn is_called(&self, now: Duration) -> bool {
+        millis(now) < self.until.load(Ordering::Relaxed)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// News that wait to be read. A check waits with its next try until its news are taken, so nothing is lost; the number
@@ -89,7 +116,8 @@ impl Checks {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
         let command_dir = command_dir.map(Arc::from);
-        let shared = Shared { clock, metrics, slots, news, command_dir, kernel };
+        let attention = Attention::default();
+        let shared = Shared { clock, metrics, slots, news, attention, command_dir, kernel };
         (Self { running: BTreeMap::new(), lanes: Lanes::start(), shared }, receiver)
     }
 
@@ -136,10 +164,11 @@ async fn run(key: CheckKey, mut shared: Shared) {
         drop(slot);
         let ended = clock.now();
         shared.metrics.checked(&key.check.probe, &outcome, ended.saturating_sub(started));
+        let is_answered = !matches!(outcome, Outcome::Silent(_));
         let outcome = match outcome {
             Outcome::Passed => Ok(None),
             Outcome::Remarked(remark) => Ok(Some(remark)),
-            Outcome::Failed(seen) => Err(seen),
+            Outcome::Failed(seen) | Outcome::Silent(seen) => Err(seen),
             Outcome::NotTried(fault) => {
                 if !is_fault_logged {
                     tracing::warn!(rip = %key.rip, port = %key.port, fault, "check not possible");
@@ -150,10 +179,15 @@ async fn run(key: CheckKey, mut shared: Shared) {
             }
         };
         is_fault_logged = false;
-        let before = state.probe().clone();
-        due = state.step(&key.check, Tried { started, ended, outcome });
-        if *state.probe() != before {
-            let news = CheckNews { key: key.clone(), probe: state.probe().clone() };
+        let (before, tries) = (state.probe().clone(), state.tries());
+        due = state.step(&key.check, Tried { started, ended, outcome, is_answered });
+        let turns = tries.silence.is_some() != state.tries().silence.is_some();
+        if turns {
+            shared.attention.call(ended);
+        }
+        if turns || *state.probe() != before || shared.attention.is_called(ended) {
+            let probe = state.probe().clone();
+            let news = CheckNews { key: key.clone(), probe, tries: state.tries() };
             if shared.news.send(news).await.is_err() {
                 return;
             }
@@ -176,7 +210,19 @@ pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
         Err(_) if matches!(&check.probe, ProbeKind::Udp(udp) if udp.min_reply.is_none()) => {
             Outcome::Passed
         }
-        Err(_) => Outcome::Failed(timed_out(key)),
+        Err(_) => match &check.probe {
+            // The fault is nobody's on the way.
+            ProbeKind::Command(_) | ProbeKind::File(_) => Outcome::Failed(timed_out(key)),
+            ProbeKind::Tcp(_)
+            | ProbeKind::Http(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::Udp(_)
+            | ProbeKind::Icmp
+            | ProbeKind::Dns(_)
+            | ProbeKind::Smtp(_)
+            | ProbeKind::Redis(_)
+            | ProbeKind::Mysql => Outcome::Silent(timed_out(key)),
+        },
     }
 }
 

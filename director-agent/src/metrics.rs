@@ -93,7 +93,7 @@ impl Metrics {
         let probe = probe.as_str();
         let outcome = match outcome {
             Outcome::Passed | Outcome::Remarked(_) => "passed",
-            Outcome::Failed(_) => "failed",
+            Outcome::Failed(_) | Outcome::Silent(_) => "failed",
             Outcome::NotTried(_) => "not_tried",
         };
         let labels = [KeyValue::new("probe", probe), KeyValue::new("outcome", outcome)];

@@ -9,7 +9,7 @@ use fulcrum_director::decide::book::{PlanBook, Taken};
 use fulcrum_director::decide::check::CheckNews;
 use fulcrum_director::decide::wanted::Wanted;
 use fulcrum_director::decide::weights::Decider;
-use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::fuse::{OwnProbe, Tries};
 use fulcrum_proto::v1;
 use fulcrum_session::PlanCache;
 
@@ -76,7 +76,7 @@ fn take_in(update: &v1::PlanUpdate) -> (PlanBook, Decider, Wanted) {
     let mut decider = Decider::new(ArpLatch::default());
     let (_, reindexed) =
         decider.change_plan(Duration::ZERO, &order.changed, &order.removed, |_, _| None);
-    let passed = |key| CheckNews { key, probe: OwnProbe::Passing };
+    let passed = |key| CheckNews { key, probe: OwnProbe::Passing, tries: Tries::default() };
     decider.probes(Duration::from_secs(1), reindexed.begun.into_iter().map(passed));
     let mut wanted = Wanted::default();
     let names = decider.servers().keys().cloned().collect();

@@ -155,6 +155,14 @@ pub(super) fn explain(doing: &str, error: &io::Error) -> Outcome {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS | Errno::EADDRNOTAVAIL,
         ) => Outcome::NotTried(format!("{doing}: {error}")),
         Some(Errno::ECONNREFUSED) => Outcome::Failed(format!("{doing} refused")),
+        // The kernel or a router on the way says that nobody is there.
+        Some(
+            errno @ (Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::ETIMEDOUT),
+        ) => Outcome::Silent(format!("{doing}: {}", errno.desc())),
         Some(errno) => Outcome::Failed(format!("{doing}: {}", errno.desc())),
         None => Outcome::Failed(format!("{doing}: {error}")),
     }
@@ -169,7 +177,10 @@ mod tests {
         let failed = |seen: &str| Outcome::Failed(seen.to_owned());
         let cases = [
             (Errno::ECONNREFUSED, failed("connect to 192.168.1.138:80 refused")),
-            (Errno::EHOSTUNREACH, failed("connect to 192.168.1.138:80: No route to host")),
+            (
+                Errno::EHOSTUNREACH,
+                Outcome::Silent("connect to 192.168.1.138:80: No route to host".to_owned()),
+            ),
             (
                 Errno::EMFILE,
                 Outcome::NotTried(

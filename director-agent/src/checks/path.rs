@@ -44,12 +44,15 @@ fn leads_there(key: &CheckKey, via: Via, kernel: &IpvsSnapshot) -> bool {
 /// told as gray by whichever check comes first.
 pub(super) async fn tried(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
     let outcome = try_once(key, command_dir).await;
-    let (Outcome::Failed(seen), Some(at_rip)) = (&outcome, key.at_rip()) else { return outcome };
+    let (Outcome::Failed(seen) | Outcome::Silent(seen), Some(at_rip)) = (&outcome, key.at_rip())
+    else {
+        return outcome;
+    };
     match try_once(&at_rip, command_dir).await {
         Outcome::Passed | Outcome::Remarked(_) => outcome,
-        Outcome::Failed(_) | Outcome::NotTried(_) => Outcome::NotTried(format!(
-            "neither the VIP nor the RIP answers ({seen}), so the way is not to blame"
-        )),
+        Outcome::Failed(_) | Outcome::Silent(_) | Outcome::NotTried(_) => Outcome::NotTried(
+            format!("neither the VIP nor the RIP answers ({seen}), so the way is not to blame"),
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Virtual servers that nobody serves well.
 
-use fulcrum_model::fuse::{OwnProbe, PathProbe};
-use fulcrum_model::{Name, Weight};
+use fulcrum_model::fuse::{HOLD, Hold, OwnProbe, PathProbe};
+use fulcrum_model::{Name, Verdict, Weight};
 
 use super::decided::{Decided, DecidedPool};
 
@@ -22,12 +22,20 @@ pub fn alarms<'a>(pools: impl Iterator<Item = (&'a Name, &'a DecidedPool)>) -> V
 /// The gravest of a virtual server.
 fn alarm(virtual_server: &Name, pool: &DecidedPool) -> Option<String> {
     let first = pool.members.first()?;
-    let fails = |decided: &Decided| matches!(decided.probe, Some(OwnProbe::Failing(_)));
     let is_kept = |decided: &Decided| decided.weight() > Weight::ZERO;
     if pool.members.iter().all(fails) && pool.members.iter().any(is_kept) {
         return Some(format!(
-            "virtual server {virtual_server}: own probes fail for every real server, so all are kept: look at the \
-             network between this director and them, or at the check"
+            "virtual server {virtual_server}: own probes fail for every real server, so all are kept{}",
+            cut_off(pool)
+        ));
+    }
+    if let Some(Hold { silent, of, within, .. }) = pool.hold() {
+        return Some(format!(
+            "virtual server {virtual_server}: {silent} of {of} real servers fell silent within {:.1} s, so their weights are held \
+             until somebody answers, at most {} s{}",
+            within.as_secs_f64(),
+            HOLD.as_secs(),
+            cut_off(pool)
         ));
     }
     let has_suspect_way = |decided: &Decided| {
@@ -51,6 +59,26 @@ fn alarm(virtual_server: &Name, pool: &DecidedPool) -> Option<String> {
         });
     }
     pool.has_lost_quorum().then(|| quorum_lost(virtual_server, pool))
+}
+
+/// What the agents of those whose probe fails make likely, with a remedy.
+fn cut_off(pool: &DecidedPool) -> String {
+    // One that is answered wrongly is not cut off.
+    let silent = pool.members.iter().filter(|decided| fails(decided) && decided.is_silent);
+    let well = silent.filter(|decided| match decided.verdict {
+        Verdict::Up | Verdict::Saturated => true,
+        Verdict::Unknown | Verdict::Draining | Verdict::Stopping | Verdict::Down => false,
+    });
+    match well.count() {
+        0 => ": look at the network between this director and them, or at the check".to_owned(),
+        well => format!(
+            "; the agents of {well} of them say that they serve: this director is cut off from them, look at its network"
+        ),
+    }
+}
+
+fn fails(decided: &Decided) -> bool {
+    matches!(decided.probe, Some(OwnProbe::Failing(_)))
 }
 
 fn quorum_lost(virtual_server: &Name, pool: &DecidedPool) -> String {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{OwnProbe, Remark};
+use fulcrum_model::fuse::{OwnProbe, Remark, Tries};
 use fulcrum_model::{Check, ForwardingMethod, Port, ProbeKind, ThroughVip};
 
 /// One check: what is tried where. Virtual servers that want the same share it.
@@ -86,6 +86,8 @@ pub struct CheckNews {
     pub key: CheckKey,
     /// What it makes of its real server now.
     pub probe: OwnProbe,
+    /// How its tries were answered.
+    pub tries: Tries,
 }
 
 /// A try that has ended.
@@ -97,12 +99,15 @@ pub struct Tried {
     pub ended: Duration,
     /// What is to be told where it passed, and what was seen when it failed, in words for people.
     pub outcome: Result<Option<Remark>, String>,
+    /// The real server answered, be it with a refusal: the way there is open.
+    pub is_answered: bool,
 }
 
 /// What a check knows between two tries.
 #[derive(Clone, Debug)]
 pub struct CheckState {
     probe: OwnProbe,
+    tries: Tries,
     /// Failed tries that were tolerated so far.
     failed: u32,
     /// Tries that passed in a row while failing.
@@ -116,7 +121,8 @@ impl CheckState {
     /// part of an interval after which its second try is due.
     pub fn new(share: f64) -> Self {
         let first_share = Some(share.clamp(0.0, 1.0));
-        Self { probe: OwnProbe::Pending, failed: 0, passed: 0, first_share }
+        let (probe, tries) = (OwnProbe::Pending, Tries::default());
+        Self { probe, tries, failed: 0, passed: 0, first_share }
     }
 
     /// What its tries have made of the real server.
@@ -124,11 +130,21 @@ impl CheckState {
         &self.probe
     }
 
+    /// How its tries were answered.
+    pub fn tries(&self) -> Tries {
+        self.tries
+    }
+
     /// Takes a try that has ended and returns when the next one starts, never before the end of this one.
     pub fn step(&mut self, check: &Check, tried: Tried) -> Duration {
         let share = self.first_share.take().unwrap_or(1.0);
         let regular = tried.started.saturating_add(check.interval.mul_f64(share));
         let repetition = tried.ended.saturating_add(check.retry_delay);
+        if tried.is_answered {
+            self.tries.answered(tried.ended);
+        } else {
+            self.tries.unanswered(tried.started, tried.ended);
+        }
         let next = match (&self.probe, tried.outcome) {
             (OwnProbe::Failing(_), Ok(remark)) => {
                 self.passed += 1;
@@ -147,7 +163,12 @@ impl CheckState {
                 self.failed += 1;
                 repetition
             }
-            (_, Err(seen)) => {
+            (OwnProbe::Failing(_), Err(seen)) => {
+                self.enter(OwnProbe::Failing(seen));
+                regular
+            }
+            (OwnProbe::Pending | OwnProbe::Passing | OwnProbe::Remarked(_), Err(seen)) => {
+                self.tries.fell(tried.ended);
                 self.enter(OwnProbe::Failing(seen));
                 regular
             }
@@ -168,6 +189,8 @@ fn passing(remark: Option<Remark>) -> OwnProbe {
 
 #[cfg(test)]
 mod tests {
+    use fulcrum_model::fuse::{EndedSilence, Silence};
+
     use super::*;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -183,7 +206,8 @@ mod tests {
             .map(|(passes, took)| {
                 let outcome = if *passes { Ok(None) } else { Err("refused".to_owned()) };
                 let ended = start + MS(*took);
-                let next = state.step(&check, Tried { started: start, ended, outcome });
+                let tried = Tried { started: start, ended, outcome, is_answered: true };
+                let next = state.step(&check, tried);
                 let gap = u64::try_from(next.saturating_sub(start).as_millis()).expect("small");
                 start = next;
                 let name = match state.probe() {
@@ -271,10 +295,34 @@ mod tests {
     fn the_second_try_is_spread() {
         for (share, gap) in [(0.0, 0), (0.25, 250), (1.0, 1000), (7.0, 1000)] {
             let mut state = CheckState::new(share);
-            let try_at = |ms| Tried { started: MS(ms), ended: MS(ms), outcome: Ok(None) };
+            let try_at =
+                |ms| Tried { started: MS(ms), ended: MS(ms), outcome: Ok(None), is_answered: true };
             assert_eq!(state.step(&Check::default(), try_at(0)), MS(gap), "{share}");
             assert_eq!(state.step(&Check::default(), try_at(gap)), MS(gap + 1000), "{share}");
         }
+    }
+
+    #[test]
+    fn silence_begins_falls_and_ends() {
+        let check =
+            Check { interval: MS(1000), retries: 1, retry_delay: MS(1000), ..Check::default() };
+        let mut state = CheckState::new(1.0);
+        let mut tried = |ms, is_answered, passes: bool| {
+            let outcome = if passes { Ok(None) } else { Err("no answer".to_owned()) };
+            let tried = Tried { started: MS(ms), ended: MS(ms + 100), outcome, is_answered };
+            state.step(&check, tried);
+            state.tries()
+        };
+        assert_eq!(tried(0, true, true).heard, Some(MS(100)));
+        let silence = |asked, fell| Some(Silence { since: MS(1100), asked: MS(asked), fell });
+        assert_eq!(tried(1000, false, false).silence, silence(1000, None), "tolerated");
+        assert_eq!(tried(2000, false, false).silence, silence(2000, Some(MS(2100))));
+        assert_eq!(tried(3000, false, false).silence, silence(3000, Some(MS(2100))));
+        let refused = tried(4000, true, false);
+        assert_eq!((refused.silence, refused.heard), (None, Some(MS(4100))), "the way is open");
+        let ended = Some(EndedSilence { since: MS(1100), until: MS(4100) });
+        assert_eq!(refused.ended, ended);
+        assert_eq!(tried(5000, false, false).silence.and_then(|s| s.fell), None, "fell before");
     }
 
     #[test]

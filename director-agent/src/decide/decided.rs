@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{History, OwnProbe, PathProbe, Place, QuorumState};
+use fulcrum_model::fuse::{History, Hold, OwnProbe, PathProbe, Place, QuorumState};
 use fulcrum_model::{Name, Verdict, Weight};
 
 /// All that was decided of a virtual server.
@@ -34,6 +34,11 @@ impl DecidedPool {
     /// Some real server has not been heard of yet.
     pub fn is_waiting(&self) -> bool {
         self.members.iter().any(|decided| decided.is_waiting)
+    }
+
+    /// Some real server fell silent together with others, and stays as it is for now.
+    pub fn hold(&self) -> Option<Hold> {
+        self.members.iter().filter_map(|decided| decided.hold).max()
     }
 
     /// Too little of it serves. One that serves nobody yet and has not heard from all is only beginning.
@@ -70,6 +75,10 @@ pub struct Decided {
     pub is_waiting: bool,
     /// By an order of the plan.
     pub is_drained: bool,
+    /// The newest try of its probe got no answer at all.
+    pub is_silent: bool,
+    /// It fell silent together with others, and stays as it is for now.
+    pub hold: Option<Hold>,
     pub(super) history: History,
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::OwnProbe;
+use fulcrum_model::fuse::{OwnProbe, Tries};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan, VrrpInstancePlan};
 use fulcrum_model::resource::{AgentRequirement, VrrpChecksum, VrrpVersion};
 use fulcrum_model::vrrp::VrrpOptions;
@@ -141,5 +141,6 @@ pub(crate) fn probed(
     key: &CheckKey,
     probe: OwnProbe,
 ) -> Effect {
-    decider.probes(now, [CheckNews { key: key.clone(), probe }])
+    let tries = Tries { heard: Some(now), ..Tries::default() };
+    decider.probes(now, [CheckNews { key: key.clone(), probe, tries }])
 }

@@ -55,6 +55,11 @@ impl Index {
         self.by_agent.get(agent)
     }
 
+    /// Whether any virtual server's weights depend on a check.
+    pub fn has_check(&self, check: &CheckKey) -> bool {
+        self.by_check.contains_key(check)
+    }
+
     /// Virtual servers whose weights depend on a check.
     pub fn of_check(&self, check: &CheckKey) -> Option<BTreeSet<Name>> {
         if check.via.is_some() {

@@ -95,7 +95,7 @@ fn decided(
     candidate: &Candidate<'_>,
     since: Duration,
 ) -> Decided {
-    let Decision { real_server, place, reasons, history } = decision;
+    let Decision { real_server, place, reasons, history, hold } = decision;
     Decided {
         real_server,
         place,
@@ -107,6 +107,8 @@ fn decided(
         since,
         is_waiting: is_waiting(requirement, candidate),
         is_drained: candidate.drain.is_some(),
+        is_silent: candidate.tries.silence.is_some(),
+        hold,
         history,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence, fuse};
+use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence, Tries, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, VipEvidence, Weight};
@@ -19,6 +19,10 @@ use super::past::Past;
 use super::paths::Paths;
 use super::plan::Servers;
 
+/// Of a check that has no answer yet.
+const UNPROBED: &(OwnProbe, Tries) =
+    &(OwnProbe::Pending, Tries { heard: None, silence: None, ended: None });
+
 /// The plan's virtual servers with the weights decided for them.
 ///
 /// Each input recomputes the virtual servers that it touches, and no others, and returns what came of it.
@@ -27,7 +31,7 @@ pub struct Decider {
     index: Index,
     evidence: EvidenceStore,
     arp: ArpLatch,
-    probes: BTreeMap<CheckKey, OwnProbe>,
+    probes: BTreeMap<CheckKey, (OwnProbe, Tries)>,
     /// What checks through VIPs say.
     paths: BTreeMap<CheckKey, PathProbe>,
     /// The reasons that are in force.
@@ -38,6 +42,8 @@ pub struct Decider {
     pools: BTreeMap<Name, Arc<DecidedPool>>,
     /// When which virtual server is to be decided anew although nothing was heard.
     looks: BTreeSet<(Duration, Name)>,
+    /// Virtual servers with somebody who is held because several fell silent together: each answer of anybody may end that.
+    held: BTreeSet<Name>,
     /// Up to when expiry has been looked at.
     looked_at: Duration,
 }
@@ -163,17 +169,23 @@ impl Decider {
 
     /// Takes what checks make of their real servers. A virtual server that several of them touch is decided once.
     pub fn probes(&mut self, now: Duration, news: impl IntoIterator<Item = CheckNews>) -> Effect {
-        let mut touched = BTreeSet::new();
-        for CheckNews { key, probe } in news {
+        let mut touched = self.held.clone();
+        for CheckNews { key, probe, tries } in news {
             // Not the answer of a check that the plan asks for no longer.
-            if let Some(servers) = self.index.of_check(&key) {
-                touched.extend(servers);
-                if key.via.is_some() {
+            if key.via.is_some() {
+                if let Some(servers) = self.index.of_check(&key) {
+                    touched.extend(servers);
                     self.paths.insert(key, PathProbe::from(&probe));
-                } else {
-                    self.probes.insert(key, probe);
                 }
+                continue;
             }
+            if !self.index.has_check(&key) {
+                continue;
+            }
+            if self.probes.get(&key).is_none_or(|(before, _)| *before != probe) {
+                touched.extend(self.index.of_check(&key).into_iter().flatten());
+            }
+            self.probes.insert(key, (probe, tries));
         }
         self.redo(now, &touched)
     }
@@ -269,11 +281,13 @@ impl Decider {
 
     fn put_in(&mut self, name: Name, pool: Arc<DecidedPool>) {
         self.looks.extend(pool.next_look.map(|at| (at, name.clone())));
+        self.held.extend(pool.hold().map(|_| name.clone()));
         self.pools.insert(name, pool);
     }
 
     fn take_out(&mut self, name: &Name) -> Option<Arc<DecidedPool>> {
         let pool = self.pools.remove(name)?;
+        self.held.remove(name);
         if let Some(at) = pool.next_look {
             self.looks.remove(&(at, name.clone()));
         }
@@ -292,13 +306,14 @@ impl Decider {
             .zip(paths)
             .zip(&past.members)
             .map(|(((destination, check), path), (history, _))| {
-                let probe = self.probes.get(check).unwrap_or(&OwnProbe::Pending);
-                let probes = (probe, path);
+                let (probe, tries) = self.probes.get(check).unwrap_or(UNPROBED);
+                let probes = (probe, *tries, path);
                 self.candidate(now, &server.vips, destination, probes, *history)
             })
             .collect();
         let sorry_server = server.sorry_server.as_ref().map(|sorry| {
-            let probes = (&OwnProbe::Pending, &PathProbe::NotAsked);
+            let (probe, tries) = UNPROBED;
+            let probes = (probe, *tries, &PathProbe::NotAsked);
             self.candidate(now, &server.vips, sorry, probes, History::default())
         });
         let pool = PoolEvidence {
@@ -309,6 +324,7 @@ impl Decider {
             was_quorum_met: past.was_quorum_met,
             slow_start: server.slow_start,
             on_failure: server.options.on_failure,
+            check_interval: server.check.interval,
         };
         past.decided(now, &pool, fuse(now, &pool))
     }
@@ -318,7 +334,7 @@ impl Decider {
         now: Duration,
         vips: &[IpAddr],
         destination: &'a DestinationPlan,
-        (probe, path): (&'a OwnProbe, &'a PathProbe),
+        (probe, tries, path): (&'a OwnProbe, Tries, &'a PathProbe),
         history: History,
     ) -> Candidate<'a> {
         Candidate {
@@ -326,6 +342,7 @@ impl Decider {
             planned: destination.weight,
             forwarding: destination.forwarding,
             probe,
+            tries,
             path,
             agent: self
                 .evidence

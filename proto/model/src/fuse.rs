@@ -24,9 +24,12 @@
 //! 14. One whose own probe passes, and to which the way through the VIP fails, is out as if it were dead, where another one is in
 //!     rotation and the way to that passes. Where none passes, the director's own part of the way is suspect: nobody is taken out
 //!     for it, and it loses no quorum. A way that was not tried yet counts neither way.
+//! 15. Silence together: where several of a pool stop answering at once and nobody of it was heard since, each that falls stays as
+//!     it is until there is better evidence, at most [`HOLD`]: this director may be cut off. Not one whose agent says down, nor where
+//!     nobody is left, of which laws 5 and 9 speak. It loses no quorum and meets none ([`Tries`]).
 //!
 //! ```text
-//!   evidence -> standing (1, 2, 6, 7, 12, 13, 14) -> quorum (8, 14) -> settled (3, 4, 5, 9, 13, 14) -> slow start (10)
+//!   evidence -> standing (1, 2, 6, 7, 12, 13, 14, 15) -> quorum (8, 14) -> settled (3, 4, 5, 9, 13, 14, 15) -> slow start (10)
 //!            -> place (7, 11)
 //! ```
 
@@ -34,6 +37,7 @@ mod damping;
 mod path;
 mod quorum;
 mod settle;
+mod silence;
 mod slow_start;
 mod standing;
 
@@ -48,6 +52,7 @@ pub use damping::Flaps;
 pub use path::PathProbe;
 pub use quorum::QuorumState;
 use settle::Settled;
+pub use silence::{EndedSilence, HOLD, Hold, Silence, Tries};
 pub use slow_start::Service;
 
 /// A dead real server keeps its entry, with weight 0, for so long, so that a check that fails once resets nobody.
@@ -70,6 +75,8 @@ pub struct PoolEvidence<'a> {
     pub slow_start: Option<Duration>,
     /// What becomes of established connections of a dead real server.
     pub on_failure: FailurePolicy,
+    /// Time between two tries of its own probes.
+    pub check_interval: Duration,
 }
 
 /// What a director knows of one real server.
@@ -83,6 +90,8 @@ pub struct Candidate<'a> {
     pub forwarding: ForwardingMethod,
     /// The director's own probe.
     pub probe: &'a OwnProbe,
+    /// How its tries were answered.
+    pub tries: Tries,
     /// The director's check of it through the VIP.
     pub path: &'a PathProbe,
     /// The agent's evidence, if it is fresh.
@@ -198,6 +207,8 @@ pub struct Decision {
     pub reasons: Vec<String>,
     /// For the next decision.
     pub history: History,
+    /// Law 15 holds it as it is.
+    pub hold: Option<Hold>,
 }
 
 /// What was decided of a pool.
@@ -216,8 +227,9 @@ pub struct PoolDecision {
 /// Decides the weights of a pool as one virtual server uses it. `now` and the times in histories are of one monotonic
 /// clock.
 pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
-    let standings: Vec<_> =
+    let mut standings: Vec<_> =
         pool.members.iter().map(|member| standing::of(now, pool.requirement, member)).collect();
+    silence::hold(now, pool, &mut standings);
     let quorum = quorum::judge(pool, &standings);
     let sorry = pool.sorry_server.as_ref().map(|sorry| settle::sorry_server(pool, sorry, quorum));
     let sorry_serves =
@@ -240,7 +252,7 @@ fn place(
     candidate: &Candidate<'_>,
     settled: Settled,
 ) -> (Decision, Option<Duration>) {
-    let Settled { weight, mut reasons, is_dead, service, is_held: _ } = settled;
+    let Settled { weight, mut reasons, is_dead, service, is_held: _, hold } = settled;
     let before = candidate.history;
     let dead_since = is_dead.then(|| before.dead_since.unwrap_or(now));
     let flaps = match (before.dead_since, dead_since) {
@@ -249,9 +261,13 @@ fn place(
         (None, None) | (Some(_), Some(_)) => before.flaps,
     };
     let grace = candidate.drain.and_then(|drain| drain.grace);
-    let mut look = flaps.held(now).map(|held| held.until);
+    let mut look = earlier(flaps.held(now).map(|held| held.until), hold.map(|hold| hold.until));
     let place = match (grace, on_failure, dead_since) {
         (Some(_), _, _) => Place::Leaving { within: grace },
+        // Law 15: no connection is reset of one that may be well.
+        (None, FailurePolicy::Reset, Some(_)) if hold.is_some() && before.weight.is_some() => {
+            Place::In(weight)
+        }
         (None, FailurePolicy::Reset, Some(since)) if since + RESET_AFTER <= now => {
             reasons.push("its connections are reset".to_owned());
             Place::Leaving { within: Some(Duration::ZERO) }
@@ -268,7 +284,7 @@ fn place(
     };
     let history = History { weight, service, dead_since, flaps };
     let real_server = candidate.real_server.clone();
-    (Decision { real_server, place, reasons, history }, look)
+    (Decision { real_server, place, reasons, history, hold }, look)
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

@@ -2,6 +2,7 @@
 
 mod paths;
 mod pools;
+mod silence;
 
 use proptest::prelude::*;
 
@@ -337,7 +338,7 @@ proptest! {
                         let answers = all.iter().enumerate().filter(|(bit, _)| answered >> bit & 1 == 1);
                         decider.probes(now, answers.map(|(bit, web)| {
                             let probe = if passing >> bit & 1 == 1 { OwnProbe::Passing } else { failing() };
-                            CheckNews { key: key(web), probe }
+                            CheckNews { key: key(web), probe, tries: Tries::default() }
                         }));
                     }
                     Event::Report(agent) => {

@@ -74,6 +74,8 @@ fn share(candidate: &Candidate<'_>, standing: &Standing, is_path_proven: bool) -
         Standing::In { .. } | Standing::Damped { .. } => Share::Serves,
         Standing::Held { weight } if *weight > Weight::ZERO => Share::Serves,
         Standing::Held { .. } | Standing::Waiting => Share::Unclear,
+        // Law 15: what served may serve still.
+        Standing::Silent { .. } if candidate.history.weight > Some(Weight::ZERO) => Share::Unclear,
         // Law 4: that agents say down loses no quorum.
         Standing::AgentObjects { may_override: true, .. } => match candidate.probe {
             OwnProbe::Passing | OwnProbe::Remarked(_) => Share::Serves,
@@ -83,6 +85,7 @@ fn share(candidate: &Candidate<'_>, standing: &Standing, is_path_proven: bool) -
         Standing::AgentObjects { may_override: false, .. }
         | Standing::Drained(_)
         | Standing::ArpUnsafe(_)
-        | Standing::ProbeFails(_) => Share::Out,
+        | Standing::ProbeFails(_)
+        | Standing::Silent { .. } => Share::Out,
     }
 }

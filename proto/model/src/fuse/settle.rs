@@ -2,7 +2,9 @@
 
 use super::path;
 use super::standing::{self, Standing};
-use super::{Candidate, Decision, History, OwnProbe, Place, PoolEvidence, QuorumState, Service};
+use super::{
+    Candidate, Decision, HOLD, History, Hold, OwnProbe, Place, PoolEvidence, QuorumState, Service,
+};
 use crate::{Verdict, Weight};
 
 /// What the laws make of a real server, before slow start.
@@ -11,8 +13,10 @@ pub(super) struct Settled {
     pub(super) reasons: Vec<String>,
     /// Its probe fails or its agent says down, and no law keeps it all the same.
     pub(super) is_dead: bool,
-    /// Law 6 keeps the weight as it is.
+    /// Law 6 or 15 keeps the weight as it is.
     pub(super) is_held: bool,
+    /// Law 15 does.
+    pub(super) hold: Option<Hold>,
     /// Its part in the rotation until now.
     pub(super) service: Service,
 }
@@ -37,7 +41,8 @@ pub(super) fn members(
     sorry_serves: bool,
 ) -> Vec<Settled> {
     let some_in = standings.iter().any(Standing::is_serving);
-    let some_fails = standings.iter().any(|s| matches!(s, Standing::ProbeFails(_)));
+    let some_fails =
+        standings.iter().any(|s| matches!(s, Standing::ProbeFails(_) | Standing::Silent { .. }));
     let some_kept_out = members.iter().zip(&standings).any(|(member, standing)| match standing {
         Standing::AgentObjects { .. } | Standing::Damped { .. } | Standing::Gray { .. } => true,
         // A drained real server that is well shows that not all fail.
@@ -46,7 +51,8 @@ pub(super) fn members(
         | Standing::Held { .. }
         | Standing::Waiting
         | Standing::ArpUnsafe(_)
-        | Standing::ProbeFails(_) => false,
+        | Standing::ProbeFails(_)
+        | Standing::Silent { .. } => false,
     });
     let all_failing = !some_in && some_fails && !some_kept_out;
     let path_is_proven = path::is_proven(members, &standings);
@@ -56,8 +62,14 @@ pub(super) fn members(
 
 fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Settled {
     let service = candidate.history.service;
-    let with =
-        |weight, reasons| Settled { weight, reasons, is_dead: false, is_held: false, service };
+    let with = |weight, reasons| Settled {
+        weight,
+        reasons,
+        is_dead: false,
+        is_held: false,
+        hold: None,
+        service,
+    };
     let out = |reason, is_dead| Settled { is_dead, ..with(Weight::ZERO, vec![reason]) };
     let stands_aside = |mut reasons: Vec<String>| {
         reasons.insert(0, "quorum lost: the sorry server serves instead".to_owned());
@@ -100,11 +112,21 @@ fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Set
             reasons.splice(0..0, [kept.to_owned(), fault]);
             with(weight, reasons)
         }
-        Standing::ProbeFails(reason) if pool.all_failing && !pool.sorry_serves => {
+        Standing::ProbeFails(reason) | Standing::Silent { reason, .. }
+            if pool.all_failing && !pool.sorry_serves =>
+        {
             let kept = "own probes fail for every real server: all are kept".to_owned();
             with(candidate.planned, vec![kept, reason])
         }
         Standing::ProbeFails(reason) => out(reason, true),
+        Standing::Silent { reason, .. } if pool.sorry_serves => out(reason, true),
+        Standing::Silent { reason, hold } => {
+            // What fell before the others did has fallen, and once.
+            let is_dead = candidate.history.dead_since.is_some();
+            let weight = candidate.history.weight.unwrap_or_default().min(candidate.planned);
+            let reasons = vec![silence(hold), reason];
+            Settled { is_dead, is_held: true, hold: Some(hold), ..with(weight, reasons) }
+        }
     }
 }
 
@@ -134,5 +156,13 @@ pub(super) fn sorry_server(
         }
     }
     let real_server = candidate.real_server.clone();
-    Decision { real_server, place, reasons, history: History::default() }
+    Decision { real_server, place, reasons, history: History::default(), hold: None }
+}
+
+/// Why it is held, without running times.
+fn silence(Hold { silent, of, .. }: Hold) -> String {
+    format!(
+        "{silent} of {of} real servers fell silent together: this director may be cut off, so the weight is held \
+         until somebody answers, at most {HOLD:?}"
+    )
 }

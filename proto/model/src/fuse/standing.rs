@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::path;
-use super::{ArpSafety, Candidate, History, OwnProbe, Remark};
+use super::{ArpSafety, Candidate, History, Hold, OwnProbe, Remark};
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
 use crate::{ServerEvidence, Verdict, Weight};
@@ -41,6 +41,11 @@ pub(super) enum Standing {
         fault: String,
         reasons: Vec<String>,
     },
+    /// Law 15: its probe fails, as others' do at the same time.
+    Silent {
+        reason: String,
+        hold: Hold,
+    },
 }
 
 impl Standing {
@@ -54,7 +59,8 @@ impl Standing {
             | Self::ArpUnsafe(_)
             | Self::AgentObjects { .. }
             | Self::ProbeFails(_)
-            | Self::Gray { .. } => false,
+            | Self::Gray { .. }
+            | Self::Silent { .. } => false,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! One table of pools and the weights they get. What takes time is in `over_time`, what holds always in `laws`.
+//! One table of pools and the weights they get. What takes time is in `over_time` and
+//! `silence`, what holds always in `laws`.
 
 mod laws;
 mod over_time;
 mod paths;
+mod silence;
 
 use super::*;
 use crate::evidence::Verdict as V;
@@ -27,6 +29,7 @@ struct Server {
     proven: bool,
     drain: Option<DrainPlan>,
     history: History,
+    tries: Tries,
 }
 
 impl Server {
@@ -45,6 +48,7 @@ impl Server {
             proven: *proven,
             drain: None,
             history: history.unwrap_or_default(),
+            tries: Tries::default(),
         }
     }
 
@@ -114,6 +118,7 @@ impl World {
                 planned: server.planned,
                 forwarding: ForwardingMethod::Dr,
                 probe,
+                tries: server.tries,
                 path,
                 agent: agent.as_ref(),
                 arp,
@@ -132,6 +137,7 @@ impl World {
                 was_quorum_met: self.was_quorum_met,
                 slow_start: self.slow_start,
                 on_failure: self.on_failure,
+                check_interval: Duration::from_secs(1),
             },
         );
         for (server, decision) in self.members.iter_mut().zip(&decision.members) {
@@ -141,6 +147,11 @@ impl World {
         assert!(decision.next_look.is_none_or(|look| look > now), "time goes on");
         self.was_quorum_met = decision.quorum.is_met;
         decision
+    }
+
+    /// Weights of the members at that time.
+    fn weights_at(&mut self, now: Duration) -> Vec<u16> {
+        weights(&self.fuse(now))
     }
 
     /// Weights of the members at that second.

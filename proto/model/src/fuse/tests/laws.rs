@@ -30,7 +30,9 @@ fn any_server() -> impl Strategy<Value = Server> {
     (0_u64..20, (probe, path), verdict, any::<bool>(), drain, history).prop_map(
         |(planned, (probe, path), verdict, proven, drain, history)| {
             let planned = weight(planned);
-            let server = Server { planned, probe, path, verdict, proven, drain: None, history };
+            let (drain_of, tries) = (None, Tries::default());
+            let server =
+                Server { planned, probe, path, verdict, proven, drain: drain_of, history, tries };
             match drain {
                 Some(grace) => server.drained(grace),
                 None => server,
