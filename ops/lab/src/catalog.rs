@@ -96,6 +96,24 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::health_gray::run,
     ),
     kernel(
+        "health-flap",
+        8,
+        "a Tomcat that stalls and recovers eight times: damped, beside keepalived",
+        scenarios::health_flap::run,
+    ),
+    kernel(
+        "health-uplink",
+        8,
+        "a director cut off from the real servers, and the agents from the controllers, beside keepalived",
+        scenarios::health_uplink::run,
+    ),
+    kernel(
+        "host-loss",
+        10,
+        "a real server's host loses power: out of the tables, beside keepalived",
+        scenarios::host_loss::run,
+    ),
+    kernel(
         "vrrp-failover",
         20,
         "the Active director loses power right after an advert, beside keepalived",

@@ -61,8 +61,22 @@ impl Cable {
         self.set_state("forwarding")
     }
 
+    /// Stops the bridge from passing frames between this node and others that are set apart too; all else passes.
+    pub(crate) fn set_apart(&self) -> Result<()> {
+        self.set("isolated", "on")
+    }
+
+    /// Takes [`Self::set_apart`] back.
+    pub(crate) fn rejoin(&self) -> Result<()> {
+        self.set("isolated", "off")
+    }
+
     fn set_state(&self, state: &str) -> Result<()> {
-        let link = ["-n", SWITCH, "link", "set", "dev", &self.port, "state", state];
+        self.set("state", state)
+    }
+
+    fn set(&self, what: &str, value: &str) -> Result<()> {
+        let link = ["-n", SWITCH, "link", "set", "dev", &self.port, what, value];
         crate::process::run("bridge", &link).map(|_| ())
     }
 
