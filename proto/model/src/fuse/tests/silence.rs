@@ -109,7 +109,9 @@ proptest! {
 
     #[test]
     fn who_dies_while_others_live_is_out_within_an_interval(story in any_story()) {
-        prop_assume!(story.silent.iter().any(|silent| !silent));
+        if story.silent.iter().all(|silent| *silent) {
+            return Ok(()); // laws 5 and 9 speak of that
+        }
         let mut world = story.world();
         let seen = story.play(&mut world);
         for (at, weights) in seen {
@@ -135,7 +137,8 @@ proptest! {
         let mut world = story.world();
         let falls = story.falls(which);
         for (at, weights) in story.play(&mut world) {
-            if (INTERVAL + 1..story.until).contains(&at) {
+            // Another's try may end at the same moment.
+            if (INTERVAL + 1..story.until).contains(&at) && at != falls {
                 prop_assert_eq!(weights[which] == 0, at >= falls, "at {} ms", at);
             }
         }
