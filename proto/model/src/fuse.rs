@@ -230,6 +230,7 @@ pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
     let mut standings: Vec<_> =
         pool.members.iter().map(|member| standing::of(now, pool.requirement, member)).collect();
     silence::hold(now, pool, &mut standings);
+    let standings = path::judge(pool.members, standings);
     let quorum = quorum::judge(pool, &standings);
     let sorry = pool.sorry_server.as_ref().map(|sorry| settle::sorry_server(pool, sorry, quorum));
     let sorry_serves =

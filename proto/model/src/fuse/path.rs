@@ -2,7 +2,7 @@
 
 use super::standing::Standing;
 use super::{Candidate, OwnProbe};
-use crate::ForwardingMethod;
+use crate::{ForwardingMethod, Weight};
 
 /// What the director's check through the VIP says of a real server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +43,33 @@ pub(super) fn fault(candidate: &Candidate<'_>) -> Option<String> {
     Some(format!("gray: the RIP answers, the VIP does not ({seen}): {look_at}"))
 }
 
-/// Whether the way to somebody in rotation passes: then one that fails is the real server's fault.
-pub(super) fn is_proven(members: &[Candidate<'_>], standings: &[Standing]) -> bool {
-    let mut all = members.iter().zip(standings);
-    all.any(|(member, standing)| *member.path == PathProbe::Passing && standing.is_serving())
+/// Takes the blame from real servers where it may be the director's: where the way to nobody in rotation passes. Those that are gray after
+/// this are out.
+pub(super) fn judge(members: &[Candidate<'_>], standings: Vec<Standing>) -> Vec<Standing> {
+    let mut all = members.iter().zip(&standings);
+    let passes = |(member, standing): (&Candidate<'_>, &Standing)| {
+        *member.path == PathProbe::Passing && could_serve(member, standing)
+    };
+    if all.any(passes) {
+        return standings;
+    }
+    standings.into_iter().map(acquit).collect()
+}
+
+/// It is in rotation, or law 4 would have it so before the pool is empty: what agents say decides of no other real server.
+fn could_serve(member: &Candidate<'_>, standing: &Standing) -> bool {
+    let is_overridden = matches!(standing, Standing::AgentObjects { may_override: true, .. })
+        && member.probe.passes()
+        && member.planned > Weight::ZERO;
+    standing.is_serving() || is_overridden
+}
+
+fn acquit(standing: Standing) -> Standing {
+    let Standing::Gray { fault, otherwise } = standing else { return standing };
+    let mut acquitted = *otherwise;
+    if let Standing::In { reasons, .. } | Standing::Damped { reasons, .. } = &mut acquitted {
+        let suspect = "no VIP of the pool answers this director: its own part of the way is suspect, and takes nobody out";
+        reasons.splice(0..0, [suspect.to_owned(), fault]);
+    }
+    acquitted
 }

@@ -1,6 +1,5 @@
 //! Whether enough of a pool serves.
 
-use super::path;
 use super::standing::Standing;
 use super::{Candidate, OwnProbe, PoolEvidence};
 use crate::{Quorum, Weight};
@@ -28,10 +27,9 @@ struct Thresholds {
 }
 
 pub(super) fn judge(pool: &PoolEvidence<'_>, standings: &[Standing]) -> QuorumState {
-    let is_proven = path::is_proven(pool.members, standings);
     let shares = pool.members.iter().zip(standings).map(|(member, standing)| {
         let planned = u64::from(member.planned.get());
-        match share(member, standing, is_proven) {
+        match share(member, standing) {
             Share::Serves => (planned, planned),
             Share::Unclear => (0, planned),
             Share::Out => (0, 0),
@@ -61,12 +59,8 @@ enum Share {
     Out,
 }
 
-fn share(candidate: &Candidate<'_>, standing: &Standing, is_path_proven: bool) -> Share {
+fn share(candidate: &Candidate<'_>, standing: &Standing) -> Share {
     match standing {
-        Standing::Gray { weight: Weight::ZERO, .. } => Share::Out,
-        // Law 14: where no way passes, that they fail loses no quorum.
-        Standing::Gray { .. } if is_path_proven => Share::Out,
-        Standing::Gray { .. } => Share::Serves,
         // Its own probe gives it no weight.
         Standing::In { weight: Weight::ZERO, .. }
         | Standing::Damped { weight: Weight::ZERO, .. } => Share::Out,
@@ -86,6 +80,7 @@ fn share(candidate: &Candidate<'_>, standing: &Standing, is_path_proven: bool) -
         | Standing::Drained(_)
         | Standing::ArpUnsafe(_)
         | Standing::ProbeFails(_)
+        | Standing::Gray { .. }
         | Standing::Silent { .. } => Share::Out,
     }
 }

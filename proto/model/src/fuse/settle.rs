@@ -1,6 +1,5 @@
 //! The pool's laws: who serves when the others do not.
 
-use super::path;
 use super::standing::{self, Standing};
 use super::{
     Candidate, Decision, HOLD, History, Hold, OwnProbe, Place, PoolEvidence, QuorumState, Service,
@@ -30,8 +29,6 @@ struct PoolState {
     some_in: bool,
     /// Law 5 looks at those whose probe has answered.
     all_failing: bool,
-    /// Law 14: one that is gray is out.
-    path_is_proven: bool,
 }
 
 /// Settles each member, in order.
@@ -55,8 +52,7 @@ pub(super) fn members(
         | Standing::Silent { .. } => false,
     });
     let all_failing = !some_in && some_fails && !some_kept_out;
-    let path_is_proven = path::is_proven(members, &standings);
-    let pool = PoolState { sorry_serves, some_in, all_failing, path_is_proven };
+    let pool = PoolState { sorry_serves, some_in, all_failing };
     members.iter().zip(standings).map(|(member, standing)| settle(member, standing, pool)).collect()
 }
 
@@ -102,16 +98,7 @@ fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Set
                 out(reason, true)
             }
         }
-        Standing::Gray { fault, .. } if pool.path_is_proven => out(fault, true),
-        Standing::Gray { fault, mut reasons, .. } if pool.sorry_serves => {
-            reasons.insert(0, fault);
-            stands_aside(reasons)
-        }
-        Standing::Gray { weight, fault, mut reasons } => {
-            let kept = "no VIP of the pool answers this director: its own part of the way is suspect, so it is kept";
-            reasons.splice(0..0, [kept.to_owned(), fault]);
-            with(weight, reasons)
-        }
+        Standing::Gray { fault, .. } => out(fault, true),
         Standing::ProbeFails(reason) | Standing::Silent { reason, .. }
             if pool.all_failing && !pool.sorry_serves =>
         {

@@ -37,9 +37,9 @@ pub(super) enum Standing {
     ProbeFails(String),
     /// Law 14: it could serve, and the VIP does not answer.
     Gray {
-        weight: Weight,
         fault: String,
-        reasons: Vec<String>,
+        /// Where it stands if that is not its fault.
+        otherwise: Box<Standing>,
     },
     /// Law 15: its probe fails, as others' do at the same time.
     Silent {
@@ -71,12 +71,22 @@ pub(super) fn of(
     requirement: AgentRequirement,
     candidate: &Candidate<'_>,
 ) -> Standing {
-    match (undamped(requirement, candidate), path::fault(candidate)) {
-        (Standing::In { weight, reasons }, Some(fault)) => {
-            Standing::Gray { weight, fault, reasons }
+    let standing = match undamped(requirement, candidate) {
+        Standing::In { weight, reasons } => damp(now, candidate, weight, reasons),
+        other => other,
+    };
+    match (path::fault(candidate), &standing) {
+        (Some(fault), Standing::In { .. } | Standing::Damped { .. }) => {
+            Standing::Gray { fault, otherwise: Box::new(standing) }
         }
-        (Standing::In { weight, reasons }, None) => damp(now, candidate, weight, reasons),
-        (other, _) => other,
+        // Law 4 could bring it back, were it not for this.
+        (Some(fault), Standing::AgentObjects { reason, may_override: true })
+            if candidate.probe.passes() =>
+        {
+            let fault = format!("{fault}; {reason}");
+            Standing::Gray { fault, otherwise: Box::new(standing) }
+        }
+        (Some(_) | None, _) => standing,
     }
 }
 

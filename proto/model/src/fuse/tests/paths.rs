@@ -67,7 +67,7 @@ fn reasons_name_the_gray_failure() {
         World::new([gray(), Server::well().through_vip(PathProbe::Passing)]).fuse(Duration::ZERO);
     assert_eq!(decision.members[0].reasons, [fault]);
     let decision = World::new([gray()]).fuse(Duration::ZERO);
-    let kept = "no VIP of the pool answers this director: its own part of the way is suspect, so it is kept";
+    let kept = "no VIP of the pool answers this director: its own part of the way is suspect, and takes nobody out";
     assert_eq!(decision.members[0].reasons, [kept, fault, "own probe passes", "agent says up"]);
 }
 
@@ -83,4 +83,19 @@ fn one_that_is_gray_counts_as_dead_until_its_vip_answers() {
     assert_eq!(world.fuse(second(11)).members[1].place, leaving);
     world.members[1].path = PathProbe::Passing;
     assert_eq!(world.weights(12), [8, 8]);
+}
+
+#[test]
+fn a_suspect_way_lifts_no_damping() {
+    let mut world = World::new([Server::well(), Server::well()]);
+    for second in [0, 10, 20] {
+        for probe in [P::Fail, P::Pass] {
+            world.members[0].probe = probe;
+            world.weights(second);
+        }
+    }
+    assert_eq!(world.weights(21), [0, 8], "it fell thrice");
+    world.members[0].path = failing();
+    assert_eq!(world.weights(21), [0, 8], "and its way proves nothing");
+    assert_eq!(world.weights(30), [8, 8]);
 }
