@@ -75,8 +75,10 @@ fn machine() -> String {
 
 /// Other programs of this network namespace that speak VRRP, by their names where those can be seen.
 fn other_routers() -> Vec<String> {
-    let ours = own_sockets();
+    // Before and after, for one of ours may come or go while the tables are read.
+    let mut ours = own_sockets();
     let tables = ["/proc/net/raw", "/proc/net/raw6"].map(|path| text(Path::new(path)));
+    ours.extend(own_sockets());
     let speaks = tables.iter().flatten().flat_map(|table| table.lines().skip(1)).any(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         // A raw socket's local port is its protocol; after uid and timeout comes its inode.
