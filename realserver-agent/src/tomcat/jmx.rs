@@ -3,6 +3,7 @@
 //! The proxy has no read-only role, and its whole listing takes half a megabyte: so it is asked only by choice, and only for one
 //! attribute of one bean by its whole name.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use fulcrum_model::StatusPage;
@@ -127,7 +128,10 @@ fn encoded(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 out.push(char::from(byte));
             }
-            other => out.push_str(&format!("%{other:02X}")),
+            other => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "%{other:02X}");
+            }
         }
     }
     out

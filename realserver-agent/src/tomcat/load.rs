@@ -103,7 +103,7 @@ impl Looker {
             self.is_paused = false;
             self.files_next = Instant::now();
         }
-        let tomcats = self.files().await;
+        let tomcats = self.files(is_hidden).await;
         let counters = self.count().await;
         let pace = counters.map(|counters| self.readings.push(counters));
         let mut look = Look { pid, sights: Vec::new(), pace, problem: None, tomcats };
@@ -195,7 +195,7 @@ impl Looker {
     }
 
     /// Reads the files, where they are due.
-    async fn files(&mut self) -> Option<Tomcats> {
+    async fn files(&mut self, is_hidden: bool) -> Option<Tomcats> {
         let now = Instant::now();
         if now < self.files_next {
             return None;
@@ -204,6 +204,10 @@ impl Looker {
         let pid = self.pid;
         let read = tokio::task::spawn_blocking(move || {
             let Some(pid) = pid else {
+                // Somebody does listen, whose files we may not see.
+                if is_hidden {
+                    return (Tomcats::None, None);
+                }
                 let others = installation::all().unwrap_or_default();
                 return (Tomcats::Others(Arc::new(others)), None);
             };
@@ -246,3 +250,6 @@ impl Looker {
 fn whole_millis(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;
