@@ -130,10 +130,11 @@ fn held(now: Duration, pool: &PoolEvidence<'_>, place: usize) -> Option<Hold> {
             Some(ended) if silence.asked > ended.until => return None,
             Some(ended) => hold.join(silence, ended.since, ended.until),
             None if was_heard => return None,
-            None => match tries.silence.filter(|other| is_with(other.since)) {
-                Some(other) => hold.join(silence, other.since, fell),
-                None => {}
-            },
+            None => {
+                if let Some(other) = tries.silence.filter(|other| is_with(other.since)) {
+                    hold.join(silence, other.since, fell);
+                }
+            }
         }
     }
     hold.until += HOLD;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Of a Tomcat 10.1 on OpenJDK 17 with `-XX:+UseSerialGC`, cut at the end that its head tells; paths changed.
+/// Of a Tomcat 10.1 on `OpenJDK` 17 with `-XX:+UseSerialGC`, cut at the end that its head tells; paths changed.
 const CAPTURE: &[u8] = include_bytes!("../captures/jdk17-serial.hsperf");
 
 fn collector(invocations: u64, nanos: u64) -> Collector {
