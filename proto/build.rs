@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
+    "fulcrum/v1/restart.proto",
     "fulcrum/v1/resources.proto",
     "fulcrum/v1/intent_service.proto",
     "fulcrum/v1/plan.proto",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fulcrum_model::plan::RealServerHostPlan;
+use fulcrum_model::plan::{RealServerHostPlan, WatchedServer};
 use fulcrum_model::{Evidence, EvidenceStamp, Name, ServerEvidence, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
 use fulcrum_proto::finding::merge;
@@ -28,6 +28,8 @@ use crate::findings;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
 use crate::metrics::Metrics;
+use crate::restart::Restarts;
+use crate::restart::leave::Leaving;
 use crate::tomcat::watcher::{self, Report};
 use crate::tomcat::{self, sockets, verdict};
 
@@ -77,6 +79,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     };
     let (handle, mut events) = Session::spawn(session, version_watch, shutdown.clone());
     let (reports_in, mut reports) = mpsc::channel(REPORTS);
+    let (restarts, mut ends) = Restarts::new(config.actions, state_dir);
+    let (keep_alive, mut answers) = Leaving::new(state_dir);
     let mut agent = Agent {
         name: config.name,
         metrics: Metrics::new(),
@@ -92,6 +96,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         watchers: BTreeMap::new(),
         reports_in,
         reports: BTreeMap::new(),
+        restarts,
+        keep_alive,
         vips: Vec::new(),
         problem: None,
         refused: false,
@@ -114,6 +120,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some((server, report)) = reports.recv() => agent.reported(server, report),
+            Some(ended) = ends.recv() => {
+                agent.restarts.ended(ended);
+                agent.follow_orders();
+            }
+            Some(answer) = answers.recv() => agent.keep_alive.answered(answer),
             event = events.recv() => match event {
                 Some(event) => agent.event(event).await,
                 None => break,
@@ -142,9 +153,11 @@ struct Agent {
     plan: RealServerHostPlan,
     /// VIPs that left the plan and may stay for their connections, with their deadlines.
     leaving: BTreeMap<Ipv4Addr, Instant>,
-    watchers: BTreeMap<Name, (fulcrum_model::plan::WatchedServer, JoinHandle<()>)>,
+    watchers: BTreeMap<Name, (WatchedServer, JoinHandle<()>)>,
     reports_in: mpsc::Sender<(Name, Report)>,
     reports: BTreeMap<Name, Report>,
+    restarts: Restarts,
+    keep_alive: Leaving,
     vips: Vec<VipEvidence>,
     problem: Option<String>,
     /// The plan in force was taken, and cannot be brought about for now.
@@ -265,11 +278,27 @@ impl Agent {
         self.leaving.retain(|vip, _| !wanted.contains(vip));
         self.plan = plan;
         self.follow_servers();
+        self.follow_orders();
+    }
+
+    /// Does what orders want, and tells what is new of them.
+    fn follow_orders(&mut self) {
+        self.keep_alive.follow(&self.plan.servers);
+        if self.restarts.follow(&self.plan.servers) {
+            self.tell("");
+        }
     }
 
     fn follow_servers(&mut self) {
+        // An order changes nothing in how a server is watched: what is known of it stands.
+        let watched: Vec<WatchedServer> = self
+            .plan
+            .servers
+            .iter()
+            .map(|server| WatchedServer { restart: None, drained: false, ..server.clone() })
+            .collect();
         let wanted: BTreeMap<&Name, _> =
-            self.plan.servers.iter().map(|server| (&server.real_server, server)).collect();
+            watched.iter().map(|server| (&server.real_server, server)).collect();
         self.watchers.retain(|name, (server, task)| {
             let stays = wanted.get(name).is_some_and(|wanted| *wanted == server);
             if !stays {
@@ -278,7 +307,7 @@ impl Agent {
             stays
         });
         self.reports.retain(|name, _| wanted.contains_key(name));
-        for server in &self.plan.servers {
+        for server in &watched {
             if !self.watchers.contains_key(&server.real_server) {
                 let task = tokio::spawn(watcher::watch(server.clone(), self.reports_in.clone()));
                 self.watchers.insert(server.real_server.clone(), (server.clone(), task));
@@ -290,6 +319,7 @@ impl Agent {
     async fn look(&mut self) {
         let before = self.vips.clone();
         self.reconcile().await;
+        self.follow_orders();
         if self.vips != before {
             self.tell("");
         }
@@ -365,13 +395,21 @@ impl Agent {
             age: Duration::ZERO,
             valid_for: VALID_FOR,
             boot_id: self.boot_id.clone(),
-            servers: self.reports.values().map(|report| report.evidence.clone()).collect(),
+            servers: self.evidence_of_servers(),
             vips: self.vips.clone(),
             traceparent: traceparent.to_owned(),
         };
         self.handle.evidence(v1::Evidence::from(&evidence));
         let told = evidence.servers.into_iter();
         self.told_servers = told.map(|server| (server.real_server.clone(), server)).collect();
+    }
+
+    fn evidence_of_servers(&self) -> Vec<ServerEvidence> {
+        let with_order = |(name, report): (&Name, &Report)| ServerEvidence {
+            restart: self.restarts.evidence(name),
+            ..report.evidence.clone()
+        };
+        self.reports.iter().map(with_order).collect()
     }
 
     fn tell_observed(&mut self) {
@@ -385,7 +423,13 @@ impl Agent {
             report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
         });
         let observed = v1::RealServerObserved {
-            problems: self.problem.iter().cloned().chain(servers).collect(),
+            problems: self
+                .problem
+                .iter()
+                .cloned()
+                .chain(servers)
+                .chain(self.keep_alive.problems())
+                .collect(),
             findings: self.findings(),
         };
         if self.told.as_ref() != Some(&observed) {

@@ -1,5 +1,6 @@
 //! The configuration file of the real-server agent.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -7,6 +8,8 @@ use fulcrum_model::Name;
 use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::check_plaintext;
 use serde::Deserialize;
+
+use crate::restart::actions::{ActionFile, Actions, ServerFile};
 
 /// How this agent runs.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
+    /// Commands that this host offers to orders.
+    pub actions: Actions,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +36,10 @@ struct File {
     #[serde(default)]
     insecure: bool,
     tls: Option<TlsFiles>,
+    #[serde(default)]
+    actions: BTreeMap<String, ActionFile>,
+    #[serde(default)]
+    servers: BTreeMap<String, ServerFile>,
 }
 
 /// Where state is kept unless the file says otherwise.
@@ -69,7 +78,9 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
         cert: beside.join(tls.cert),
         key: beside.join(tls.key),
     });
-    Ok(Config { name, controllers: file.controllers, state_dir: file.state_dir, tls })
+    let actions = Actions::new(file.actions, file.servers)
+        .map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
+    Ok(Config { name, controllers: file.controllers, state_dir: file.state_dir, tls, actions })
 }
 
 #[cfg(test)]
@@ -86,6 +97,14 @@ mod tests {
             (
                 "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstate_dir = \"x\"",
                 Some("absolute"),
+            ),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\n[actions]\nrestart = [\"true\"]",
+                None,
+            ),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\n[actions]\nrestart = []",
+                Some("[actions] restart = []"),
             ),
             (
                 "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstatedir = \"/x\"",

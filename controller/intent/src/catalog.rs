@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fulcrum_model::resource::{
-    Director, Drain, Handover, Kind, Pool, RealServer, Resource, Site, Spec, VirtualServer,
-    VrrpInstance,
+    Director, Drain, Handover, Kind, Pool, RealServer, Resource, Restart, Site, Spec,
+    VirtualServer, VrrpInstance,
 };
-use fulcrum_model::{ForwardingMethod, Name};
+use fulcrum_model::{ForwardingMethod, Name, Revision};
 
 /// Each kind's resources by name, borrowed.
 #[derive(Debug, Default)]
@@ -19,12 +19,14 @@ pub(crate) struct Catalog<'a> {
     pub(crate) virtual_servers: BTreeMap<&'a Name, &'a VirtualServer>,
     pub(crate) handovers: BTreeMap<&'a Name, &'a Handover>,
     pub(crate) drains: BTreeMap<&'a Name, &'a Drain>,
+    /// With the revision of each, which is a part of its identity.
+    pub(crate) restarts: BTreeMap<&'a Name, (&'a Restart, Revision)>,
 }
 
 impl<'a> Catalog<'a> {
     pub(crate) fn new(resources: impl IntoIterator<Item = &'a Resource>) -> Self {
         let mut catalog = Self::default();
-        for Resource { name, spec, .. } in resources {
+        for Resource { name, spec, revision, .. } in resources {
             match spec {
                 Spec::Site(site) => _ = catalog.sites.insert(name, site),
                 Spec::Director(director) => _ = catalog.directors.insert(name, director),
@@ -36,6 +38,9 @@ impl<'a> Catalog<'a> {
                 Spec::VirtualServer(server) => _ = catalog.virtual_servers.insert(name, server),
                 Spec::Handover(handover) => _ = catalog.handovers.insert(name, handover),
                 Spec::Drain(drain) => _ = catalog.drains.insert(name, drain),
+                Spec::Restart(restart) => {
+                    _ = catalog.restarts.insert(name, (restart, *revision));
+                }
             }
         }
         catalog
@@ -51,6 +56,7 @@ impl<'a> Catalog<'a> {
             Kind::VirtualServer => self.virtual_servers.keys().copied().collect(),
             Kind::Handover => self.handovers.keys().copied().collect(),
             Kind::Drain => self.drains.keys().copied().collect(),
+            Kind::Restart => self.restarts.keys().copied().collect(),
         }
     }
 
@@ -64,6 +70,7 @@ impl<'a> Catalog<'a> {
             Kind::VirtualServer => self.virtual_servers.contains_key(name),
             Kind::Handover => self.handovers.contains_key(name),
             Kind::Drain => self.drains.contains_key(name),
+            Kind::Restart => self.restarts.contains_key(name),
         }
     }
 

@@ -100,7 +100,8 @@ impl<'a> Touched<'a> {
                     let drained = drains.into_iter().flatten().map(|drain| &drain.real_server);
                     touched.real_servers.extend(drained);
                 }
-                Kind::Site | Kind::Director | Kind::Handover => {}
+                // It concerns the agent of its host alone.
+                Kind::Site | Kind::Director | Kind::Handover | Kind::Restart => {}
             }
         }
         for planner in [old, new] {

@@ -9,6 +9,7 @@ mod catalog;
 mod diff;
 mod drastic;
 mod intent;
+mod orders;
 mod planner;
 mod prepare;
 mod validate;

@@ -11,10 +11,13 @@ use fulcrum_model::plan::{
 use fulcrum_model::resource::{
     AgentRequirement, Director, Drain, Pool, RealServer, VirtualServer, VrrpInstance, VrrpMember,
 };
-use fulcrum_model::{Cidr, ForwardingMethod, IpvsSettings, Name, Priority, Thresholds, Weight};
+use fulcrum_model::{
+    Cidr, ForwardingMethod, IpvsSettings, Name, Priority, RestartPlan, Thresholds, Weight,
+};
 
 use crate::Intent;
 use crate::catalog::{Catalog, Place, Seat};
+use crate::orders;
 
 /// What an agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +84,8 @@ pub struct Planner<'a> {
     handovers: BTreeMap<&'a Name, &'a Name>,
     /// Who shall take no new connections, by real server.
     drains: BTreeMap<&'a Name, Vec<(&'a Name, &'a Drain)>>,
+    /// Whose program shall be restarted, by real server.
+    restarts: BTreeMap<&'a Name, RestartPlan>,
 }
 
 impl<'a> Planner<'a> {
@@ -94,6 +99,7 @@ impl<'a> Planner<'a> {
             vips: vips(&catalog),
             handovers: handovers(&catalog),
             drains: drains(&catalog),
+            restarts: orders::restarts(&catalog),
             catalog,
         };
         for (name, instance) in &planner.catalog.vrrp_instances {
@@ -211,12 +217,16 @@ impl<'a> Planner<'a> {
     }
 
     /// All that a real-server agent's plan is made of. Where it is equal, so is the plan.
-    pub(crate) fn host_ingredients(
-        &self,
-        agent: &Name,
-    ) -> Vec<(&'a Name, &'a RealServer, Option<&BTreeSet<IpAddr>>)> {
+    pub(crate) fn host_ingredients(&self, agent: &Name) -> Vec<HostIngredient<'_>> {
         let attended = self.attended.get(agent).into_iter().flatten();
-        attended.map(|(name, server)| (*name, *server, self.vips.get(name))).collect()
+        let ingredient = |(name, server): &(&'a Name, &'a RealServer)| HostIngredient {
+            name,
+            server,
+            vips: self.vips.get(name),
+            restart: self.restarts.get(name),
+            drained: self.is_drained(name),
+        };
+        attended.map(ingredient).collect()
     }
 
     /// `None` only in an intent that was not validated.
@@ -323,6 +333,11 @@ impl<'a> Planner<'a> {
         })
     }
 
+    fn is_drained(&self, real_server: &Name) -> bool {
+        let orders = self.drains.get(real_server).map(Vec::as_slice).unwrap_or_default();
+        orders::is_drained(&self.catalog, real_server, orders)
+    }
+
     /// The VIPs that a virtual server's packets may go to, ordered.
     fn vips_of(&self, server: &VirtualServer) -> Vec<IpAddr> {
         vips_of(&self.catalog, server).into_iter().collect()
@@ -344,10 +359,22 @@ impl<'a> Planner<'a> {
                 rip: server.rip,
                 port: server.port,
                 probe: server.probe.clone(),
+                restart: self.restarts.get(name).cloned(),
+                drained: self.is_drained(name),
             })
             .collect();
         RealServerHostPlan { vips: vips.into_iter().collect(), servers }
     }
+}
+
+/// What a real server brings to its agent's plan.
+#[derive(Debug, PartialEq)]
+pub(crate) struct HostIngredient<'a> {
+    name: &'a Name,
+    server: &'a RealServer,
+    vips: Option<&'a BTreeSet<IpAddr>>,
+    restart: Option<&'a RestartPlan>,
+    drained: bool,
 }
 
 /// Real servers by agent. One that is only in pools without agents has nobody to attend it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fulcrum_model::resource::{Kind, Resource, ResourceKey, Spec};
+use fulcrum_model::resource::{Drain, Kind, Resource, ResourceKey, Restart, Spec};
 
 use crate::drastic::drastic;
 use crate::validate::{References, Subject, validate};
@@ -25,8 +25,8 @@ pub struct Prepared {
 /// What goes beside what a set puts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removal {
-    /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays, and each drain whose real
-    /// server does.
+    /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays, and each drain and restart
+    /// whose real server does.
     pub prune: bool,
     /// These go, where they exist.
     pub named: BTreeSet<ResourceKey>,
@@ -240,9 +240,11 @@ fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> 
             let instance = ResourceKey { kind, name: handover.vrrp_instance.clone() };
             removal.named.contains(&key) || !stays(&instance)
         }
-        Spec::Drain(drain) if removal.prune => {
+        Spec::Drain(Drain { real_server, .. }) | Spec::Restart(Restart { real_server, .. })
+            if removal.prune =>
+        {
             let kind = Kind::RealServer;
-            let real_server = ResourceKey { kind, name: drain.real_server.clone() };
+            let real_server = ResourceKey { kind, name: real_server.clone() };
             removal.named.contains(&key) || !stays(&real_server)
         }
         Spec::Site(_)
@@ -252,6 +254,7 @@ fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> 
         | Spec::Pool(_)
         | Spec::VirtualServer(_)
         | Spec::Handover(_)
-        | Spec::Drain(_) => removal.prune || removal.named.contains(&key),
+        | Spec::Drain(_)
+        | Spec::Restart(_) => removal.prune || removal.named.contains(&key),
     }
 }

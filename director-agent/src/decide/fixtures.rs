@@ -120,6 +120,7 @@ pub(crate) fn evidence(
             http_status: None,
             load: None,
             exit_seen_at: None,
+            restart: None,
         }],
         vips: arp_safe
             .map(|arp_safe| VipEvidence {

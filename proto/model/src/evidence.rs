@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::Name;
+use crate::{Name, RestartEvidence};
 
 /// Orders the news of one agent: the epoch is a counter made durable at each start, the sequence counts its reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,8 @@ pub struct ServerEvidence {
     pub load: Option<ServerLoad>,
     /// When the agent last saw a process of this server end, by the clock of its host.
     pub exit_seen_at: Option<SystemTime>,
+    /// What became of the order to restart it.
+    pub restart: Option<RestartEvidence>,
 }
 
 /// Load of a server's connector, its contexts and its JVM.

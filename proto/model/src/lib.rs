@@ -15,6 +15,7 @@ pub mod number;
 pub mod path;
 pub mod plan;
 pub mod resource;
+pub mod restart;
 pub mod shared;
 pub mod vrrp;
 
@@ -33,5 +34,6 @@ pub use ipvs_settings::{ConnReuseMode, IpvsSettings, SyncThreshold};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;
+pub use restart::{RestartEvidence, RestartPlan, RestartState};
 pub use shared::Shared;
 pub use vrrp::VrrpOptions;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
-    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, Revision,
-    Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
+    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, RestartPlan,
+    Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -204,4 +204,8 @@ pub struct WatchedServer {
     pub port: Port,
     /// How.
     pub probe: ServerProbe,
+    /// An order to restart it.
+    pub restart: Option<RestartPlan>,
+    /// An order is in force that no virtual server gives it new connections.
+    pub drained: bool,
 }

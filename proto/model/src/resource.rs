@@ -29,11 +29,13 @@ pub enum Kind {
     Handover,
     /// An order that a real server takes no new connections.
     Drain,
+    /// An order that a real server's program is restarted.
+    Restart,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Site,
         Self::Director,
         Self::VrrpInstance,
@@ -42,6 +44,7 @@ impl Kind {
         Self::VirtualServer,
         Self::Handover,
         Self::Drain,
+        Self::Restart,
     ];
 
     /// As manifests spell it.
@@ -55,6 +58,7 @@ impl Kind {
             Self::VirtualServer => "VirtualServer",
             Self::Handover => "Handover",
             Self::Drain => "Drain",
+            Self::Restart => "Restart",
         }
     }
 }
@@ -124,6 +128,8 @@ pub enum Spec {
     Handover(Handover),
     /// A drain.
     Drain(Drain),
+    /// A restart.
+    Restart(Restart),
 }
 
 impl Spec {
@@ -138,6 +144,7 @@ impl Spec {
             Self::VirtualServer(_) => Kind::VirtualServer,
             Self::Handover(_) => Kind::Handover,
             Self::Drain(_) => Kind::Drain,
+            Self::Restart(_) => Kind::Restart,
         }
     }
 }
@@ -354,4 +361,19 @@ pub struct Drain {
     pub requested_by: String,
     /// Connections may go on for so long, then the entry leaves; without end when none.
     pub grace: Option<Duration>,
+}
+
+/// An order that the agent on a real server's host restarts its program, once for each name and revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// The real server.
+    pub real_server: Name,
+    /// Why, for people.
+    pub reason: String,
+    /// Who, for people and programs.
+    pub requested_by: String,
+    /// Which command of the agent's own configuration.
+    pub action: Name,
+    /// Obey even while it takes new connections.
+    pub even_if_serving: bool,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use fulcrum_model::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, VipEvidence};
 
 use super::fields::Fields;
-use super::{ConvertError, enums};
+use super::{ConvertError, enums, restart};
 use crate::v1;
 
 impl From<&Evidence> for v1::Evidence {
@@ -59,6 +59,7 @@ fn server_to_wire(server: &ServerEvidence) -> v1::ServerEvidence {
             contexts_stopped: load.contexts_stopped,
         }),
         exit_seen_at: server.exit_seen_at.map(Into::into),
+        restart: server.restart.as_ref().map(restart::evidence_to_wire),
     }
 }
 
@@ -117,6 +118,7 @@ fn server(fields: &mut Fields<'_>, wire: &v1::ServerEvidence) -> Option<ServerEv
             fields.accept("exit_seen_at", read, at, "use the years 1 to 9999").map(Some)
         }
     };
+    let restart = restart::evidence(fields, wire.restart.as_ref());
     Some(ServerEvidence {
         real_server: real_server?,
         verdict: verdict?,
@@ -135,5 +137,6 @@ fn server(fields: &mut Fields<'_>, wire: &v1::ServerEvidence) -> Option<ServerEv
             contexts_stopped: load.contexts_stopped,
         }),
         exit_seen_at: exit_seen_at?,
+        restart: restart?,
     })
 }

@@ -17,6 +17,7 @@ pub fn kind_from_wire(kind: i32) -> Option<Kind> {
         Ok(v1::Kind::VirtualServer) => Some(Kind::VirtualServer),
         Ok(v1::Kind::Handover) => Some(Kind::Handover),
         Ok(v1::Kind::Drain) => Some(Kind::Drain),
+        Ok(v1::Kind::Restart) => Some(Kind::Restart),
     }
 }
 
@@ -31,6 +32,7 @@ pub fn kind_to_wire(kind: Kind) -> v1::Kind {
         Kind::VirtualServer => v1::Kind::VirtualServer,
         Kind::Handover => v1::Kind::Handover,
         Kind::Drain => v1::Kind::Drain,
+        Kind::Restart => v1::Kind::Restart,
     }
 }
 
@@ -45,6 +47,7 @@ pub fn resource_key_from_wire(wire: &v1::Resource) -> Option<ResourceKey> {
         Spec::VirtualServer(_) => Kind::VirtualServer,
         Spec::Handover(_) => Kind::Handover,
         Spec::Drain(_) => Kind::Drain,
+        Spec::Restart(_) => Kind::Restart,
     };
     Some(ResourceKey { kind, name: wire.metadata.as_ref()?.name.parse().ok()? })
 }

@@ -16,6 +16,7 @@ mod ipvs_settings;
 mod key;
 mod plan;
 mod pool;
+mod restart;
 mod to_wire;
 mod virtual_server;
 mod vrrp;

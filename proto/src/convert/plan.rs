@@ -13,7 +13,7 @@ use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions};
 
 use super::duration::duration_to_wire;
 use super::fields::Fields;
-use super::{ConvertError, check, enums, instance, ipvs_settings, vrrp};
+use super::{ConvertError, check, enums, instance, ipvs_settings, restart, vrrp};
 use crate::v1;
 use crate::v1::plan_object::Object;
 
@@ -144,6 +144,8 @@ impl From<&RealServerHostPlan> for v1::RealServerHostPlan {
                     rip: server.rip.to_string(),
                     port: u32::from(server.port.get()),
                     probe: Some(check::server_probe_to_wire(&server.probe)),
+                    restart: server.restart.as_ref().map(restart::plan_to_wire),
+                    drained: server.drained,
                 })
                 .collect(),
         }
@@ -171,7 +173,15 @@ fn watched_server(fields: &mut Fields<'_>, wire: &v1::WatchedServer) -> Option<W
     let rip = fields.address("rip", &wire.rip, "the real server's address");
     let port = fields.number("port", wire.port, Port::new);
     let probe = check::server_probe(&mut fields.within("probe"), wire.probe.as_ref());
-    Some(WatchedServer { real_server: real_server?, rip: rip?, port: port?, probe: probe? })
+    let restart = restart::plan(fields, wire.restart.as_ref());
+    Some(WatchedServer {
+        real_server: real_server?,
+        rip: rip?,
+        port: port?,
+        probe: probe?,
+        restart: restart?,
+        drained: wire.drained,
+    })
 }
 
 /// A director's plan as objects, ordered by key.

@@ -2,6 +2,7 @@
 
 mod check;
 mod ipvs_settings;
+mod restart;
 mod virtual_server;
 mod vrrp;
 
@@ -188,6 +189,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         virtual_server::virtual_server().prop_map(Spec::VirtualServer),
         handover.prop_map(Spec::Handover),
         virtual_server::drain().prop_map(Spec::Drain),
+        restart::restart().prop_map(Spec::Restart),
     ]
 }
 
@@ -242,10 +244,17 @@ pub(super) fn director_plan() -> impl Strategy<Value = DirectorPlan> {
 }
 
 pub(super) fn host_plan() -> impl Strategy<Value = RealServerHostPlan> {
-    let server =
-        (name(), ip(), port(), server_probe()).prop_map(|(real_server, rip, port, probe)| {
-            WatchedServer { real_server, rip, port, probe }
-        });
+    let orders = (restart::plan(), any::<bool>());
+    let server = (name(), ip(), port(), server_probe(), orders).prop_map(
+        |(real_server, rip, port, probe, (restart, drained))| WatchedServer {
+            real_server,
+            rip,
+            port,
+            probe,
+            restart,
+            drained,
+        },
+    );
     (vec(ip(), 0..3), vec(server, 0..3))
         .prop_map(|(vips, servers)| RealServerHostPlan { vips, servers })
 }
@@ -272,8 +281,10 @@ pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
         Verdict::Unknown,
     ]);
     let seen = (option::of(1_u32..), option::of(1_u64..1_000_000), option::of(1_u16..));
-    let server = (name(), verdict, vec(".{0,9}", 0..3), seen, option::of(load), exit).prop_map(
-        |(real_server, verdict, reasons, (pid, probe_us, http_status), load, exit)| {
+    let words = vec(".{0,9}", 0..3);
+    let news = (exit, restart::evidence());
+    let server = (name(), verdict, words, seen, option::of(load), news).prop_map(
+        |(real_server, verdict, reasons, (pid, probe_us, http_status), load, (exit, restart))| {
             ServerEvidence {
                 real_server,
                 verdict,
@@ -283,6 +294,7 @@ pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
                 http_status,
                 load,
                 exit_seen_at: exit,
+                restart,
             }
         },
     );

@@ -1,6 +1,7 @@
 //! Round trips, and a table of bad fields.
 
 mod check;
+mod restart;
 mod virtual_server;
 mod vrrp;
 
@@ -149,7 +150,7 @@ fn every_bad_field_is_told_at_once() {
         errors(&nothing),
         [
             "name: none: name the resource",
-            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain",
+            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain, Restart",
         ]
     );
 }
@@ -445,7 +446,11 @@ fn defaults_are_those_of_the_contract() {
                 assert_eq!(server.agent.as_str(), "r");
                 assert_eq!(server.probe, fulcrum_model::ServerProbe::default());
             }
-            Spec::Site(_) | Spec::Director(_) | Spec::Handover(_) | Spec::Drain(_) => {
+            Spec::Site(_)
+            | Spec::Director(_)
+            | Spec::Handover(_)
+            | Spec::Drain(_)
+            | Spec::Restart(_) => {
                 panic!("not among the cases")
             }
         }

@@ -4,7 +4,7 @@ use fulcrum_model::IpvsSettings;
 use fulcrum_model::resource::{RealServer, Resource, Spec, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums, ipvs_settings, pool, virtual_server, vrrp};
+use super::{check, enums, ipvs_settings, pool, restart, virtual_server, vrrp};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -27,6 +27,7 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
             WireSpec::VirtualServer(virtual_server::virtual_server_to_wire(server))
         }
         Spec::Drain(drain) => WireSpec::Drain(pool::drain_to_wire(drain)),
+        Spec::Restart(order) => WireSpec::Restart(restart::restart_to_wire(order)),
         Spec::Handover(handover) => WireSpec::Handover(v1::Handover {
             vrrp_instance: handover.vrrp_instance.to_string(),
             to: handover.to.to_string(),

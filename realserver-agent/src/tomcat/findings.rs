@@ -184,6 +184,8 @@ mod tests {
 
     fn watched(name: &str, port: u64) -> WatchedServer {
         WatchedServer {
+            restart: None,
+            drained: false,
             real_server: name.parse().unwrap(),
             rip: "10.0.0.7".parse().unwrap(),
             port: Port::new(port).unwrap(),

@@ -98,6 +98,9 @@ impl Proxy {
     }
 }
 
+/// Name of the engine unless server.xml says otherwise.
+pub const ENGINE: &str = "Catalina";
+
 /// The bean of a connector's thread pool: `engine` as in server.xml (Catalina), `connector` as the status page names it.
 pub fn thread_pool(engine: &str, connector: &str) -> String {
     format!("{engine}:type=ThreadPool,name=\"{}\"", connector.trim_matches('"'))

@@ -25,8 +25,6 @@ const LATE_FACTOR: u32 = 4;
 const FILES_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between questions to JMX, which is for what people do.
 const JMX_INTERVAL: Duration = Duration::from_secs(2);
-/// Engine of a Tomcat whose files cannot be read: that of every server.xml that is delivered.
-const ENGINE: &str = "Catalina";
 
 /// What a look saw.
 #[derive(Debug)]
@@ -234,7 +232,7 @@ impl Looker {
         let now = Instant::now();
         let Some(proxy) = self.proxy.as_mut().filter(|_| now >= self.jmx_next) else { return };
         self.jmx_next = now + JMX_INTERVAL;
-        let engine = self.engine.as_deref().unwrap_or(ENGINE);
+        let engine = self.engine.as_deref().unwrap_or(jmx::ENGINE);
         let answer = proxy.get(&jmx::thread_pool(engine, connector), "paused").await;
         self.is_paused = answer.as_deref() == Ok("true");
         match answer {

@@ -283,6 +283,8 @@ impl Judge {
                 None => load,
             }),
             exit_seen_at: self.exit_seen_at,
+            // The agent adds it.
+            restart: None,
         }
     }
 

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{
-    director, drain, indexed, name, pool, real_server, site, virtual_server, vrrp_instance,
+    director, drain, indexed, name, pool, real_server, restart, site, virtual_server, vrrp_instance,
 };
 use crate::{AgentId, AgentRole, ChangeAction, Intent, Planner, Removal, diff_agents, prepare};
 
@@ -108,11 +108,15 @@ fn resources(sketch: &Sketch) -> Vec<Resource> {
     set
 }
 
-/// The same with its drains, which outlive what a set without them prunes.
+/// The same with its drains and a restart, which outlive what a set without them prunes.
 fn resources_with_drains(sketch: &Sketch) -> Vec<Resource> {
     let mut set = resources(sketch);
     if sketch.drained && sketch.real_servers > 1 {
         set.push(drain("of-all", "r0", None));
+        let attended = |(members, _, required): &(Vec<bool>, u16, bool)| members[0] && *required;
+        if sketch.pools.iter().any(attended) {
+            set.push(restart("order", "r0"));
+        }
         // The first virtual server is always there.
         let pool = sketch.virtual_servers.first().map(|(_, pool)| pool % sketch.pools.len());
         if pool.is_some_and(|pool| sketch.pools[pool].0[1]) {

@@ -5,6 +5,7 @@ mod handovers;
 mod laws;
 mod paths;
 mod plans;
+mod restarts;
 mod rules;
 mod settings;
 mod vrrp;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use fulcrum_model::resource::{
     AgentRequirement, AuthPass, Director, Drain, Handover, Pool, PoolMember, RealServer, Resource,
-    Site, Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
+    Restart, Site, Spec, VirtualServer, VrrpChecksum, VrrpInstance, VrrpMember, VrrpVersion,
 };
 use fulcrum_model::{
     Check, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Protocol, Quorum,
@@ -162,6 +163,17 @@ pub(crate) fn drain(text: &str, real_server: &str, virtual_server: Option<&str>)
         grace: None,
     };
     resource(text, Spec::Drain(spec))
+}
+
+pub(crate) fn restart(text: &str, real_server: &str) -> Resource {
+    let spec = Restart {
+        real_server: name(real_server),
+        reason: "new JDK".to_owned(),
+        requested_by: "ann".to_owned(),
+        action: name("restart"),
+        even_if_serving: false,
+    };
+    resource(text, Spec::Restart(spec))
 }
 
 /// What is refused of a set, given an intent, as `path: description`.

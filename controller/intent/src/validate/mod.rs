@@ -16,6 +16,7 @@ mod paths;
 mod pools;
 mod ports;
 mod references;
+mod restarts;
 mod sites;
 mod sync_daemons;
 mod vrids;
@@ -55,6 +56,7 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(sync_daemons::check(subject.request, &catalog));
     findings.extend(handovers::check(subject.request, &catalog));
     findings.extend(drains::check(subject.request, &catalog));
+    findings.extend(restarts::check(subject.request, &catalog));
     findings.extend(ports::check(subject.request, &catalog));
     findings.extend(families::check(subject.request, &catalog));
     findings.extend(pools::check(subject.request, &catalog));

@@ -57,6 +57,10 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
             references.follow(from, "spec.virtual_server", (Kind::VirtualServer, server));
         }
     }
+    for (name, (restart, _)) in &catalog.restarts {
+        let real_server = (Kind::RealServer, &restart.real_server);
+        references.follow((Kind::Restart, name), "spec.real_server", real_server);
+    }
     references.findings
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
         Some(Spec::VirtualServer(_)) => "VirtualServer",
         Some(Spec::Handover(_)) => "Handover",
         Some(Spec::Drain(_)) => "Drain",
+        Some(Spec::Restart(_)) => "Restart",
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
         v1::Kind::VirtualServer => "VirtualServer",
         v1::Kind::Handover => "Handover",
         v1::Kind::Drain => "Drain",
+        v1::Kind::Restart => "Restart",
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
         Some(Spec::VirtualServer(spec)) => spec_to_node("fulcrum.v1.VirtualServer", spec),
         Some(Spec::Handover(spec)) => spec_to_node("fulcrum.v1.Handover", spec),
         Some(Spec::Drain(spec)) => spec_to_node("fulcrum.v1.Drain", spec),
+        Some(Spec::Restart(spec)) => spec_to_node("fulcrum.v1.Restart", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

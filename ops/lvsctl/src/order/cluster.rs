@@ -64,7 +64,7 @@ impl Cluster {
             Some(Spec::Pool(spec)) => _ = self.pools.insert(name, spec.clone()),
             Some(Spec::VirtualServer(spec)) => _ = self.virtual_servers.insert(name, spec.clone()),
             Some(Spec::Drain(spec)) => _ = self.drains.insert(name, spec.clone()),
-            Some(Spec::Site(_)) | None => {}
+            Some(Spec::Site(_) | Spec::Restart(_)) | None => {}
         }
     }
 
@@ -77,7 +77,7 @@ impl Cluster {
             v1::Kind::Pool => _ = self.pools.remove(name),
             v1::Kind::VirtualServer => _ = self.virtual_servers.remove(name),
             v1::Kind::Drain => _ = self.drains.remove(name),
-            v1::Kind::Unspecified | v1::Kind::Site => {}
+            v1::Kind::Unspecified | v1::Kind::Site | v1::Kind::Restart => {}
         }
     }
 

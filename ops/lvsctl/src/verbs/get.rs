@@ -14,7 +14,7 @@ use crate::text::{Node, to_json, to_yaml};
 /// What to print.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, or all.
+    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, drain, restart, or all.
     #[arg(value_parser = parse_kind, default_value = "all")]
     kind: v1::Kind,
     /// Only the resource of this name.

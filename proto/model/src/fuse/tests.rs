@@ -195,6 +195,7 @@ fn owned(name: &Name, server: &Server) -> (OwnProbe, Option<ServerEvidence>, Arp
         http_status: None,
         load: None,
         exit_seen_at: None,
+        restart: None,
     });
     let arp = if server.proven { ArpSafety::Proven } else { ArpSafety::Unproven };
     (probe, evidence, arp)

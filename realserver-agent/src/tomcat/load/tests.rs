@@ -54,6 +54,8 @@ fn looker(traffic: SocketAddr, page: SocketAddr, ops: Option<SocketAddr>) -> Loo
         ..ServerProbe::default()
     };
     let server = WatchedServer {
+        restart: None,
+        drained: false,
         real_server: "web1".parse().unwrap(),
         rip: traffic.ip(),
         port: Port::new(u64::from(traffic.port())).unwrap(),
