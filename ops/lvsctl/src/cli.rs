@@ -7,7 +7,7 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, doctor, drain, explain, get, handover, import, ipvs, undrain, wait,
+    apply, completion, doctor, drain, explain, get, handover, import, ipvs, rollout, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -95,6 +95,8 @@ pub(crate) enum Verb {
     Drain(drain::Arguments),
     /// Use a drained real server or director again.
     Undrain(undrain::Arguments),
+    /// Restart the real servers of a pool batch by batch, without a failed request.
+    Rollout(rollout::Arguments),
     /// Print a script that completes lvsctl's command line in your shell.
     Completion(completion::Arguments),
 }
@@ -115,6 +117,7 @@ impl Verb {
             Self::Handover(_) => tracing::info_span!("lvsctl handover"),
             Self::Drain(_) => tracing::info_span!("lvsctl drain"),
             Self::Undrain(_) => tracing::info_span!("lvsctl undrain"),
+            Self::Rollout(_) => tracing::info_span!("lvsctl rollout"),
             Self::Completion(_) => tracing::info_span!("lvsctl completion"),
         }
     }

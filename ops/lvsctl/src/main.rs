@@ -15,6 +15,7 @@ mod manifest;
 mod order;
 mod out;
 mod paint;
+mod rollout;
 mod status;
 mod suggest;
 mod table;
@@ -72,6 +73,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         }
         Verb::Drain(arguments) => verbs::drain::run(&global, arguments).instrument(span).await,
         Verb::Undrain(arguments) => verbs::undrain::run(&global, arguments).instrument(span).await,
+        Verb::Rollout(arguments) => verbs::rollout::run(&global, arguments).instrument(span).await,
         Verb::Completion(arguments) => verbs::completion::run(arguments),
     };
     telemetry.shutdown().await;

@@ -344,7 +344,7 @@ async fn a_real_server_is_drained_and_used_again() {
     let arguments = ["drain", "web1", "--reason", "new JDK", "--requested-by", "ann"];
     let told = [
         "web1: web on d1: weight 0, connections 3 active, 1 inactive, 0 persistent\n",
-        "web1: web on d1: weight 0, connections 0 active, 0 inactive, 0 persistent\ndone after ",
+        "web1: web on d1: weight 0, connections 0 active, 0 inactive, 0 persistent\nweb1: safe to stop: no active connection, no request under way\ndone after ",
     ];
     let written = check(serving(later), &arguments, 0, &told).await;
     let order = v1::Drain {

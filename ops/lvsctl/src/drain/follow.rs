@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::Goal;
 use super::outlook::{Count, Outlook};
+use super::{Goal, Wish};
 use crate::cli::{Global, Output};
 use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
@@ -25,11 +25,12 @@ pub(crate) async fn follow(
     if waiting.is_unwanted() {
         let Goal { real_server, revision, .. } = goal;
         let ordered = format!("{real_server}: ordered at revision {revision}\n");
-        order::tell(format, &ordered, || outcome(goal, &Outlook::default(), false))?;
+        order::tell(format, &ordered, || outcome(goal, &Outlook::unseen(Vec::new()), false))?;
         return Ok(Exit::Ok);
     }
     let start = Instant::now();
     let (mut reached, mut last) = (None, String::new());
+    let mut is_safe = goal.wish != Wish::Drained;
     order::follow(controllers, start + waiting.timeout, |cluster| {
         let outlook = goal.outlook(cluster);
         let lines = lines(goal, &outlook);
@@ -37,15 +38,16 @@ pub(crate) async fn follow(
             out::print(&lines)?;
         }
         last = lines;
+        if format == Output::Table && outlook.keeps_from_stopping.is_empty() && !is_safe {
+            is_safe = true;
+            out::print(&safe(goal))?;
+        }
         let is_done = outlook.waits_for.is_empty();
         reached = Some(outlook);
         Ok(is_done)
     })
     .await?;
-    let outlook = reached.unwrap_or_else(|| Outlook {
-        waits_for: vec![order::UNSEEN.to_owned()],
-        ..Outlook::default()
-    });
+    let outlook = reached.unwrap_or_else(|| Outlook::unseen(vec![order::UNSEEN.to_owned()]));
     let is_done = outlook.waits_for.is_empty();
     let done_after = is_done.then(|| start.elapsed());
     order::tell_end(format, done_after, || outcome(goal, &outlook, is_done))?;
@@ -73,6 +75,17 @@ fn lines(goal: &Goal, outlook: &Outlook) -> String {
     text
 }
 
+/// Once no request can be cut any more. Closed connections that the kernel counts on hold none.
+fn safe(goal: &Goal) -> String {
+    match &goal.virtual_server {
+        None => format!(
+            "{}: safe to stop: no active connection, no request under way\n",
+            goal.real_server
+        ),
+        Some(of) => format!("{}: no active connection of {of} is left\n", goal.real_server),
+    }
+}
+
 fn outcome(goal: &Goal, outlook: &Outlook, is_done: bool) -> Node {
     let plain = |value: &dyn ToString| Node::Plain(value.to_string());
     let counts = outlook.counts.iter().map(|count| {
@@ -87,11 +100,16 @@ fn outcome(goal: &Goal, outlook: &Outlook, is_done: bool) -> Node {
         ])
     });
     let waits_for = outlook.waits_for.iter().map(|text| Node::text(text));
-    Node::Map(vec![
+    let mut fields = vec![
         ("done".to_owned(), plain(&is_done)),
         ("real_server".to_owned(), Node::text(&goal.real_server)),
         ("revision".to_owned(), plain(&goal.revision)),
         ("connections".to_owned(), Node::List(counts.collect())),
         ("waits_for".to_owned(), Node::List(waits_for.collect())),
-    ])
+    ];
+    if goal.virtual_server.is_none() {
+        let is_safe = outlook.keeps_from_stopping.is_empty();
+        fields.push(("safe_to_stop".to_owned(), plain(&is_safe)));
+    }
+    Node::Map(fields)
 }

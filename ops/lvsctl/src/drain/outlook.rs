@@ -33,6 +33,8 @@ pub(crate) struct Outlook {
     pub(crate) counts: Vec<Count>,
     /// What is still waited for; nothing when it is done.
     pub(crate) waits_for: Vec<String>,
+    /// What would be cut if the real server's program were stopped now; nothing when that is safe.
+    pub(crate) keeps_from_stopping: Vec<String>,
 }
 
 /// What a director's kernel counts of the real server.
@@ -46,6 +48,14 @@ pub(crate) struct Count {
     pub(crate) active: u64,
     pub(crate) inactive: u64,
     pub(crate) persistent: u64,
+}
+
+impl Outlook {
+    /// Before the cluster was seen.
+    pub(crate) fn unseen(waits_for: Vec<String>) -> Self {
+        let keeps_from_stopping = vec![crate::order::UNSEEN.to_owned()];
+        Self { waits_for, keeps_from_stopping, ..Self::default() }
+    }
 }
 
 impl Goal {
@@ -62,6 +72,9 @@ impl Goal {
                     continue;
                 }
                 outlook.waits_for.extend(cluster.behind(director, self.revision));
+                if cluster.agents.get(director).is_none_or(|agent| agent.director.is_none()) {
+                    outlook.waits_for.push(format!("{director} to tell of its table"));
+                }
                 let is_active = cluster.is_active(director, &server.vrrp_instance);
                 let count = Count {
                     virtual_server: name.to_owned(),
@@ -73,6 +86,11 @@ impl Goal {
             }
         }
         outlook.waits_for.dedup();
+        outlook.keeps_from_stopping = outlook.waits_for.clone();
+        if outlook.keeps_from_stopping.is_empty() {
+            outlook.keeps_from_stopping = self.connected(&outlook.counts);
+            outlook.keeps_from_stopping.extend(busy(cluster, &self.real_server, real_server));
+        }
         if outlook.waits_for.is_empty() {
             outlook.waits_for = self.left(&outlook.counts);
         }
@@ -92,11 +110,24 @@ impl Goal {
         })
     }
 
+    /// What the directors that forward still hold of requests: a closed connection holds none.
+    fn connected(&self, counts: &[Count]) -> Vec<String> {
+        let left = forwarding(counts).filter_map(|count| {
+            let Count { virtual_server, director, weight, active, .. } = count;
+            match (self.virtual_server.is_none() && *weight > 0, *active > 0) {
+                (true, _) => Some(format!("{director} to give it weight 0 in {virtual_server}")),
+                (false, true) => {
+                    Some(format!("{active} active connections of {virtual_server} on {director}"))
+                }
+                (false, false) => None,
+            }
+        });
+        left.collect()
+    }
+
     /// What the directors that forward still hold; where none does, what all hold.
     fn left(&self, counts: &[Count]) -> Vec<String> {
-        let some_active = counts.iter().any(|count| count.is_active);
-        let counts = counts.iter().filter(|count| count.is_active || !some_active);
-        let left = counts.filter_map(|count| match self.wish {
+        let left = forwarding(counts).filter_map(|count| match self.wish {
             Wish::Drained if count.weight > 0 => {
                 Some(format!("{} to give it weight 0", count.director))
             }
@@ -111,6 +142,24 @@ impl Goal {
         });
         left.collect()
     }
+}
+
+/// Of the directors that forward; where none does, of all.
+fn forwarding(counts: &[Count]) -> impl Iterator<Item = &Count> {
+    let some_active = counts.iter().any(|count| count.is_active);
+    counts.iter().filter(move |count| count.is_active || !some_active)
+}
+
+/// Requests under way by its own agent's word, where a status page tells them.
+fn busy(cluster: &Cluster, name: &str, server: &v1::RealServer) -> Option<String> {
+    let load = cluster.evidence_of(name)?.load?;
+    let page = server.probe.as_ref().map_or("", |probe| probe.status_url.as_str());
+    let authority = page.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    let port = authority.and_then(|it| it.rsplit_once(':')).map_or("80", |(_, port)| port);
+    // The connector that serves the status page is busy with it while it counts.
+    let own = u32::from(port == server.port.to_string());
+    let busy = load.busy_threads.saturating_sub(own);
+    (busy > 0).then(|| format!("{busy} requests under way in {name}"))
 }
 
 /// The kernel's entry of the real server, if the director told of it.

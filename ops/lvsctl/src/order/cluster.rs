@@ -21,6 +21,11 @@ pub(crate) struct Cluster {
     pub(crate) pools: BTreeMap<String, v1::Pool>,
     pub(crate) virtual_servers: BTreeMap<String, v1::VirtualServer>,
     pub(crate) drains: BTreeMap<String, v1::Drain>,
+    pub(crate) restarts: BTreeMap<String, v1::Restart>,
+    /// Of drains and restarts.
+    metadata: BTreeMap<(i32, String), v1::Metadata>,
+    /// By agent.
+    evidence: BTreeMap<String, v1::Evidence>,
     /// The snapshot is complete.
     pub(crate) is_synced: bool,
 }
@@ -34,6 +39,9 @@ impl Cluster {
         for agent in &topology.agents {
             cluster.agent(agent);
         }
+        for evidence in &topology.evidence {
+            cluster.evidence.insert(evidence.agent.clone(), evidence.clone());
+        }
         cluster
     }
 
@@ -44,7 +52,10 @@ impl Cluster {
             Event::Resource(resource) => self.put(resource),
             Event::Deleted(deleted) => self.delete(deleted.kind(), &deleted.name),
             Event::Synced(_) => self.is_synced = true,
-            Event::Controller(_) | Event::Evidence(_) => {}
+            Event::Evidence(evidence) => {
+                self.evidence.insert(evidence.agent.clone(), evidence.clone());
+            }
+            Event::Controller(_) => {}
         }
     }
 
@@ -63,8 +74,15 @@ impl Cluster {
             Some(Spec::RealServer(spec)) => _ = self.real_servers.insert(name, spec.clone()),
             Some(Spec::Pool(spec)) => _ = self.pools.insert(name, spec.clone()),
             Some(Spec::VirtualServer(spec)) => _ = self.virtual_servers.insert(name, spec.clone()),
-            Some(Spec::Drain(spec)) => _ = self.drains.insert(name, spec.clone()),
-            Some(Spec::Site(_) | Spec::Restart(_)) | None => {}
+            Some(Spec::Drain(spec)) => {
+                self.note(v1::Kind::Drain, resource);
+                self.drains.insert(name, spec.clone());
+            }
+            Some(Spec::Restart(spec)) => {
+                self.note(v1::Kind::Restart, resource);
+                self.restarts.insert(name, spec.clone());
+            }
+            Some(Spec::Site(_)) | None => {}
         }
     }
 
@@ -77,8 +95,41 @@ impl Cluster {
             v1::Kind::Pool => _ = self.pools.remove(name),
             v1::Kind::VirtualServer => _ = self.virtual_servers.remove(name),
             v1::Kind::Drain => _ = self.drains.remove(name),
-            v1::Kind::Unspecified | v1::Kind::Site | v1::Kind::Restart => {}
+            v1::Kind::Restart => _ = self.restarts.remove(name),
+            v1::Kind::Unspecified | v1::Kind::Site => {}
         }
+    }
+
+    fn note(&mut self, kind: v1::Kind, resource: &v1::Resource) {
+        if let Some(metadata) = &resource.metadata {
+            self.metadata.insert((kind.into(), metadata.name.clone()), metadata.clone());
+        }
+    }
+
+    /// Labels and revision of a drain or a restart.
+    pub(crate) fn metadata(&self, kind: v1::Kind, name: &str) -> Option<&v1::Metadata> {
+        self.metadata.get(&(kind.into(), name.to_owned()))
+    }
+
+    /// What the agent of a real server's host told of it last.
+    pub(crate) fn evidence_of(&self, real_server: &str) -> Option<&v1::ServerEvidence> {
+        let agent = &self.real_servers.get(real_server)?.agent;
+        let agent = if agent.is_empty() { real_server } else { agent };
+        let servers = &self.evidence.get(agent)?.servers;
+        servers.iter().find(|server| server.real_server == real_server)
+    }
+
+    /// The identity of an order to restart, as its agent spells it.
+    pub(crate) fn restart_id(&self, name: &str) -> String {
+        let revision = self.metadata(v1::Kind::Restart, name).map_or(0, |it| it.revision);
+        format!("{name}@{revision}")
+    }
+
+    /// What the agent told of an order to restart, if it told of this one.
+    pub(crate) fn restart_of(&self, name: &str) -> Option<&v1::RestartEvidence> {
+        let order = self.restarts.get(name)?;
+        let told = self.evidence_of(&order.real_server)?.restart.as_ref()?;
+        (told.id == self.restart_id(name)).then_some(told)
     }
 
     /// What a director told of an instance last.

@@ -10,4 +10,4 @@ mod write;
 pub(crate) use cluster::Cluster;
 pub(crate) use follow::{Waiting, follow};
 pub(crate) use told::{UNSEEN, not_done, tell, tell_end};
-pub(crate) use write::{Change, is_held, write};
+pub(crate) use write::{Change, is_held, refused, send, write};

@@ -1,5 +1,7 @@
 //! Writing orders.
 
+use std::collections::BTreeMap;
+
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::resource::Spec;
 use tonic::Code;
@@ -15,13 +17,37 @@ pub(crate) struct Change {
     delete: Vec<v1::ResourceName>,
     /// It is meant, even where it leaves less than half of a pool.
     pub(crate) allow_drastic: bool,
+    /// Refuse unless the intent is at this revision; 0 when it does not matter.
+    pub(crate) if_revision: u64,
 }
 
 impl Change {
     /// Adds an order to write.
     pub(crate) fn put(&mut self, name: String, spec: Spec) {
-        let metadata = Some(v1::Metadata { name, ..v1::Metadata::default() });
+        self.put_labelled(name, BTreeMap::new(), spec);
+    }
+
+    /// Adds an order with labels.
+    pub(crate) fn put_labelled(
+        &mut self,
+        name: String,
+        labels: BTreeMap<String, String>,
+        spec: Spec,
+    ) {
+        let metadata = Some(v1::Metadata { name, labels, ..v1::Metadata::default() });
         self.resources.push(v1::Resource { metadata, spec: Some(spec) });
+    }
+
+    /// What it writes.
+    #[cfg(test)]
+    pub(crate) fn resources(&self) -> &[v1::Resource] {
+        &self.resources
+    }
+
+    /// What it deletes.
+    #[cfg(test)]
+    pub(crate) fn deleted(&self) -> Vec<(v1::Kind, &str)> {
+        self.delete.iter().map(|it| (it.kind(), it.name.as_str())).collect()
     }
 
     /// Adds an order to delete.
@@ -36,11 +62,17 @@ pub(crate) async fn write(
     change: Change,
     doing: &str,
 ) -> Result<u64, Failure> {
-    let Change { resources, delete, allow_drastic } = change;
+    send(controllers, change).await.map_err(|refusal| refused(refusal, doing))
+}
+
+/// Writes a change, for who has an answer to a refusal. The revision afterwards.
+pub(crate) async fn send(controllers: &Controllers, change: Change) -> Result<u64, Refusal> {
+    let Change { resources, delete, allow_drastic, if_revision } = change;
     let request = v1::ApplyRequest {
         resources,
         delete,
         allow_drastic,
+        if_revision,
         // The same on every controller that is tried: it is written once.
         request_id: uuid::Uuid::new_v4().to_string(),
         ..v1::ApplyRequest::default()
@@ -51,11 +83,11 @@ pub(crate) async fn write(
             async move { connect::intent(channel).apply(request).await }
         })
         .await;
-    answer.map(|answer| answer.revision).map_err(|refusal| refused(refusal, doing))
+    answer.map(|answer| answer.revision)
 }
 
 /// Every field that was refused, without its place in a request that nobody saw.
-fn refused(refusal: Refusal, doing: &str) -> Failure {
+pub(crate) fn refused(refusal: Refusal, doing: &str) -> Failure {
     let details = match &refusal {
         Refusal::Answered(status) => status.get_details_bad_request(),
         Refusal::Silent(_) => None,

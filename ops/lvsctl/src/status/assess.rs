@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use fulcrum_proto::v1;
 
+use super::restarts;
 use super::time::ago;
 use super::view::{View, agent_role_word, verdict_word, vrrp_state_word};
 use super::vrrp;
@@ -18,6 +19,7 @@ pub(crate) fn problems(topology: &v1::Topology, now: SystemTime) -> Vec<String> 
     let mut problems = Vec::new();
     vrrp_instances(&view, &mut problems);
     rotation(&view, &mut problems);
+    restarts::problems(&view, &mut problems);
     agents(&view, now, &mut problems);
     controllers(topology, &mut problems);
     problems

@@ -6,6 +6,7 @@
 mod assess;
 mod explain;
 mod render;
+mod restarts;
 mod time;
 mod view;
 mod vrrp;

@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod handover;
 pub(crate) mod import;
 pub(crate) mod ipvs;
+pub(crate) mod rollout;
 pub(crate) mod status;
 pub(crate) mod undrain;
 pub(crate) mod wait;
