@@ -163,6 +163,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::doctor::run,
     ),
     kernel(
+        "rollout",
+        20,
+        "a pool's Tomcats restarted one by one under load; one that is bad; lvsctl killed in the middle",
+        scenarios::rollout::run,
+    ),
+    kernel(
         "vrrp-virtual-mac",
         5,
         "the VIP moves with its MAC: by plan, and by power loss",

@@ -6,6 +6,7 @@ mod engine;
 pub(crate) mod kept;
 pub(crate) mod page;
 mod report;
+pub(crate) mod reused;
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};

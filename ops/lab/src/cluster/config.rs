@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::net::topology::{CONTROLLERS, Node};
+use crate::peers::tomcat;
 
 /// Ports of the controllers.
 const API_PORT: u16 = 7400;
@@ -67,12 +68,15 @@ pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
     let home = dir.join(node.name);
     let controllers: Vec<String> =
         CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
-    let socket = match part {
-        "director" => format!("socket = \"{}\"\n", socket(node, dir).display()),
-        _ => String::new(),
+    let (socket, actions) = match part {
+        "director" => (format!("socket = \"{}\"\n", socket(node, dir).display()), String::new()),
+        _ => {
+            let restart = tomcat::restart_command(node, dir);
+            (String::new(), format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display()))
+        }
     };
     format!(
-        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\n{socket}insecure = true\n",
+        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\n{socket}insecure = true\n{actions}",
         node.name,
         controllers.join(", "),
         home.join(part).display()

@@ -230,19 +230,37 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts `lvsctl` on the client's node, and does not wait.
+    pub(crate) fn start_lvsctl(&self, logs: &Path, arguments: &[&str]) -> Result<Process> {
+        let mut args = vec!["--endpoint".to_owned(), endpoints()];
+        args.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let launch = Launch {
+            node: Some(CLIENT.name),
+            label: "lvsctl".to_owned(),
+            program: self.bin_dir.join("lvsctl"),
+            args,
+            env: self.env.clone(),
+        };
+        Process::start(logs, launch)
+    }
+
     /// Runs `lvsctl` on the client's node, with every controller as endpoint.
     pub(crate) fn lvsctl(&self, arguments: &[&str]) -> Result<Output> {
-        let endpoints: Vec<String> = CONTROLLERS.iter().map(|node| config::api(*node)).collect();
         Command::new("ip")
             .args(["netns", "exec", CLIENT.name])
             .arg(self.bin_dir.join("lvsctl"))
-            .args(["--endpoint", &endpoints.join(",")])
+            .args(["--endpoint", &endpoints()])
             .args(arguments)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .output()
             .context("cannot run lvsctl")
     }
+}
+
+/// Every controller's.
+fn endpoints() -> String {
+    CONTROLLERS.map(config::api).join(",")
 }
 
 /// Output as text.

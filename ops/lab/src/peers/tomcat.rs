@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,11 @@ use crate::say;
 
 /// Where Debian keeps it.
 pub(crate) const HOME: &str = "/usr/share/tomcat10";
+/// Files in its base directory: what keeps it running, what restarts it, what that has done, and what forbids it.
+const KEEPER: &str = "keeper";
+const RESTART: &str = "restart";
+const RESTARTS: &str = "restarts";
+const REFUSAL: &str = "refuse-restarts";
 /// Two of them start at once on one slow processor: 38 s were seen on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(3);
 
@@ -25,6 +31,8 @@ pub(crate) struct Tomcat {
     pub(crate) node: Node,
     base: PathBuf,
     process: Option<Process>,
+    /// It is started again whenever it ends, as by a service manager.
+    is_kept: bool,
 }
 
 impl Tomcat {
@@ -37,12 +45,39 @@ impl Tomcat {
         fs::write(base.join("conf/server.xml"), server_xml(&base))?;
         fs::write(base.join("conf/web.xml"), WEB_XML)?;
         fs::write(base.join("page/index.html"), page::text(node.name))?;
-        Ok(Self { node, base, process: None })
+        script(&base.join(KEEPER), &keeper(&base))?;
+        script(&base.join(RESTART), &restart(&base))?;
+        Ok(Self { node, base, process: None, is_kept: false })
     }
 
     /// Its address and port.
     pub(crate) fn address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.node.address, PORT)
+    }
+
+    /// From its next start on it is started again whenever it ends, or not.
+    pub(crate) fn keep(&mut self, is_kept: bool) {
+        self.is_kept = is_kept;
+    }
+
+    /// How often its agent's command has restarted it.
+    pub(crate) fn restarts(&self) -> usize {
+        let text = fs::read_to_string(self.base.join(RESTARTS)).unwrap_or_default();
+        text.lines().count()
+    }
+
+    /// Lets its agent's command fail, or not.
+    pub(crate) fn refuse_restarts(&self, refuses: bool) -> Result<()> {
+        let path = self.base.join(REFUSAL);
+        let done = if refuses { fs::write(&path, "") } else { fs::remove_file(&path) };
+        done.with_context(|| path.display().to_string())
+    }
+
+    /// Takes its configuration away, so that it does not come up again, or gives it back.
+    pub(crate) fn break_configuration(&self, breaks: bool) -> Result<()> {
+        let (here, away) = (self.base.join("conf/server.xml"), self.base.join("conf/server.away"));
+        let (from, to) = if breaks { (here, away) } else { (away, here) };
+        fs::rename(&from, &to).with_context(|| from.display().to_string())
     }
 
     /// Starts it, and does not wait.
@@ -68,10 +103,11 @@ impl Tomcat {
         ]
         .map(str::to_owned)
         .to_vec();
+        let program = if self.is_kept { self.base.join(KEEPER) } else { "java".into() };
         let launch = Launch {
             node: Some(self.node.name),
             label: "tomcat".to_owned(),
-            program: "java".into(),
+            program,
             args,
             env: Vec::new(),
         };
@@ -113,13 +149,68 @@ impl Tomcat {
     }
 }
 
+/// The command that a Tomcat's agent is configured with.
+pub(crate) fn restart_command(node: Node, dir: &Path) -> PathBuf {
+    dir.join(node.name).join("tomcat").join(RESTART)
+}
+
+fn script(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Keeps it running, as a service manager does.
+fn keeper(base: &Path) -> String {
+    format!(
+        r#"#!/bin/sh
+# Starts Tomcat again whenever it ends.
+base={}
+while :; do
+  java "$@" &
+  echo $! > "$base/pid.new" && mv "$base/pid.new" "$base/pid"
+  wait $!
+  sleep 0.2
+done
+"#,
+        base.display()
+    )
+}
+
+/// Restarts it, as a service manager's client does.
+fn restart(base: &Path) -> String {
+    format!(
+        r#"#!/bin/sh
+# Ends Tomcat, in order, and waits until its keeper has started the next one.
+base={}
+if [ -e "$base/{REFUSAL}" ]; then
+  echo "refused by the lab: $FULCRUM_REAL_SERVER" >&2
+  exit 1
+fi
+echo "$FULCRUM_ORDER" >> "$base/{RESTARTS}"
+old=$(cat "$base/pid") || exit 1
+kill -TERM "$old" 2>/dev/null
+tries=0
+while [ "$(cat "$base/pid")" = "$old" ]; do
+  tries=$((tries + 1))
+  if [ $tries -gt 600 ]; then
+    echo "process $old does not end" >&2
+    exit 1
+  fi
+  sleep 0.1
+done
+"#,
+        base.display()
+    )
+}
+
 fn server_xml(base: &Path) -> String {
     format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <Server port="-1">
-  <Service name="Catalina">
+  <Service name="Catalina" gracefulStopAwaitMillis="10000">
     <Connector port="{PORT}" protocol="HTTP/1.1" connectionTimeout="20000"
-               maxThreads="50" minSpareThreads="5"/>
+               maxThreads="50" minSpareThreads="5" bindOnInit="false"/>
     <Engine name="Catalina" defaultHost="localhost">
       <Valve className="org.apache.catalina.valves.HealthCheckValve" path="/healthz"/>
       <Host name="localhost" appBase="webapps" autoDeploy="false" unpackWARs="false">

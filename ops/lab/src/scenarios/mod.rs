@@ -24,6 +24,7 @@ pub(crate) mod pause;
 pub(crate) mod planned;
 pub(crate) mod raft;
 pub(crate) mod restart;
+pub(crate) mod rollout;
 pub(crate) mod seed;
 pub(crate) mod side_by_side;
 pub(crate) mod telemetry;
