@@ -14,7 +14,7 @@ use super::view::View;
 use crate::cli::Output;
 use crate::connect::{Controllers, Refusal};
 use crate::exit::{Exit, Failure};
-use crate::order::{self, Change, Cluster};
+use crate::order::{self, Cluster};
 use crate::out;
 use crate::text::{Node, to_json_line, to_yaml};
 use crate::verbs::status;
@@ -147,14 +147,14 @@ impl Driver<'_> {
         if again != *step {
             return Ok(Written::NotNow);
         }
-        let change = match step {
+        let mut change = match step {
             Step::Drain(names) => self.rollout.drain(&cluster, names),
             Step::Restart(names) => self.rollout.restart(&cluster, names),
             Step::Undrain(names) => self.rollout.undrain(&cluster, names),
             Step::Finish => self.rollout.finish(&cluster),
             Step::Wait(_) | Step::Stop(_) => return Ok(Written::NotNow),
         };
-        let change = Change { if_revision: revision, ..change };
+        change.if_revision = revision;
         match order::send(self.controllers, change).await {
             Ok(revision) => {
                 self.revision = self.revision.max(revision);

@@ -60,7 +60,8 @@ impl Rollout {
             .filter_map(|(kind, name)| cluster.metadata(kind, name)?.labels.get(ORDINAL))
             .filter_map(|ordinal| ordinal.parse::<usize>().ok());
         let next = used.max().map_or(1, |last| last + 1);
-        let mut change = Change { allow_drastic: self.options.allow_drastic, ..Change::default() };
+        let mut change = Change::default();
+        change.allow_drastic = self.options.allow_drastic;
         for (ordinal, real_server) in (next..).zip(real_servers) {
             let spec = v1::Drain {
                 real_server: real_server.clone(),
@@ -76,7 +77,8 @@ impl Rollout {
 
     /// Orders to restart, of real servers that this rollout drains. Another `attempt` is another order of the same name.
     pub(crate) fn restart(&self, cluster: &Cluster, real_servers: &[(String, u32)]) -> Change {
-        let mut change = Change { allow_drastic: self.options.allow_drastic, ..Change::default() };
+        let mut change = Change::default();
+        change.allow_drastic = self.options.allow_drastic;
         for (real_server, attempt) in real_servers {
             let ordinal = self.ordinal(cluster, real_server);
             let spec = v1::Restart {
