@@ -7,6 +7,7 @@ use fulcrum_proto::v1;
 use fulcrum_proto::v1::director_local_service_server::{
     DirectorLocalService, DirectorLocalServiceServer,
 };
+pub use fulcrum_runtime::local_socket::{Socket, SocketError, bind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -16,10 +17,8 @@ use tonic::{Request, Response, Status};
 use crate::ipvs::{IpvsHandle, table_to_wire};
 
 mod connections;
-mod socket;
 
 use connections::Listings;
-pub use socket::{Socket, SocketError, bind};
 
 /// Questions that wait for the agent. A person asks one; the number lets a few tools ask at once.
 const REQUESTS_CAPACITY: usize = 16;
