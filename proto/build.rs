@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 18] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/restart.proto",
@@ -14,10 +14,12 @@ const FILES: [&str; 16] = [
     "fulcrum/v1/health.proto",
     "fulcrum/v1/finding.proto",
     "fulcrum/v1/arp.proto",
+    "fulcrum/v1/local_order.proto",
     "fulcrum/v1/observed.proto",
     "fulcrum/v1/agent_service.proto",
     "fulcrum/v1/topology_service.proto",
     "fulcrum/v1/director_local_service.proto",
+    "fulcrum/v1/real_server_local_service.proto",
     "fulcrum/internal/v1/raft_service.proto",
     "fulcrum/internal/v1/mesh_service.proto",
     "fulcrum/internal/v1/store.proto",

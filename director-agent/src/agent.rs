@@ -9,13 +9,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::{LocalOrders, Name};
 use fulcrum_proto::v1;
+use fulcrum_runtime::local_socket::Writers;
 use fulcrum_runtime::{boot, durable};
 use fulcrum_session::host::Paths;
 use fulcrum_session::{
-    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
+    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle, local_orders,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -36,7 +37,7 @@ use crate::decide::weights::Decider;
 use crate::findings;
 use crate::ipvs::{IpvsError, IpvsHandle, IpvsSnapshot, Relay};
 use crate::latch;
-use crate::local::{self, SocketError, StatusRequest};
+use crate::local::{Door, LocalRequest, SocketError};
 use crate::metrics::Metrics;
 use crate::proof::{ProofHandle, ProofSnapshot};
 use crate::saver::Saver;
@@ -46,6 +47,7 @@ use crate::track::Tracker;
 use crate::vrrp::{VrrpError, VrrpHandle, VrrpSnapshot};
 
 mod follow;
+mod local;
 mod plans;
 mod proofs;
 mod tell;
@@ -80,6 +82,9 @@ pub enum AgentError {
     /// The local socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Whose program this is.
+    #[error("cannot find out who may give orders by the local socket: {0}")]
+    Writers(#[source] io::Error),
     /// A driver has ended by itself, which is a defect.
     #[error(
         "the {driver} driver has ended: start the director again, and report its last log lines"
@@ -96,6 +101,7 @@ pub enum AgentError {
 /// [`AgentError`] with the remedy. Once started it goes on whatever happens around it.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
     let (mut agent, mut inputs, session) = Agent::start(config, &shutdown).await?;
+    agent.adopt_local_orders();
     agent.adopt_saved_plan();
     agent.flush();
     session.begin();
@@ -151,6 +157,9 @@ struct Agent {
     results: mpsc::Sender<Programmed>,
     plan_saver: Saver<Arc<PlanCache>>,
     latch_saver: Saver<ArpLatch>,
+    /// What was ordered by the local socket.
+    local_orders: LocalOrders,
+    local_orders_saver: Saver<LocalOrders>,
     wanted: Wanted,
     generation: u64,
     /// The relay that IPVS was told of last.
@@ -179,7 +188,7 @@ struct Inputs {
     events: mpsc::Receiver<SessionEvent>,
     news: mpsc::Receiver<CheckNews>,
     results: mpsc::Receiver<Programmed>,
-    requests: mpsc::Receiver<StatusRequest>,
+    requests: mpsc::Receiver<LocalRequest>,
     ipvs: watch::Receiver<IpvsSnapshot>,
     vrrp: watch::Receiver<VrrpSnapshot>,
     sync: watch::Receiver<SyncSnapshot>,
@@ -187,14 +196,14 @@ struct Inputs {
     found: watch::Receiver<Vec<v1::Finding>>,
     clock: Clock,
     /// The local door; ends with the program.
-    door: local::Door,
+    door: Door,
 }
 
 enum Input {
     Session(SessionEvent),
     News(Vec<CheckNews>),
     Programmed(Programmed),
-    Request(StatusRequest),
+    Request(LocalRequest),
     Ipvs,
     Vrrp,
     Sync,
@@ -253,7 +262,8 @@ impl Agent {
         let boot_id = boot::boot_id()?;
         let clock = Clock::start();
         let metrics = Metrics::new();
-        let socket = local::bind(&config.socket)?;
+        let socket = crate::local::bind(&config.socket)?;
+        let writers = Writers::of_this_program().map_err(AgentError::Writers)?;
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
         let command_dir = config.track_command_dir;
@@ -270,7 +280,7 @@ impl Agent {
             SyncHandle::spawn(state_dir.path(), clock, vrrp.clone(), vrrp_news, ipvs_news)
                 .map_err(AgentError::Sync)?;
         let (proofs, proofs_seen) = ProofHandle::spawn(clock, vrrp_seen.clone());
-        let (door, requests) = local::serve(socket, ipvs.clone(), shutdown.clone());
+        let (door, requests) = crate::local::serve(socket, writers, ipvs.clone(), shutdown.clone());
         let paths = Paths { state_dir: config.state_dir, tls: config.tls.clone() };
         let (looks_for, wanted) = watch::channel(findings::Wanted::default());
         let found = findings::follow(paths, wanted);
@@ -279,7 +289,7 @@ impl Agent {
             role: v1::AgentRole::Director,
             name: config.name.clone(),
             epoch,
-            boot_id,
+            boot_id: boot_id.clone(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             controllers: config.controllers,
             tls: config.tls,
@@ -288,6 +298,8 @@ impl Agent {
         let (results_sender, results) = mpsc::channel(follow::RESULTS_CAPACITY);
         let latch = plans::saved_latch(&state_dir);
         let latch_path = state_dir.latch();
+        let local_orders = local::saved(&state_dir, &boot_id);
+        let (orders_path, orders_boot) = (state_dir.local_orders(), boot_id.clone());
         let saved = plans::saved_plan(&state_dir);
         let agent = Self {
             name: config.name,
@@ -312,6 +324,10 @@ impl Agent {
             plan_saver: Saver::spawn("the plan", |plan: &Arc<PlanCache>| plan.save()),
             latch_saver: Saver::spawn("the latch of ARP safety", move |latch| {
                 latch::save(&latch_path, latch)
+            }),
+            local_orders,
+            local_orders_saver: Saver::spawn("the local orders", move |orders| {
+                local_orders::save(&orders_path, &orders_boot, orders)
             }),
             plans: PlanBook::new(saved),
             hello,
@@ -352,9 +368,11 @@ impl Agent {
 
     /// When the agent has something to do again without any input.
     fn wake(&self) -> Duration {
-        let own_work = self.own_work.deadline(self.clock.now(), self.ipvs_seen.borrow().generation);
+        let now = self.clock.now();
+        let own_work = self.own_work.deadline(now, self.settled());
+        let local = self.next_local_expiry(now);
         let held = self.held.as_ref().map(|held| held.until);
-        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work, held];
+        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work, held, local];
         deadlines.into_iter().flatten().fold(self.pacer.due(), Duration::min)
     }
 
@@ -364,10 +382,13 @@ impl Agent {
             Input::Session(event) => self.session_event(now, event),
             Input::News(news) => self.effect.merge(self.decider.probes(now, news)),
             Input::Programmed(programmed) => self.programmed(programmed),
-            Input::Request(request) => request.answer(self.status()),
+            Input::Request(request) => self.request(request),
             Input::Ipvs | Input::Sync | Input::Proofs | Input::Found => self.pacer.changed(),
             Input::Vrrp => self.vrrp_news(),
-            Input::Time => self.effect.merge(self.decider.expire(now)),
+            Input::Time => {
+                self.expire_local_orders();
+                self.effect.merge(self.decider.expire(now));
+            }
             Input::DriverEnded(driver) => return Err(AgentError::DriverEnded { driver }),
         }
         Ok(())
@@ -423,19 +444,8 @@ impl Agent {
     /// Programs, saves and tells what the inputs since the last time ask for.
     fn flush(&mut self) {
         let now = self.clock.now();
-        let effect = std::mem::take(&mut self.effect);
-        self.program_effect(now, effect.weights, &effect.changes);
-        plans::log_changes(&effect.changes);
-        plans::log_turns(&effect.turns);
-        if effect.to_latch {
-            self.proofs.hasten();
-            // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.
-            drop(self.latch_saver.save(self.decider.arp().clone()));
-        }
-        if effect.to_tell {
-            self.pacer.changed();
-        }
-        let settled = self.ipvs_seen.borrow().generation;
+        self.flush_effect(now);
+        let settled = self.settled();
         self.tracker.own_work(self.own_work.states(now, settled, &self.decider));
         if let Some((instances, opened)) = self.gate.open(now, || self.decider.is_settled()) {
             if opened == Opened::Overdue {
@@ -449,9 +459,35 @@ impl Agent {
         }
     }
 
+    /// Programs what the decider asks for, and tells of it.
+    fn flush_effect(&mut self, now: Duration) {
+        let effect = std::mem::take(&mut self.effect);
+        self.program_effect(now, effect.weights, &effect.changes);
+        plans::log_changes(&effect.changes);
+        plans::log_turns(&effect.turns);
+        if effect.to_latch {
+            self.proofs.hasten();
+            // Nobody waits for it: until it is saved a restart merely waits for the agent's next report.
+            drop(self.latch_saver.save(self.decider.arp().clone()));
+        }
+        if effect.to_tell {
+            self.pacer.changed();
+        }
+    }
+
     /// Every step has its own bound, so that the whole stays within [`STOP_BOUND`].
     async fn stop(self, inputs: Inputs) {
-        let Self { checks, vrrp, tracker, sync, plan_saver, latch_saver, following, .. } = self;
+        let Self {
+            checks,
+            vrrp,
+            tracker,
+            sync,
+            plan_saver,
+            latch_saver,
+            local_orders_saver,
+            following,
+            ..
+        } = self;
         drop((checks, tracker));
         if let Some(following) = following {
             following.abort();
@@ -465,6 +501,7 @@ impl Agent {
         let rest = async {
             plan_saver.finish().await;
             latch_saver.finish().await;
+            local_orders_saver.finish().await;
             inputs.close().await;
         };
         if tokio::time::timeout(CLOSE_BOUND, rest).await.is_err() {

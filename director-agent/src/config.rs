@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fulcrum_model::Name;
 use fulcrum_runtime::config::ConfigError;
+use fulcrum_runtime::local_socket::MAX_PATH_BYTES;
 use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::{TransportError, check_plaintext};
 use serde::Deserialize;
@@ -79,9 +80,6 @@ fn default_socket() -> PathBuf {
     PathBuf::from("/run/fulcrum/director.sock")
 }
 
-/// Longest path of a Unix socket in bytes: `sun_path` of `unix(7)` less the closing NUL.
-const MAX_SOCKET_PATH: usize = 107;
-
 /// Reads the configuration. TLS files are relative to the directory of the configuration file. `insecure` allows plain
 /// text beyond loopback whatever the file says of it.
 ///
@@ -114,8 +112,8 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
             return Err(refuse(field, &value.to_string_lossy(), reason));
         }
     }
-    if file.socket.as_os_str().len() > MAX_SOCKET_PATH {
-        let reason = format!("a socket's path has at most {MAX_SOCKET_PATH} bytes: shorten it");
+    if file.socket.as_os_str().len() > MAX_PATH_BYTES {
+        let reason = format!("a socket's path has at most {MAX_PATH_BYTES} bytes: shorten it");
         return Err(refuse("socket", &file.socket.to_string_lossy(), reason));
     }
     let beside = path.parent().unwrap_or(Path::new("."));

@@ -148,6 +148,8 @@ pub struct IpvsSnapshot {
     pub round: Option<Duration>,
     /// The newest generation that is in the kernel; 0 before the first.
     pub generation: u64,
+    /// Edits that a freeze holds back; none where nothing is frozen.
+    pub held_edits: usize,
 }
 
 /// The driver's side for the rest of the agent. Cheap to clone; the driver ends when the last one is dropped, and leaves
@@ -162,6 +164,7 @@ struct Channels {
     wishes: watch::Sender<Option<Arc<Wish>>>,
     relay: watch::Sender<Option<Relay>>,
     settings: watch::Sender<Option<HostSettings>>,
+    frozen: watch::Sender<bool>,
     reads: mpsc::Sender<ReadReply>,
     progress: watch::Receiver<Progress>,
 }
@@ -180,11 +183,13 @@ type ReadReply = oneshot::Sender<Result<Reading, IpvsError>>;
 
 /// How far the driver has come.
 #[derive(Clone, Debug, Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// The newest generation that is in the kernel.
     settled: u64,
     /// The newest generation that could not be put there, and why.
     refused: Option<(u64, IpvsRefused)>,
+    /// Everything but relays is left alone.
+    is_frozen: bool,
 }
 
 /// Readers that may wait for a fresh table; a further one waits for its place.
@@ -200,20 +205,28 @@ impl IpvsHandle {
     pub async fn spawn(
         state_dir: &Path,
     ) -> Result<(Self, watch::Receiver<IpvsSnapshot>), IpvsError> {
+        let (handle, inbox, progress) = Self::open();
+        let snapshots = driver::spawn(state_dir, inbox, progress).await?;
+        Ok((handle, snapshots))
+    }
+
+    /// A handle, and the driver's ends of it.
+    pub(crate) fn open() -> (Self, driver::Inbox, watch::Sender<Progress>) {
         let (wishes, wishes_seen) = watch::channel(None);
         let (relay, relay_seen) = watch::channel(None);
         let (settings, settings_seen) = watch::channel(None);
+        let (frozen, frozen_seen) = watch::channel(false);
         let (reads, read_requests) = mpsc::channel(READERS);
         let (progress_told, progress) = watch::channel(Progress::default());
         let inbox = driver::Inbox {
             wishes: wishes_seen,
             relay: relay_seen,
             settings: settings_seen,
+            frozen: frozen_seen,
             read_requests,
         };
-        let snapshots = driver::spawn(state_dir, inbox, progress_told).await?;
-        let channels = Arc::new(Channels { wishes, relay, settings, reads, progress });
-        Ok((Self { channels }, snapshots))
+        let channels = Arc::new(Channels { wishes, relay, settings, frozen, reads, progress });
+        (Self { channels }, inbox, progress_told)
     }
 
     /// Wants this table from now on. Never waits: of several wishes the newest wins.
@@ -227,6 +240,20 @@ impl IpvsHandle {
     /// Wants these settings of the host from now on. What is no longer wanted goes back to what it was.
     pub fn set_settings(&self, settings: HostSettings) {
         self.channels.settings.send_replace(Some(settings));
+    }
+
+    /// Lets the table and the host's settings stay as they are from now on, or no longer: but for relays, and `sloppy_tcp` while
+    /// there is one. Wishes are followed when it ends.
+    pub fn set_frozen(&self, is_frozen: bool) {
+        self.channels.frozen.send_replace(is_frozen);
+    }
+
+    /// Waits until the driver does as [`Self::set_frozen`] said last: once it is frozen, no edit is under way.
+    pub async fn froze(&self) {
+        let is_wanted = *self.channels.frozen.borrow();
+        let mut progress = self.channels.progress.clone();
+        // A driver that has ended edits nothing.
+        let _ = progress.wait_for(|progress| progress.is_frozen == is_wanted).await;
     }
 
     /// Waits until the table of that generation, or of a later one, is in the kernel: every entry stands as wanted,

@@ -1,17 +1,21 @@
 //! The director's own door: a Unix socket that answers when no controller does.
 
 use std::path::Path;
-use std::time::Duration;
 
+use fulcrum_model::{LocalRelease, LocalWish, Name};
+use fulcrum_proto::convert::{
+    local_drain_from_wire, local_release_from_wire, local_undrain_from_wire, local_wish_from_wire,
+};
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::director_local_service_server::{
     DirectorLocalService, DirectorLocalServiceServer,
 };
-pub use fulcrum_runtime::local_socket::{Socket, SocketError, bind};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use fulcrum_runtime::local_socket::{self, Asking, Writers};
+pub use fulcrum_runtime::local_socket::{Door, Reply, Socket, SocketError, bind};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::ipvs::{IpvsHandle, table_to_wire};
@@ -20,81 +24,42 @@ mod connections;
 
 use connections::Listings;
 
-/// Questions that wait for the agent. A person asks one; the number lets a few tools ask at once.
-const REQUESTS_CAPACITY: usize = 16;
-/// Whoever asked and does not read, such as a pager, is not waited for longer when the agent ends.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 /// The kernel's connection table, of the agent's network namespace.
 const CONNECTIONS: &str = "/proc/net/ip_vs_conn";
 
-/// Asks the agent what it knows.
+/// What is asked of the agent. Of orders the fields are sound, and whoever gives them may.
 #[derive(Debug)]
-pub struct StatusRequest(oneshot::Sender<v1::GetDirectorStatusResponse>);
-
-impl StatusRequest {
-    /// Answers; whoever asked may be gone.
-    pub fn answer(self, status: v1::GetDirectorStatusResponse) {
-        let _ = self.0.send(status);
-    }
-}
-
-/// The open door.
-#[derive(Debug)]
-pub struct Door {
-    task: JoinHandle<()>,
-}
-
-impl Door {
-    /// Waits until the last answer is given and the socket's file is gone, after the shutdown it was opened with.
-    pub async fn closed(self) {
-        // A panic of the task was reported by the runtime; nothing is left to do about it.
-        let _ = self.task.await;
-    }
+pub enum LocalRequest {
+    /// What it knows.
+    Status(Reply<v1::GetDirectorStatusResponse>),
+    /// To let everything stay as it is.
+    Freeze(LocalWish, Reply<Result<v1::FreezeResponse, Status>>),
+    /// To go on.
+    Thaw(LocalRelease, Reply<Result<v1::ThawResponse, Status>>),
+    /// To drain a real server.
+    Drain(Name, LocalWish, Reply<Result<v1::DrainLocallyResponse, Status>>),
+    /// To use it again.
+    Undrain(Name, LocalRelease, Reply<Result<v1::UndrainLocallyResponse, Status>>),
 }
 
 /// Answers on the socket until `shutdown`. The agent answers the requests that come out; the kernel's table is read
-/// for each answer.
+/// for each status.
 pub fn serve(
     socket: Socket,
+    writers: Writers,
     ipvs: IpvsHandle,
     shutdown: CancellationToken,
-) -> (Door, mpsc::Receiver<StatusRequest>) {
-    let (requests, receiver) = mpsc::channel(REQUESTS_CAPACITY);
-    let service = DirectorLocalServiceServer::new(Service {
-        requests,
-        ipvs,
-        listings: Listings::new(Path::new(CONNECTIONS)),
-    })
-    // A table of 100,000 entries must be readable when no controller is there to ask.
-    .max_encoding_message_size(usize::MAX);
-    let Socket { listener, file } = socket;
-    let serving = tonic::transport::Server::builder()
-        .layer(fulcrum_runtime::trace::server_layer())
-        .add_service(service)
-        .serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
-            shutdown.clone().cancelled_owned(),
-        );
-    let farewell_over = async move {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LONGEST_FAREWELL).await;
-    };
-    let task = tokio::spawn(async move {
-        tokio::select! {
-            served = serving => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the local socket answers no longer");
-                }
-            }
-            () = farewell_over => {}
-        }
-        drop(file);
-    });
-    (Door { task }, receiver)
+) -> (Door, mpsc::Receiver<LocalRequest>) {
+    let (asking, receiver) = Asking::new(writers);
+    let listings = Listings::new(Path::new(CONNECTIONS));
+    let service = DirectorLocalServiceServer::new(Service { asking, ipvs, listings })
+        // A table of 100,000 entries must be readable when no controller is there to ask.
+        .max_encoding_message_size(usize::MAX);
+    (local_socket::serve(socket, Routes::new(service), shutdown), receiver)
 }
 
 struct Service {
-    requests: mpsc::Sender<StatusRequest>,
+    asking: Asking<LocalRequest>,
     ipvs: IpvsHandle,
     listings: Listings,
 }
@@ -105,10 +70,7 @@ impl DirectorLocalService for Service {
         &self,
         _request: Request<v1::GetDirectorStatusRequest>,
     ) -> Result<Response<v1::GetDirectorStatusResponse>, Status> {
-        let stopping = || Status::unavailable("the director is stopping");
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(StatusRequest(answer)).await.map_err(|_| stopping())?;
-        let mut status = answered.await.map_err(|_| stopping())?;
+        let mut status = self.asking.ask(LocalRequest::Status).await?;
         let read = self.ipvs.read().await.map_err(|error| {
             Status::internal(format!("cannot read the kernel's table: {error}"))
         })?;
@@ -116,6 +78,7 @@ impl DirectorLocalService for Service {
         observed.ipvs = table_to_wire(&read.table, &read.traffic, read.wanted.as_deref());
         Ok(Response::new(status))
     }
+
     type ListIpvsConnectionsStream =
         ReceiverStream<Result<v1::ListIpvsConnectionsResponse, Status>>;
 
@@ -125,4 +88,45 @@ impl DirectorLocalService for Service {
     ) -> Result<Response<Self::ListIpvsConnectionsStream>, Status> {
         self.listings.start().map(Response::new)
     }
+
+    async fn freeze(
+        &self,
+        request: Request<v1::FreezeRequest>,
+    ) -> Result<Response<v1::FreezeResponse>, Status> {
+        let read = |wire: &v1::FreezeRequest| local_wish_from_wire(wire.order.as_ref());
+        self.asking.order(request, read, LocalRequest::Freeze).await
+    }
+
+    async fn thaw(
+        &self,
+        request: Request<v1::ThawRequest>,
+    ) -> Result<Response<v1::ThawResponse>, Status> {
+        let read = |wire: &v1::ThawRequest| local_release_from_wire(wire.release.as_ref());
+        self.asking.order(request, read, LocalRequest::Thaw).await
+    }
+
+    async fn drain_locally(
+        &self,
+        request: Request<v1::DrainLocallyRequest>,
+    ) -> Result<Response<v1::DrainLocallyResponse>, Status> {
+        let read = |wire: &v1::DrainLocallyRequest| {
+            local_drain_from_wire(&wire.real_server, wire.order.as_ref())
+        };
+        let order = |(name, wish), reply| LocalRequest::Drain(name, wish, reply);
+        self.asking.order(request, read, order).await
+    }
+
+    async fn undrain_locally(
+        &self,
+        request: Request<v1::UndrainLocallyRequest>,
+    ) -> Result<Response<v1::UndrainLocallyResponse>, Status> {
+        let read = |wire: &v1::UndrainLocallyRequest| {
+            local_undrain_from_wire(&wire.real_server, wire.release.as_ref())
+        };
+        let order = |(name, release), reply| LocalRequest::Undrain(name, release, reply);
+        self.asking.order(request, read, order).await
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,12 @@ impl<T: Send + Sync + 'static> Saver<T> {
         self.done.borrow().fault.clone()
     }
 
+    /// The same for somebody who asks later.
+    pub fn later_fault(&self) -> impl FnOnce() -> Option<String> + Send + 'static {
+        let done = self.done.clone();
+        move || done.borrow().fault.clone()
+    }
+
     /// Ends when all is saved.
     pub async fn finish(self) {
         self.newest.change(|waiting| waiting.is_last = true);

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fulcrum_session::local_orders;
 use nix::fcntl::{Flock, FlockArg};
 
 /// The state directory, held by this process.
@@ -73,6 +74,11 @@ impl StateDir {
     /// The latch of ARP safety.
     pub fn latch(&self) -> PathBuf {
         self.path.join("arp-latch.json")
+    }
+
+    /// The orders that were given at this director itself.
+    pub fn local_orders(&self) -> PathBuf {
+        self.path.join(local_orders::FILE)
     }
 }
 

@@ -431,6 +431,7 @@ impl Agent {
                 .chain(self.keep_alive.problems())
                 .collect(),
             findings: self.findings(),
+            ..Default::default()
         };
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());

@@ -58,6 +58,8 @@ pub struct Reconciler {
     made: Ownership,
     /// Nothing is foreign: what nobody ordered goes.
     is_exclusive: bool,
+    /// Nothing but relays is written.
+    is_frozen: bool,
     /// `made` has changed since the journal was written.
     journal_is_due: bool,
     relay: Option<(VirtualServerKey, VirtualServer)>,
@@ -115,6 +117,31 @@ impl Reconciler {
             self.mark(&key);
             self.dirty.insert(key);
         }
+    }
+
+    /// Lets everything but relays stay as it is from now on, or no longer. What is wanted and what the kernel holds are followed
+    /// all the same.
+    pub fn set_frozen(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+    }
+
+    /// Operations that a freeze holds back, as far as they are due at `now`; none where nothing is frozen.
+    pub fn held_back(&self, now: Duration) -> usize {
+        if !self.is_frozen || !self.is_told {
+            return 0;
+        }
+        let (mut count, mut operations) = (0, Vec::new());
+        let is_held = |key: &&VirtualServerKey| !self.relays.contains(*key);
+        let leaving = self.removals.virtual_servers().filter(|key| !self.dirty.contains(*key));
+        for key in self.dirty.iter().chain(leaving).filter(is_held) {
+            let wanted = self.wanted.virtual_servers.get(key).map(Arc::as_ref);
+            let found = self.held.virtual_servers.get(key).map(Arc::as_ref);
+            let found = found.filter(|_| self.is_ours(key));
+            diff_one(&mut operations, key, wanted, found, &self.removals, now);
+            count += operations.len();
+            operations.clear();
+        }
+        count
     }
 
     /// What is wanted; none before the first table.
@@ -218,7 +245,7 @@ impl Reconciler {
         // The three lists keep the order of `diff` over whole tables.
         let (mut changes, mut new, mut retirements) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys {
-            if !self.is_told && !self.relays.contains(&key) {
+            if (self.is_frozen || !self.is_told) && !self.relays.contains(&key) {
                 continue;
             }
             let wanted = self.wanted.virtual_servers.get(&key).map(Arc::as_ref);
@@ -297,6 +324,10 @@ impl Reconciler {
 
     /// What was refused and is no longer wanted so is no news.
     fn forget_refused_but(&mut self, wanted: &[&Vec<Operation>]) {
+        if self.is_frozen {
+            // Of what is held back it is not known.
+            return;
+        }
         let mut known = std::mem::take(&mut self.refused);
         for operation in wanted.iter().copied().flatten() {
             let found = known.remove_entry(&operation.entry());

@@ -66,6 +66,9 @@ impl Agent {
         self.has_spare_memory |= update.objects.len() >= MANY_CHANGED;
         let span = tracing::info_span!("plan.apply", director = %self.name, revision);
         set_parent(&span, &update.traceparent);
+        if span.in_scope(|| self.hold_plan(update)) {
+            return;
+        }
         let version = match span.in_scope(|| self.plans.offer(update)) {
             Ok(Taken::New(order)) => {
                 let version = order.version.clone();
@@ -84,7 +87,7 @@ impl Agent {
         self.follow(version, saved, &span);
     }
 
-    fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
+    pub(super) fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
         let Order { version, changed, removed, instances, ipvs } = order;
         self.has_spare_memory |= changed.len() + removed.len() >= MANY_CHANGED;
@@ -119,6 +122,10 @@ impl Agent {
         self.looks_for.send_replace(Wanted::new(self.decider.servers(), &instances));
         self.own_work.put_in_force(now, self.generation, version.revision, &instances);
         self.gate.hold(now, self.generation, instances);
+        if self.local_orders.frozen().is_some() {
+            // Started while frozen: what the kernel holds is what serves, and VRRP waits for nothing else.
+            self.gate.programmed(self.generation);
+        }
     }
 
     /// Real servers whose answers to checks through VIPs the kernel would drop while we hold the VIPs.
@@ -131,7 +138,7 @@ impl Agent {
     }
 
     /// Follows the newest table into the kernel on behalf of a plan, in place of the plan before.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         version: v1::PlanVersion,
         saved: impl Future<Output = ()> + Send + 'static,

@@ -65,7 +65,7 @@ impl Agent {
         let mut vrrp_instances = report::vrrp(&vrrp);
         report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
         let findings = self.findings(&vrrp);
-        v1::DirectorObserved {
+        let mut observed = v1::DirectorObserved {
             vrrp_instances,
             vrrp_lateness: report::lateness(&vrrp),
             problems: self.problems(ipvs, &vrrp, &findings),
@@ -77,7 +77,9 @@ impl Agent {
             findings,
             arp_proofs: self.arp_proofs(),
             ..Default::default()
-        }
+        };
+        self.tell_local_orders(&mut observed);
+        observed
     }
 
     /// Each with its remedy, the gravest first.
@@ -87,7 +89,8 @@ impl Agent {
         vrrp: &VrrpSnapshot,
         findings: &[v1::Finding],
     ) -> Vec<String> {
-        let mut problems = self.plans.problems();
+        let mut problems: Vec<String> = self.local_problems().collect();
+        problems.extend(self.plans.problems());
         problems.extend(alarms(self.decider.pools()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
         // The others are told by `lvsctl doctor`.
@@ -100,7 +103,12 @@ impl Agent {
         let ipvs = ipvs.problems.iter().filter(|problem| !problems.contains(problem));
         let ipvs: Vec<String> = ipvs.cloned().collect();
         problems.extend(ipvs);
-        let disk = [self.epoch_saver.fault(), self.plan_saver.fault(), self.latch_saver.fault()];
+        let disk = [
+            self.epoch_saver.fault(),
+            self.plan_saver.fault(),
+            self.latch_saver.fault(),
+            self.local_orders_saver.fault(),
+        ];
         problems.extend(disk.into_iter().flatten());
         problems
     }

@@ -30,6 +30,8 @@ pub struct PlanBook {
     instances: BTreeMap<Name, VrrpInstancePlan>,
     ipvs: IpvsSettings,
     in_force: Option<v1::PlanVersion>,
+    /// Told while the director is frozen, and to be put in force afterwards.
+    held: Option<v1::PlanVersion>,
     refused: Option<String>,
     not_programmed: Option<String>,
 }
@@ -69,6 +71,7 @@ impl PlanBook {
             instances: BTreeMap::new(),
             ipvs: IpvsSettings::default(),
             in_force: None,
+            held: None,
             refused: None,
             not_programmed: None,
         }
@@ -97,7 +100,41 @@ impl PlanBook {
         Ok(taken)
     }
 
+    /// Takes note of an update while the director is frozen, and puts nothing in force. The answer tells why.
+    pub fn hold(&mut self, update: &v1::PlanUpdate, frozen: String) -> v1::PlanAck {
+        let reason = match self.note(update) {
+            Ok(version) => {
+                self.held = Some(version);
+                self.refused = None;
+                frozen
+            }
+            Err(reason) => {
+                self.refused = Some(reason.clone());
+                reason
+            }
+        };
+        v1::PlanAck { version: update.version.clone(), applied: false, reason }
+    }
+
+    /// Puts in force what was held; none when nothing was.
+    ///
+    /// # Errors
+    /// As [`Self::offer`].
+    pub fn release(&mut self) -> Option<Result<Taken, v1::PlanAck>> {
+        let version = self.held.take()?;
+        Some(self.take(version.clone()).map_err(|reason| {
+            self.refused = Some(reason.clone());
+            v1::PlanAck { version: Some(version), applied: false, reason }
+        }))
+    }
+
     fn accept(&mut self, update: &v1::PlanUpdate) -> Result<Taken, String> {
+        let version = self.note(update)?;
+        self.take(version)
+    }
+
+    /// Takes note of what is told, unless it must not be; what it changes is pending then.
+    fn note(&mut self, update: &v1::PlanUpdate) -> Result<v1::PlanVersion, String> {
         let version = update.version.clone().unwrap_or_default();
         let offered = PlanVersion::try_from(&version).map_err(|error| error.to_string())?;
         let running = self.in_force.as_ref().and_then(|v| PlanVersion::try_from(v).ok());
@@ -110,7 +147,13 @@ impl PlanBook {
         }
         let change = Arc::make_mut(&mut self.told).apply(update).map_err(|e| e.to_string())?;
         self.pending.extend(change.changed.into_iter().chain(change.removed));
-        if self.pending.is_empty() && running.is_some() {
+        Ok(version)
+    }
+
+    /// Puts in force what is pending, if anything is.
+    fn take(&mut self, version: v1::PlanVersion) -> Result<Taken, String> {
+        let is_running = self.in_force.as_ref().is_some_and(|v| PlanVersion::try_from(v).is_ok());
+        if self.pending.is_empty() && is_running {
             self.in_force = Some(version.clone());
             return Ok(Taken::Same(version));
         }
@@ -191,8 +234,8 @@ impl PlanBook {
             return None;
         }
         self.not_programmed.clone_from(&refused);
-        // The answer to a newer plan that was refused must not give way to that to the one in force.
-        self.refused.is_none().then(|| v1::PlanAck {
+        // The answer to a newer plan that was refused or is held must not give way to that to the one in force.
+        (self.refused.is_none() && self.held.is_none()).then(|| v1::PlanAck {
             version: Some(version),
             applied: refused.is_none(),
             reason: refused.unwrap_or_default(),
@@ -409,6 +452,37 @@ mod tests {
         book.offer(&update("x", 2, false, &[("b", 1)])).expect_err("refused");
         assert_eq!(book.programmed(version("x", 1), None), None);
         assert_eq!(book.in_force(), Some(&version("x", 1)));
+        assert_eq!(book.problems().len(), 1);
+    }
+
+    #[test]
+    fn what_is_held_is_put_in_force_when_it_is_released() {
+        let mut book = PlanBook::new(PlanCache::empty(Path::new("plan")));
+        book.offer(&update("x", 1, true, &[("a", 1)])).expect("taken");
+        assert_eq!(book.release(), None, "nothing is held");
+        let frozen = || "not applied: frozen by ann".to_owned();
+        let first = book.hold(&update("x", 2, false, &[("b", 2)]), frozen());
+        assert_eq!((first.applied, first.reason.as_str()), (false, "not applied: frozen by ann"));
+        assert_eq!(first.version, Some(version("x", 2)));
+        book.hold(&update("x", 3, false, &[("c", 3)]), frozen());
+        let older = book.hold(&update("x", 1, false, &[]), frozen());
+        assert!(older.reason.contains("older"), "refused as ever: {older:?}");
+        book.hold(&update("x", 4, false, &[]), frozen());
+        assert_eq!(book.in_force(), Some(&version("x", 1)));
+        assert_eq!(book.programmed(version("x", 1), None), None, "the newer answer stands");
+        assert!(book.problems().is_empty(), "the freeze is told of by itself");
+        let Some(Ok(Taken::New(order))) = book.release() else { panic!("two are new") };
+        let names: Vec<_> = order.changed.iter().map(|server| server.name.as_str()).collect();
+        assert_eq!((names, order.version), (vec!["b", "c"], version("x", 4)));
+        assert_eq!(book.release(), None);
+
+        // Another version of the same.
+        book.hold(&update("x", 5, false, &[]), frozen());
+        assert_eq!(book.release(), Some(Ok(Taken::Same(version("x", 5)))));
+        // What cannot be put in force is refused then, with its own reason.
+        book.hold(&update("x", 6, false, &[("d", 1)]), frozen());
+        let Some(Err(ack)) = book.release() else { panic!("a and d share a VIP") };
+        assert!(!ack.applied && ack.reason.contains("a and d both have"), "{ack:?}");
         assert_eq!(book.problems().len(), 1);
     }
 

@@ -73,7 +73,7 @@ pub struct Decided {
     pub since: Duration,
     /// Neither check nor agent has said yet what is needed for a weight of its own.
     pub is_waiting: bool,
-    /// By an order of the plan.
+    /// By an order of the plan or at this director.
     pub is_drained: bool,
     /// The newest try of its probe got no answer at all.
     pub is_silent: bool,

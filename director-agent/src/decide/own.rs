@@ -49,6 +49,11 @@ impl OwnWork {
         (self.generation, self.revision) = (generation, revision);
     }
 
+    /// A freeze has ended: what was held back has the time again that programming takes.
+    pub fn thawed(&mut self, now: Duration) {
+        self.not_after = self.not_after.max(now + LATER_WAIT);
+    }
+
     /// What became of a plan in the kernel.
     pub fn programmed(&mut self, generation: u64, refused: Option<&str>) {
         if generation >= self.generation {
@@ -160,6 +165,16 @@ mod tests {
             decider.evidence(S(1), evidence("web1", 1, verdict, Some(true)));
         }
         decider
+    }
+
+    #[test]
+    fn after_a_freeze_the_table_has_its_time_again() {
+        let mut own = own_work();
+        let seen = |own: &OwnWork, now| own.table(now, 0).map(|state| state.health);
+        assert_eq!(seen(&own, S(12)), Some(Health::Unwell));
+        own.thawed(S(100));
+        assert_eq!((seen(&own, S(101)), seen(&own, S(102))), (None, Some(Health::Unwell)));
+        assert_eq!(own.table(S(200), 5), None, "programmed");
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn decided(
         verdict: candidate.agent.map_or(Verdict::Unknown, |said| said.verdict),
         since,
         is_waiting: is_waiting(requirement, candidate),
-        is_drained: candidate.drain.is_some(),
+        is_drained: candidate.is_drained(),
         is_silent: candidate.tries.silence.is_some(),
         hold,
         history,
@@ -128,7 +128,7 @@ fn standing<'a>(
 fn is_waiting(requirement: AgentRequirement, candidate: &Candidate<'_>) -> bool {
     let needs_proof =
         candidate.forwarding.needs_arp_safety() && requirement == AgentRequirement::Required;
-    candidate.drain.is_none()
+    !candidate.is_drained()
         && (*candidate.probe == OwnProbe::Pending
             || (needs_proof && *candidate.arp == ArpSafety::Unproven))
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence, Tries, fuse};
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
-use fulcrum_model::{Evidence, FailurePolicy, Name, Quorum, Shared, Verdict, VipEvidence, Weight};
+use fulcrum_model::{
+    Evidence, FailurePolicy, LocalOrder, Name, Quorum, Shared, Verdict, VipEvidence, Weight,
+};
 
 use super::arp::ArpLatch;
 use super::check::{CheckKey, CheckNews};
@@ -18,6 +20,10 @@ use super::index::{Index, Reindexed};
 use super::past::Past;
 use super::paths::Paths;
 use super::plan::Servers;
+
+mod local;
+
+pub use local::Silenced;
 
 /// Of a check that has no answer yet.
 const UNPROBED: &(OwnProbe, Tries) =
@@ -34,6 +40,8 @@ pub struct Decider {
     probes: BTreeMap<CheckKey, (OwnProbe, Tries)>,
     /// What checks through VIPs say.
     paths: BTreeMap<CheckKey, PathProbe>,
+    /// Orders at this director to drain, by real server.
+    local_drains: BTreeMap<Name, LocalOrder>,
     /// The reasons that are in force.
     reasons: Shared<[String]>,
     /// What is decided now.
@@ -350,6 +358,7 @@ impl Decider {
                 .and_then(|evidence| evidence.server(&destination.real_server)),
             arp: self.arp.safety_of_all(&destination.agent, vips),
             drain: destination.drain.as_deref(),
+            local_drain: self.local_drains.get(&destination.real_server),
             history,
         }
     }

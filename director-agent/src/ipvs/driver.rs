@@ -48,10 +48,12 @@ const DRIFT_TOLD: Duration = Duration::from_mins(1);
 const MANY: u64 = 1000;
 
 /// What comes in.
-pub(super) struct Inbox {
+#[derive(Debug)]
+pub(crate) struct Inbox {
     pub(super) wishes: watch::Receiver<Option<Arc<Wish>>>,
     pub(super) relay: watch::Receiver<Option<Relay>>,
     pub(super) settings: watch::Receiver<Option<HostSettings>>,
+    pub(super) frozen: watch::Receiver<bool>,
     pub(super) read_requests: mpsc::Receiver<ReadReply>,
 }
 
@@ -105,6 +107,8 @@ struct Driver {
     journal: Journal,
     relay: Option<Relay>,
     settings: Settings,
+    /// Everything but relays is left alone.
+    is_frozen: bool,
     start: Instant,
     wish: Option<Arc<Wish>>,
     edits: Edits,
@@ -170,6 +174,7 @@ impl Driver {
             journal,
             relay: None,
             settings: Settings::new(known.settings),
+            is_frozen: false,
             start: now,
             wish: None,
             edits: Edits::default(),
@@ -209,6 +214,12 @@ impl Driver {
                     self.turn().await;
                 }
                 changed = self.inbox.settings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.turn().await;
+                }
+                changed = self.inbox.frozen.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -281,6 +292,10 @@ impl Driver {
         if let Some(settings) = settings {
             self.reconciler.set_exclusive(settings.ordered.exclusive);
             self.settings.want(settings);
+        }
+        let is_frozen = *self.inbox.frozen.borrow_and_update();
+        if is_frozen != self.is_frozen {
+            self.freeze(is_frozen);
         }
     }
 

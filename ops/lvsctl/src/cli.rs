@@ -7,7 +7,7 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, doctor, drain, explain, get, handover, import, ipvs, rollout, undrain, wait,
+    apply, completion, doctor, drain, explain, freeze, get, handover, import, ipvs, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -40,7 +40,8 @@ pub(crate) struct Global {
         value_name = "HOST:PORT"
     )]
     pub(crate) endpoint: Vec<String>,
-    /// Ask a director on this host by its local socket, without any controller (doctor, ipvs and status).
+    /// Ask or order an agent on this host by its local socket, without any controller: status, drain, undrain, freeze and thaw of
+    /// a director or a real-server agent, and doctor and ipvs of a director.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Certificates of those who may sign a controller's, in PEM.
@@ -97,6 +98,10 @@ pub(crate) enum Verb {
     Undrain(undrain::Arguments),
     /// Restart the real servers of a pool batch by batch, without a failed request.
     Rollout(rollout::Arguments),
+    /// Let an agent leave everything as it is for a while, by its local socket: what you do by hand stays.
+    Freeze(freeze::Arguments),
+    /// Let a frozen agent go on, by its local socket.
+    Thaw(thaw::Arguments),
     /// Print a script that completes lvsctl's command line in your shell.
     Completion(completion::Arguments),
 }
@@ -118,6 +123,8 @@ impl Verb {
             Self::Drain(_) => tracing::info_span!("lvsctl drain"),
             Self::Undrain(_) => tracing::info_span!("lvsctl undrain"),
             Self::Rollout(_) => tracing::info_span!("lvsctl rollout"),
+            Self::Freeze(_) => tracing::info_span!("lvsctl freeze"),
+            Self::Thaw(_) => tracing::info_span!("lvsctl thaw"),
             Self::Completion(_) => tracing::info_span!("lvsctl completion"),
         }
     }

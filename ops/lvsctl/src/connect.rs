@@ -1,4 +1,4 @@
-//! Controllers, tried in the order given, and a director's local socket.
+//! Controllers, tried in the order given, and agents' local sockets.
 
 use std::future::Future;
 use std::path::Path;
@@ -181,24 +181,30 @@ pub(crate) fn topology(channel: Traced) -> TopologyServiceClient<Traced> {
     TopologyServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
-/// A client of a director on this host, by its local socket.
-pub(crate) async fn director(
-    socket: &Path,
-) -> Result<DirectorLocalServiceClient<Channel>, Failure> {
+/// A channel to an agent on this host, by its local socket.
+pub(crate) async fn local(socket: &Path) -> Result<Channel, Failure> {
     let path = socket.to_owned();
     // The URI is not used: the connector below goes to the socket.
-    let connected = Endpoint::from_static("http://director.local")
+    Endpoint::from_static("http://agent.local")
         .connect_timeout(ANSWER_TIMEOUT)
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         }))
-        .await;
-    connected
-        .map(|channel| {
-            DirectorLocalServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
-        })
+        .await
         .map_err(|error| socket_failure(socket, &error))
+}
+
+/// A client of a director on this host, by its local socket.
+pub(crate) async fn director(
+    socket: &Path,
+) -> Result<DirectorLocalServiceClient<Channel>, Failure> {
+    local(socket).await.map(director_of)
+}
+
+/// The client of a director's channel.
+pub(crate) fn director_of(channel: Channel) -> DirectorLocalServiceClient<Channel> {
+    DirectorLocalServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
 fn socket_failure(socket: &Path, error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -212,10 +218,13 @@ fn socket_failure(socket: &Path, error: &(dyn std::error::Error + 'static)) -> F
             (Exit::Denied, "run as root or as a member of the agent's group")
         }
         Some(std::io::ErrorKind::NotFound) => {
-            (Exit::Unreachable, "start fulcrum-director, or give the `socket` of its configuration")
+            (Exit::Unreachable, "start the agent, or give the `socket` of its configuration")
         }
-        _ => (Exit::Unreachable, "check `systemctl status fulcrum-director`"),
+        _ => (
+            Exit::Unreachable,
+            "check `systemctl status` of fulcrum-director or fulcrum-realserver",
+        ),
     };
     let socket = socket.display();
-    Failure::new(exit, format!("cannot ask the director at {socket}: {innermost}; {remedy}"))
+    Failure::new(exit, format!("cannot ask the agent at {socket}: {innermost}; {remedy}"))
 }

@@ -11,6 +11,7 @@ mod exit;
 mod handover;
 mod import;
 mod ipvs;
+mod local;
 mod manifest;
 mod order;
 mod out;
@@ -74,6 +75,8 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Drain(arguments) => verbs::drain::run(&global, arguments).instrument(span).await,
         Verb::Undrain(arguments) => verbs::undrain::run(&global, arguments).instrument(span).await,
         Verb::Rollout(arguments) => verbs::rollout::run(&global, arguments).instrument(span).await,
+        Verb::Freeze(arguments) => verbs::freeze::run(&global, arguments).instrument(span).await,
+        Verb::Thaw(arguments) => verbs::thaw::run(&global, arguments).instrument(span).await,
         Verb::Completion(arguments) => verbs::completion::run(arguments),
     };
     telemetry.shutdown().await;

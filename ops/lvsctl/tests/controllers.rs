@@ -9,6 +9,9 @@ use fulcrum_proto::v1::director_local_service_server::{
     DirectorLocalService, DirectorLocalServiceServer,
 };
 use fulcrum_proto::v1::intent_service_server::{IntentService, IntentServiceServer};
+use fulcrum_proto::v1::real_server_local_service_server::{
+    RealServerLocalService, RealServerLocalServiceServer,
+};
 use fulcrum_proto::v1::topology_service_server::{TopologyService, TopologyServiceServer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -168,6 +171,107 @@ impl DirectorLocalService for Director {
         let pages = vec![page(1), page(2), Err(Status::internal("the module is gone"))];
         Ok(Response::new(tokio_stream::iter(pages)))
     }
+
+    async fn freeze(
+        &self,
+        request: Request<v1::FreezeRequest>,
+    ) -> Result<Response<v1::FreezeResponse>, Status> {
+        let order = request.into_inner().order.expect("whose, why and how long");
+        assert_eq!(order.duration.map(|duration| duration.seconds), Some(900), "the default");
+        let frozen = v1::Freeze {
+            owner: order.owner,
+            reason: order.reason,
+            held_edits: 3,
+            ..v1::Freeze::default()
+        };
+        Ok(Response::new(v1::FreezeResponse {
+            frozen: Some(frozen),
+            warnings: vec!["not saved".to_owned()],
+        }))
+    }
+
+    async fn thaw(
+        &self,
+        request: Request<v1::ThawRequest>,
+    ) -> Result<Response<v1::ThawResponse>, Status> {
+        match request.into_inner().release.expect("who asks") {
+            v1::LocalRelease { force: true, .. } => Ok(Response::new(v1::ThawResponse::default())),
+            _ => Err(Status::failed_precondition("frozen by ann")),
+        }
+    }
+
+    async fn drain_locally(
+        &self,
+        request: Request<v1::DrainLocallyRequest>,
+    ) -> Result<Response<v1::DrainLocallyResponse>, Status> {
+        let v1::DrainLocallyRequest { real_server, order } = request.into_inner();
+        let order = order.expect("whose, why and how long");
+        if !order.force {
+            return Err(Status::permission_denied("user 7 may ask, and give no orders"));
+        }
+        let v1::LocalOrder { owner, reason, .. } = order;
+        Ok(Response::new(v1::DrainLocallyResponse {
+            drain: Some(v1::LocalDrain { real_server, owner, reason, ..Default::default() }),
+            virtual_servers: vec!["mail".to_owned(), "web".to_owned()],
+            warnings: Vec::new(),
+        }))
+    }
+
+    async fn undrain_locally(
+        &self,
+        _: Request<v1::UndrainLocallyRequest>,
+    ) -> Result<Response<v1::UndrainLocallyResponse>, Status> {
+        Ok(Response::new(v1::UndrainLocallyResponse::default()))
+    }
+}
+
+struct RealServer;
+
+#[tonic::async_trait]
+impl RealServerLocalService for RealServer {
+    async fn get_real_server_status(
+        &self,
+        _: Request<v1::GetRealServerStatusRequest>,
+    ) -> Result<Response<v1::GetRealServerStatusResponse>, Status> {
+        Ok(Response::new(v1::GetRealServerStatusResponse {
+            name: "web1".to_owned(),
+            plan: Some(v1::PlanVersion::default()),
+            controller: "c1".to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    async fn freeze_host(
+        &self,
+        _: Request<v1::FreezeHostRequest>,
+    ) -> Result<Response<v1::FreezeHostResponse>, Status> {
+        Ok(Response::new(v1::FreezeHostResponse::default()))
+    }
+
+    async fn thaw_host(
+        &self,
+        _: Request<v1::ThawHostRequest>,
+    ) -> Result<Response<v1::ThawHostResponse>, Status> {
+        Ok(Response::new(v1::ThawHostResponse::default()))
+    }
+
+    async fn drain_server(
+        &self,
+        request: Request<v1::DrainServerRequest>,
+    ) -> Result<Response<v1::DrainServerResponse>, Status> {
+        let v1::DrainServerRequest { real_server, .. } = request.into_inner();
+        Ok(Response::new(v1::DrainServerResponse {
+            drain: Some(v1::LocalDrain { real_server, ..Default::default() }),
+            warnings: vec!["no controller is attached".to_owned()],
+        }))
+    }
+
+    async fn undrain_server(
+        &self,
+        _: Request<v1::UndrainServerRequest>,
+    ) -> Result<Response<v1::UndrainServerResponse>, Status> {
+        Ok(Response::new(v1::UndrainServerResponse::default()))
+    }
 }
 
 async fn controller() -> SocketAddr {
@@ -279,6 +383,64 @@ async fn a_director_is_asked_by_its_socket() {
     assert_eq!(output.status.code(), Some(1));
     let failure = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(failure.contains("cannot list the connections: the module is gone"), "{failure}");
+}
+
+#[tokio::test]
+async fn orders_are_given_by_the_socket_of_either_agent() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let listen = |name: &str| UnixListener::bind(directory.path().join(name)).expect("a socket");
+    let director = Server::builder().add_service(DirectorLocalServiceServer::new(Director));
+    tokio::spawn(director.serve_with_incoming(UnixListenerStream::new(listen("d.sock"))));
+    let agent = Server::builder().add_service(RealServerLocalServiceServer::new(RealServer));
+    tokio::spawn(agent.serve_with_incoming(UnixListenerStream::new(listen("w.sock"))));
+    let cases: [(&str, &[&str], i32, &[&str]); 14] = [
+        (
+            "d.sock",
+            &["freeze", "--owner", "ann", "--reason", "new disk"],
+            0,
+            &["frozen by ann, ends in 0s: new disk (3 edits are held back)\n", "  ! not saved\n"],
+        ),
+        ("d.sock", &["freeze", "--reason", "x", "-o", "json"], 0, &["\"owner\": \"lvsctl\""]),
+        ("d.sock", &["freeze"], 2, &["--reason"]),
+        ("d.sock", &["thaw"], 5, &["cannot thaw: frozen by ann"]),
+        ("d.sock", &["thaw", "--force"], 0, &["it was not frozen\n"]),
+        ("d.sock", &["drain", "web1", "--reason", "slow"], 6, &["user 7 may ask"]),
+        (
+            "d.sock",
+            &["drain", "real-server/web1", "--reason", "slow", "--force", "--owner", "bob"],
+            0,
+            &["web1 drained by bob, ends in 0s: slow\n  in mail, web\n"],
+        ),
+        ("d.sock", &["drain", "director/d1"], 2, &["a director is drained by intent"]),
+        ("d.sock", &["drain", "web1", "--of", "web"], 2, &["--of and --grace are of the intent"]),
+        ("d.sock", &["undrain", "web1"], 0, &["web1 was not drained here\n"]),
+        ("w.sock", &["status"], 0, &["real server's agent web1, attached to c1"]),
+        (
+            "w.sock",
+            &["drain", "web1", "--for", "1h", "--reason", "slow"],
+            0,
+            &["web1 drained by", "  ! no controller is attached\n"],
+        ),
+        ("w.sock", &["undrain", "web1", "-o", "json"], 0, &["{}"]),
+        ("w.sock", &["freeze", "--reason", "x"], 0, &[]),
+    ];
+    for (socket, arguments, code, words) in cases {
+        let arguments = [&["--socket", socket], arguments].concat();
+        let output = lvsctl(directory.path(), &arguments).await;
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        for word in words {
+            assert!(told.contains(word), "{arguments:?} tells {word:?}: {told}");
+        }
+    }
+    for (arguments, words) in [
+        (&["freeze", "--reason", "x"][..], "one agent is meant"),
+        (&["thaw"], "one agent is meant"),
+        (&["drain", "web1", "--for", "1h"], "--for is of orders at an agent"),
+    ] {
+        check(arguments, 2, &[words]).await;
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@
 //! 5. When own probes fail for all, all are kept (panic): to drop everyone helps nobody. Not where a sorry server serves.
 //! 6. Before the first probe has an answer, the kernel's weight stands.
 //! 7. An order to drain takes the weight away, whatever else is known. With a grace the entry leaves the table, when its
-//!    connections have ended or the grace is over; without one it stays.
+//!    connections have ended or the grace is over; without one it stays. An order of the plan and one that was given at the
+//!    director stand beside each other: the weight is back when both have ended.
 //! 8. The quorum is lost and met by the planned weights of those in rotation ([`QuorumState`]).
 //! 9. While the quorum is lost the sorry server serves, and it alone, as with keepalived: members that could serve have
 //!    weight 0, but where keepalived deletes their entries here their connections go on. It is not probed. Where
@@ -46,7 +47,7 @@ use std::time::Duration;
 
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
-use crate::{FailurePolicy, ForwardingMethod, Name, Quorum, ServerEvidence, Weight};
+use crate::{FailurePolicy, ForwardingMethod, LocalOrder, Name, Quorum, ServerEvidence, Weight};
 
 pub use damping::Flaps;
 pub use path::PathProbe;
@@ -100,8 +101,17 @@ pub struct Candidate<'a> {
     pub arp: &'a ArpSafety,
     /// An order that it takes no new connections.
     pub drain: Option<&'a DrainPlan>,
+    /// The same, ordered at the director itself.
+    pub local_drain: Option<&'a LocalOrder>,
     /// What was decided of it until now.
     pub history: History,
+}
+
+impl Candidate<'_> {
+    /// Ordered to take no new connections, by whomever.
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some() || self.local_drain.is_some()
+    }
 }
 
 /// What the director's own probe says.

@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod fuse;
 pub mod ipvs;
 pub mod ipvs_settings;
+pub mod local_order;
 pub mod name;
 pub mod number;
 pub mod path;
@@ -31,6 +32,7 @@ pub use ipvs::{
     Scheduler, Thresholds, Tunnel, TunnelChecksum, VirtualServerOptions,
 };
 pub use ipvs_settings::{ConnReuseMode, IpvsSettings, SyncThreshold};
+pub use local_order::{LocalOrder, LocalOrders, LocalRefusal, LocalRelease, LocalWish, Moment};
 pub use name::{Name, NameError};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;

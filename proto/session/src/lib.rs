@@ -2,12 +2,14 @@
 //!
 //! What it does: [`Session`] holds one Attach stream to one of the controllers and moves to the next when it must;
 //! [`SessionHandle`] takes what the agent has to tell and keeps the newest of each kind until a controller has it;
-//! [`PlanCache`] holds the plan on disk; [`host`] looks at the agent's host. What it never does: wait for a controller on the caller's behalf, decide what
-//! a plan means, or touch the kernel. Start reading at [`Session::spawn`], then `attach.rs`.
+//! [`PlanCache`] holds the plan on disk, [`local_orders`] what was ordered at the agent itself; [`host`] looks at the agent's host.
+//! What it never does: wait for a controller on the caller's behalf, decide what a plan means, or touch the kernel. Start
+//! reading at [`Session::spawn`], then `attach.rs`.
 
 mod attach;
 mod clock;
 pub mod host;
+pub mod local_orders;
 mod outbox;
 mod plan_cache;
 mod rotation;

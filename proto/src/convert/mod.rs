@@ -14,6 +14,7 @@ mod from_wire;
 mod instance;
 mod ipvs_settings;
 mod key;
+mod local_order;
 mod plan;
 mod pool;
 mod restart;
@@ -25,6 +26,10 @@ pub use duration::{duration_from_text, duration_to_text, duration_to_wire};
 pub use enums::verdict_to_wire;
 pub use from_wire::resource_from_wire;
 pub use key::{kind_from_wire, kind_to_wire, resource_key_from_wire};
+pub use local_order::{
+    freeze_to_wire, local_drain_from_wire, local_drain_to_wire, local_order_to_text,
+    local_refusal_to_text, local_release_from_wire, local_undrain_from_wire, local_wish_from_wire,
+};
 pub use plan::{
     director_plan_from_objects, director_plan_to_objects, real_server_plan_from_objects,
     real_server_plan_to_objects,

@@ -1,4 +1,4 @@
-//! The relay, and the journal that remembers it.
+//! The relay, the journal that remembers it, and the freeze that it alone outlasts.
 
 use fulcrum_ipvs::{
     AddressFamily, Destination, DestinationKey, DestinationSettings, Forwarding, VirtualServer,
@@ -29,6 +29,14 @@ impl Driver {
                 self.problems.journal = Some(problem);
             }
         }
+    }
+
+    /// Leaves everything but relays alone from now on, or no longer.
+    pub(super) fn freeze(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+        self.reconciler.set_frozen(is_frozen);
+        self.settings.look_now();
+        self.progress.send_modify(|progress| progress.is_frozen = is_frozen);
     }
 
     /// Begins or ends a relay.

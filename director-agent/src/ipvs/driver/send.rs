@@ -81,7 +81,9 @@ impl Driver {
             }
             *sent += burst.len();
             self.send_burst(burst, &mut refused).await?;
-            if !work.is_empty() && self.inbox.wishes.has_changed().unwrap_or(false) {
+            let is_called = self.inbox.wishes.has_changed().unwrap_or(false)
+                || self.inbox.frozen.has_changed().unwrap_or(false);
+            if !work.is_empty() && is_called {
                 return Ok(Sent::Interrupted);
             }
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{DRIFT_TOLD, Driver};
 use crate::ipvs::settings::{
-    Event, Found, Host as _, KernelHost, Notes, Setting, accept_local, carry_out, noted_first,
+    Event, Found, Host as _, KernelHost, Notes, Setting, Sysctl, accept_local, carry_out, noted_first,
     steps, wishes,
 };
 use crate::ipvs::{HostSettings, modules, route};
@@ -82,7 +82,11 @@ impl Driver {
             }
         }
         let before = self.settings.notes.clone();
-        let asked: BTreeSet<Setting> = wishes.keys().chain(before.keys()).copied().collect();
+        let mut asked: BTreeSet<Setting> = wishes.keys().chain(before.keys()).copied().collect();
+        if self.is_frozen {
+            // A hand-over goes on in a freeze, and needs this one.
+            asked.retain(|setting| *setting == Setting::Sysctl(Sysctl::SloppyTcp));
+        }
         let found = self.read_settings(&asked).await;
         let steps = steps(&wishes, &found, &before);
         self.note_settings(noted_first(&steps, &before));

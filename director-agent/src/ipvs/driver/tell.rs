@@ -11,6 +11,10 @@ impl Driver {
         let Some(wish) = &self.wish else { return };
         let generation = wish.generation;
         let refused = self.refusal();
+        if self.reconciler.held_back(self.start.elapsed()) > 0 {
+            // It comes with the thaw.
+            return;
+        }
         if refused.is_none() && !self.reconciler.stale().is_empty() {
             // Whether the kernel has it all is found at the next look.
             return;
@@ -39,12 +43,13 @@ impl Driver {
         let problems = self.problems();
         let generation = self.progress.borrow().settled;
         let changes = self.reconciler.changes();
+        let held_edits = self.reconciler.held_back(self.start.elapsed());
         let is_same_table = self.published == Some(changes);
         self.published = Some(changes);
         self.snapshots.send_if_modified(|told| {
             let known = (told.edits, told.generation, told.kernel);
             let is_same = known == (self.edits, generation, self.information)
-                && told.problems == problems
+                && (told.held_edits, &told.problems) == (held_edits, &problems)
                 && Arc::ptr_eq(&told.traffic, &self.traffic)
                 && Arc::ptr_eq(&told.drift, &self.drift);
             if !is_same_table {
@@ -52,6 +57,7 @@ impl Driver {
             }
             (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
             told.problems = problems;
+            told.held_edits = held_edits;
             // No news by itself.
             told.round = self.round.took();
             told.traffic = Arc::clone(&self.traffic);

@@ -12,6 +12,7 @@ use fulcrum_proto::v1;
 use fulcrum_proto::v1::check::Probe;
 
 use super::assess::reasons;
+use super::local::{frozen, local_drain};
 use super::render::{drained, listen};
 use super::time::{ago, span};
 use super::view::{View, verdict_word, vrrp_state_word};
@@ -138,7 +139,12 @@ fn weight(
         let what = format!("weight {}: {}", decision.weight, reasons(decision));
         links.push(Link { who: who.clone(), what, when });
         let way = path(decision.path()).map(str::to_owned);
-        links.extend(way.map(|what| Link { who, what, when: None }));
+        links.extend(way.map(|what| Link { who: who.clone(), what, when: None }));
+        links.extend(ordered_there(view, of, real_server, now).map(|(what, when)| Link {
+            who: who.clone(),
+            what,
+            when,
+        }));
     }
     let agent = real.map_or(real_server, |real| {
         if real.agent.is_empty() { real_server } else { real.agent.as_str() }
@@ -155,6 +161,27 @@ fn path(path: v1::ProbeResult) -> Option<&'static str> {
         v1::ProbeResult::Passing => Some("check through the VIP: passes"),
         v1::ProbeResult::Failing => Some("check through the VIP: fails"),
     }
+}
+
+/// Orders at a director itself, that it is frozen or drains this real server, each with its age.
+fn ordered_there<'a>(
+    view: &View<'a>,
+    director: &str,
+    real_server: &'a str,
+    now: SystemTime,
+) -> impl Iterator<Item = (String, Option<String>)> + use<'a> {
+    let observed = view.directors.get(director).and_then(|agent| agent.director.as_ref());
+    let age = move |since: Option<prost_types::Timestamp>| {
+        since.map(|since| format!("for {}", ago(since, now)))
+    };
+    let freeze = observed.and_then(|observed| observed.frozen.as_ref()).map(move |freeze| {
+        let words = frozen(freeze, now);
+        (format!("{words}: the kernel may hold another weight"), age(freeze.since))
+    });
+    let drains = observed.into_iter().flat_map(|observed| &observed.local_drains);
+    let drains = drains.filter(move |drain| drain.real_server == real_server);
+    let drains = drains.map(move |drain| (local_drain(drain, now), age(drain.since)));
+    freeze.into_iter().chain(drains)
 }
 
 fn wanted(view: &View<'_>, server: &v1::VirtualServer, member: &v1::PoolMember) -> Link {

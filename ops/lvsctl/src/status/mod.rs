@@ -5,6 +5,7 @@
 
 mod assess;
 mod explain;
+mod local;
 mod render;
 mod restarts;
 mod time;
@@ -13,6 +14,7 @@ mod vrrp;
 
 pub(crate) use assess::{director_problems, problems};
 pub(crate) use explain::{explain, subjects, to_node as chains_to_node, to_text as chains_to_text};
+pub(crate) use local::{frozen, local_drain, real_server, real_server_problems};
 pub(crate) use render::{director, topology};
 pub(crate) use time::{ago, clock};
 pub(crate) use view::{agent_role_word, controller_role_word, verdict_word, vrrp_state_word};

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use fulcrum_proto::v1;
 
 use super::assess::{is_out, reasons};
+use super::local::orders;
 use super::time::ago;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
 use super::vrrp;
@@ -57,6 +58,7 @@ pub(crate) fn director(
     };
     let head = format!("director {}, {controller}, {plan}", found.name);
     let mut text = head_and_problems(&head, problems, paint);
+    text.push_str(&orders(observed.frozen.as_ref(), &observed.local_drains, now, paint));
     text.push_str(&findings("  ", &observed.findings));
     let mut instances = Table::default();
     for vrrp in &observed.vrrp_instances {
@@ -76,7 +78,7 @@ pub(crate) fn director(
     text
 }
 
-fn head_and_problems(head: &str, problems: &[String], paint: Paint) -> String {
+pub(super) fn head_and_problems(head: &str, problems: &[String], paint: Paint) -> String {
     if problems.is_empty() {
         return format!("{}: {}\n", paint.bold(head), paint.good("healthy"));
     }
@@ -90,7 +92,7 @@ fn head_and_problems(head: &str, problems: &[String], paint: Paint) -> String {
     text
 }
 
-fn section(title: &str, body: &str, paint: Paint) -> String {
+pub(super) fn section(title: &str, body: &str, paint: Paint) -> String {
     let body = if body.is_empty() { "  none\n" } else { body };
     format!("\n{}\n{body}", paint.bold(title))
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use fulcrum_proto::v1;
 
 use super::{
-    chains_to_node, chains_to_text, director, director_problems, explain, problems, subjects,
-    topology,
+    chains_to_node, chains_to_text, director, director_problems, explain, problems, real_server,
+    real_server_problems, subjects, topology,
 };
 use crate::manifest;
 use crate::paint::Paint;
@@ -411,4 +411,73 @@ fn a_director_tells_of_itself() {
     observed.weights[1].reasons = vec!["own probe fails: connection refused".to_owned()];
     observed.problems = vec!["a foreign entry 10.0.0.1:25/tcp is left alone".to_owned()];
     golden("status-director-alone.txt", &text(&found));
+}
+
+fn freeze() -> v1::Freeze {
+    v1::Freeze {
+        owner: "ann".to_owned(),
+        reason: "new disk".to_owned(),
+        since: before(60),
+        expires_at: Some((now() + Duration::from_secs(723)).into()),
+        held_edits: 3,
+    }
+}
+
+fn drain() -> v1::LocalDrain {
+    v1::LocalDrain {
+        real_server: "web1".to_owned(),
+        owner: "bob".to_owned(),
+        reason: "slow".to_owned(),
+        since: before(30),
+        expires_at: Some((now() + Duration::from_secs(60)).into()),
+    }
+}
+
+#[test]
+fn orders_at_a_director_are_told_and_explained() {
+    let mut found = healthy();
+    let observed = observed_of(&mut found, 0);
+    (observed.frozen, observed.local_drains) = (Some(freeze()), vec![drain()]);
+    let decision = &mut observed.weights[0];
+    decision.weight = 0;
+    decision.reasons = vec!["drained by bob: slow (drain local/bob)".to_owned()];
+    let observed = observed.clone();
+    let chains = explain(&found, "web1", now());
+    golden("explain-local-orders.txt", &chains_to_text(&chains, Paint::default()));
+    let found = v1::GetDirectorStatusResponse {
+        name: "d1".to_owned(),
+        plan: Some(plan(REVISION)),
+        controller: "c1".to_owned(),
+        observed: Some(observed),
+    };
+    let problems = director_problems(&found);
+    golden("status-director-orders.txt", &director(&found, &problems, now(), Paint::default()));
+}
+
+#[test]
+fn a_real_servers_agent_tells_of_itself() {
+    let mut found = v1::GetRealServerStatusResponse {
+        name: "web1".to_owned(),
+        plan: Some(plan(REVISION)),
+        controller: "c1".to_owned(),
+        evidence: Some(evidence("web1")),
+        observed: Some(v1::RealServerObserved::default()),
+    };
+    let text = |found: &v1::GetRealServerStatusResponse| {
+        real_server(found, &real_server_problems(found), now(), Paint::default())
+    };
+    golden("status-realserver.txt", &text(&found));
+    found.controller = String::new();
+    found.observed = Some(v1::RealServerObserved {
+        frozen: Some(freeze()),
+        local_drains: vec![drain()],
+        problems: vec!["frozen by ann".to_owned()],
+        ..Default::default()
+    });
+    let evidence = found.evidence.as_mut().expect("given");
+    evidence.servers[0].verdict = v1::Verdict::Draining.into();
+    evidence.servers[0].reasons = vec!["drained by bob: slow (drain local/bob)".to_owned()];
+    evidence.vips[0].arp_safe = false;
+    evidence.vips[0].detail = "arp_ignore of eth0 is 0".to_owned();
+    golden("status-realserver-orders.txt", &text(&found));
 }

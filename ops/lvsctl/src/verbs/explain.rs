@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     if global.socket.is_some() {
-        let words = "explain asks controllers, who know what agents told; ask the director alone with lvsctl --socket PATH status";
+        let words = "explain asks controllers, who know what agents told; ask one agent alone with lvsctl --socket PATH status";
         return Err(Failure::usage(words));
     }
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;

@@ -9,6 +9,7 @@ use prost::Message;
 use crate::cli::{Global, Output};
 use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
+use crate::local::{self, Answer};
 use crate::out;
 use crate::paint::Paint;
 use crate::status;
@@ -17,11 +18,7 @@ use crate::text::{Node, message_to_node, to_json, to_yaml};
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let format = global.output.unwrap_or(Output::Table);
     let problems = if let Some(socket) = &global.socket {
-        let found = ask_director(socket).await?;
-        let problems = status::director_problems(&found);
-        let table = || status::director(&found, &problems, SystemTime::now(), Paint::detect());
-        print(format, &problems, table, "fulcrum.v1.GetDirectorStatusResponse", &found)?;
-        problems
+        of_agent(socket, format).await?
     } else {
         let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
         let topology = ask(&controllers).await?;
@@ -33,6 +30,32 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         problems
     };
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// Whoever is behind the socket.
+async fn of_agent(socket: &Path, format: Output) -> Result<Vec<String>, Failure> {
+    let found = local::ask(
+        socket,
+        "cannot ask the agent",
+        async |mut director| director.get_director_status(v1::GetDirectorStatusRequest {}).await,
+        async |mut agent| agent.get_real_server_status(v1::GetRealServerStatusRequest {}).await,
+    )
+    .await?;
+    let now = SystemTime::now();
+    match found {
+        Answer::Director(found) => {
+            let problems = status::director_problems(&found);
+            let table = || status::director(&found, &problems, now, Paint::detect());
+            print(format, &problems, table, "fulcrum.v1.GetDirectorStatusResponse", &found)?;
+            Ok(problems)
+        }
+        Answer::RealServer(found) => {
+            let problems = status::real_server_problems(&found);
+            let table = || status::real_server(&found, &problems, now, Paint::detect());
+            print(format, &problems, table, "fulcrum.v1.GetRealServerStatusResponse", &found)?;
+            Ok(problems)
+        }
+    }
 }
 
 /// Makes what was asked for and no more: of a director with a hundred thousand weights either takes hundreds of megabytes.

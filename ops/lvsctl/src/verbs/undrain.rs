@@ -9,6 +9,7 @@ use crate::exit::{Exit, Failure};
 use crate::handover::{self, Goal, Wish, drainer};
 use crate::order::{Change, Cluster, Waiting, write};
 use crate::out;
+use crate::verbs::drain::local;
 use crate::verbs::status;
 
 /// What to use again.
@@ -19,11 +20,31 @@ pub(crate) struct Arguments {
     /// In this virtual server only; whatever was drained when not given.
     #[arg(long, value_name = "VIRTUAL-SERVER")]
     of: Option<String>,
+    /// With --socket: who you are.
+    #[arg(
+        long,
+        visible_alias = "owner",
+        env = "USER",
+        default_value = "lvsctl",
+        value_name = "NAME"
+    )]
+    requested_by: String,
+    /// With --socket: end another owner's order, too.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     waiting: Waiting,
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
+    if let Some(socket) = &global.socket {
+        if arguments.of.is_some() {
+            let text = "--of is of the intent: an order at an agent (--socket) is of the whole real server";
+            return Err(Failure::usage(text));
+        }
+        let Arguments { target, requested_by, force, .. } = &arguments;
+        return local::undrain(global, socket, target, (requested_by, *force)).await;
+    }
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
     let cluster = Cluster::new(&status::ask(&controllers).await?);
     match read_target(&cluster, &arguments.target)? {

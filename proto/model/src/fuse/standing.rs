@@ -6,7 +6,7 @@ use super::path;
 use super::{ArpSafety, Candidate, History, Hold, OwnProbe, Remark};
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
-use crate::{ServerEvidence, Verdict, Weight};
+use crate::{LocalOrder, ServerEvidence, Verdict, Weight};
 
 /// Share of the planned weight that a saturated server keeps: a quarter, and at least 1.
 const SATURATED_DIVISOR: u64 = 4;
@@ -106,8 +106,10 @@ fn damp(
 }
 
 fn undamped(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
-    if let Some(drain) = candidate.drain {
-        return Standing::Drained(drained(drain));
+    if candidate.is_drained() {
+        let orders = candidate.drain.map(drained).into_iter();
+        let orders: Vec<_> = orders.chain(candidate.local_drain.map(drained_locally)).collect();
+        return Standing::Drained(orders.join("; "));
     }
     if let Some(reason) = arp_fault(requirement, candidate) {
         return Standing::ArpUnsafe(reason);
@@ -188,6 +190,11 @@ fn drained(drain: &DrainPlan) -> String {
         Some(grace) => format!("; its connections may go on for {grace:?}"),
     };
     format!("drained by {who}: {why} (drain {name}{until})")
+}
+
+/// The same of an order that was given at the director. Its end is told beside it.
+fn drained_locally(LocalOrder { owner, reason, .. }: &LocalOrder) -> String {
+    format!("drained by {owner}: {reason} (drain local/{owner})")
 }
 
 fn in_rotation(planned: Weight, passes: String, agent: Option<&ServerEvidence>) -> Standing {

@@ -6,6 +6,8 @@ mod over_time;
 mod paths;
 mod silence;
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::evidence::Verdict as V;
 
@@ -28,6 +30,7 @@ struct Server {
     verdict: Option<V>,
     proven: bool,
     drain: Option<DrainPlan>,
+    local_drain: Option<LocalOrder>,
     history: History,
     tries: Tries,
 }
@@ -47,6 +50,7 @@ impl Server {
             verdict: *verdict,
             proven: *proven,
             drain: None,
+            local_drain: None,
             history: history.unwrap_or_default(),
             tries: Tries::default(),
         }
@@ -64,6 +68,23 @@ impl Server {
         let (name, reason) = (name(), "new kernel".to_owned());
         let drain = Some(DrainPlan { name, reason, requested_by: "ann".to_owned(), grace });
         Self { drain, ..self }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drain.is_some() || self.local_drain.is_some()
+    }
+
+    /// By an order at the director.
+    fn drained_locally(self) -> Self {
+        let since = SystemTime::UNIX_EPOCH;
+        let local_drain = Some(LocalOrder {
+            owner: "bob".to_owned(),
+            reason: "it is slow".to_owned(),
+            since,
+            expires_at: since + Duration::from_mins(15),
+            up_until: Duration::from_mins(15),
+        });
+        Self { local_drain, ..self }
     }
 }
 
@@ -123,6 +144,7 @@ impl World {
                 agent: agent.as_ref(),
                 arp,
                 drain: server.drain.as_ref(),
+                local_drain: server.local_drain.as_ref(),
                 history: server.history,
             })
             .collect();
@@ -267,8 +289,15 @@ fn without_an_agent_the_probe_decides() {
 fn an_order_to_drain_goes_before_all_else() {
     let well = Server::well;
     let adopted = Server::from(&(P::Pending, None, true, Some(8)));
-    let cases: [(&str, [Server; 2], [u16; 2]); 5] = [
+    let cases: [(&str, [Server; 2], [u16; 2]); 8] = [
         ("one of two", [well().drained(None), well()], [0, 8]),
+        ("by an order at the director", [well().drained_locally(), well()], [0, 8]),
+        ("one by each", [well().drained_locally(), well().drained(None)], [0, 0]),
+        (
+            "by both, and the other is dead",
+            [well().drained_locally().drained(None), well().probed(P::Fail)],
+            [0, 0],
+        ),
         ("found in the kernel with a weight", [adopted.drained(None), well()], [0, 8]),
         ("both", [well().drained(None), well().drained(None)], [0, 0]),
         (
@@ -293,6 +322,12 @@ fn an_order_to_drain_goes_before_all_else() {
         let decision = World::new([well().drained(grace), well()]).fuse(Duration::ZERO);
         assert_eq!(decision.members[0].place, place);
         assert_eq!(decision.members[0].reasons, [reason]);
+        // Both orders stand, and the plan's keeps its grace.
+        let both = well().drained(grace).drained_locally();
+        let decision = World::new([both, well()]).fuse(Duration::ZERO);
+        assert_eq!(decision.members[0].place, place);
+        let local = "drained by bob: it is slow (drain local/bob)";
+        assert_eq!(decision.members[0].reasons, [format!("{reason}; {local}")]);
     }
 }
 

@@ -27,12 +27,13 @@ fn any_server() -> impl Strategy<Value = Server> {
         PathProbe::Passing,
         PathProbe::Failing("timed out".to_owned()),
     ]);
-    (0_u64..20, (probe, path), verdict, any::<bool>(), drain, history).prop_map(
-        |(planned, (probe, path), verdict, proven, drain, history)| {
+    let drains = (drain, prop::bool::weighted(0.2));
+    (0_u64..20, (probe, path), verdict, any::<bool>(), drains, history).prop_map(
+        |(planned, (probe, path), verdict, proven, (drain, is_local), history)| {
             let planned = weight(planned);
-            let (drain_of, tries) = (None, Tries::default());
             let server =
-                Server { planned, probe, path, verdict, proven, drain: drain_of, history, tries };
+                Server { planned, probe, path, verdict, proven, history, ..Server::well() };
+            let server = if is_local { server.drained_locally() } else { server };
             match drain {
                 Some(grace) => server.drained(grace),
                 None => server,
@@ -82,7 +83,7 @@ impl World {
     fn serves(&self, server: &Server) -> bool {
         let is_ordered_out =
             self.asks_agents() && matches!(server.verdict, Some(V::Draining | V::Stopping));
-        server.drain.is_none()
+        !server.is_drained()
             && matches!(server.probe, P::Pass)
             && self.is_safe(server)
             && !is_ordered_out
@@ -100,7 +101,7 @@ proptest! {
         for second in seconds {
             let decision = world.fuse(Duration::from_secs(second));
             for (member, decision) in world.members.iter().zip(&decision.members) {
-                prop_assert!(member.drain.is_none() || decision.place.weight() == Weight::ZERO);
+                prop_assert!(!member.is_drained() || decision.place.weight() == Weight::ZERO);
                 prop_assert!(decision.place.weight() <= member.planned.max(weight(9)), "planned or the kernel's");
             }
         }
@@ -147,7 +148,7 @@ proptest! {
     #[test]
     fn with_a_sorry_server_somebody_serves(mut world in any_world()) {
         let Some(sorry) = world.sorry.clone() else { return Ok(()) };
-        let all_heard = world.members.iter().all(|m| m.drain.is_some() || !matches!(m.probe, P::Pending));
+        let all_heard = world.members.iter().all(|m| m.is_drained() || !matches!(m.probe, P::Pending));
         let is_safe = world.is_safe(&sorry);
         let decision = world.fuse(Duration::ZERO);
         let sorry_serves = sorry_weight(&decision).is_some();
