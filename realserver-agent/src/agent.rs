@@ -11,10 +11,11 @@ use fulcrum_model::{Evidence, EvidenceStamp, Name, ServerEvidence, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
 use fulcrum_proto::finding::merge;
 use fulcrum_proto::v1;
+use fulcrum_runtime::local_socket::{self, Writers};
 use fulcrum_runtime::{boot, durable, trace};
 use fulcrum_session::host::Paths;
 use fulcrum_session::{
-    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle,
+    ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle, local_orders,
 };
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +26,7 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::findings;
+use crate::local as door;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
 use crate::metrics::Metrics;
@@ -32,6 +34,10 @@ use crate::restart::Restarts;
 use crate::restart::leave::Leaving;
 use crate::tomcat::watcher::{self, Report};
 use crate::tomcat::{self, sockets, verdict};
+
+mod local;
+
+use local::Local;
 
 /// How long evidence counts. Long enough that a controller's restart (seconds) makes nobody unknown, short enough that a
 /// host that lost its network is left to the directors' own probes soon.
@@ -58,6 +64,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let epoch = durable::next_counter(&epoch_file)
         .with_context(|| format!("{}: the epoch must be durable", epoch_file.display()))?;
     let boot_id = boot::boot_id().context("read the kernel's boot id")?;
+    let socket = local_socket::bind(&config.socket)?;
+    let writers = Writers::of_this_program().context("find out who may give orders")?;
     let (addresses, mut changes) = Addresses::open().context("open netlink")?;
     let loopback = Loopback::new(addresses, state_dir, &boot_id);
     let cache = open_cache(&state_dir.join("plan"));
@@ -78,10 +86,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         tls: config.tls.clone(),
     };
     let (handle, mut events) = Session::spawn(session, version_watch, shutdown.clone());
+    let (door, mut requests) = door::serve(socket, writers, shutdown.clone());
     let (reports_in, mut reports) = mpsc::channel(REPORTS);
     let (restarts, mut ends) = Restarts::new(config.actions, state_dir);
     let (keep_alive, mut answers) = Leaving::new(state_dir);
     let mut agent = Agent {
+        local: Local::open(state_dir.join(local_orders::FILE), &boot_id),
         name: config.name,
         metrics: Metrics::new(),
         stamp: EvidenceStamp { epoch, sequence: 0 },
@@ -89,6 +99,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         epoch_file,
         loopback,
         cache,
+        held: None,
+        held_steps: 0,
+        controller: String::new(),
         version,
         handle,
         plan: RealServerHostPlan::default(),
@@ -129,6 +142,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 Some(event) => agent.event(event).await,
                 None => break,
             },
+            Some(request) = requests.recv() => agent.request(request).await,
             Some(()) = changes.next() => agent.look().await,
             Ok(()) = found_more.changed() => agent.tell_observed(),
             _ = look.tick() => agent.look().await,
@@ -137,6 +151,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
     // The session sends the last news and closes in good order, within half a second, before the runtime goes.
     while events.recv().await.is_some() {}
+    door.closed().await;
     Ok(())
 }
 
@@ -148,6 +163,14 @@ struct Agent {
     epoch_file: PathBuf,
     loopback: Loopback,
     cache: PlanCache,
+    /// What was ordered by the local socket.
+    local: Local,
+    /// The plan that came while the host is frozen, to be put in force afterwards.
+    held: Option<PlanCache>,
+    /// Steps that a freeze holds back.
+    held_steps: u64,
+    /// The controller that we are attached to; empty when none.
+    controller: String,
     version: watch::Sender<Option<v1::PlanVersion>>,
     handle: SessionHandle,
     plan: RealServerHostPlan,
@@ -177,12 +200,16 @@ impl Agent {
         match event {
             SessionEvent::Attached { controller, highest_epoch, .. } => {
                 tracing::info!(controller, "attached");
+                self.controller = controller;
                 if highest_epoch > self.stamp.epoch {
                     self.raise_epoch(highest_epoch);
                 }
                 self.tell("");
             }
-            SessionEvent::Detached { reason } => tracing::info!(reason, "detached"),
+            SessionEvent::Detached { reason } => {
+                tracing::info!(reason, "detached");
+                self.controller.clear();
+            }
             SessionEvent::Plan(update) => self.plan_update(&update).await,
             SessionEvent::Evidence(_) => tracing::debug!("evidence is for directors; passed over"),
             SessionEvent::Clock(reading) => {
@@ -227,10 +254,19 @@ impl Agent {
     }
 
     async fn take_plan(&mut self, update: &v1::PlanUpdate) -> Result<(), String> {
+        if let Some(reason) = self.hold_plan(update) {
+            return Err(reason);
+        }
         // On a copy, so that a plan that cannot be read leaves the one in force.
         let mut cache = self.cache.clone();
         cache.apply(update).map_err(|refused| refused.to_string())?;
         real_server_plan_from_objects(cache.objects()).map_err(|error| error.to_string())?;
+        self.put_in_force(cache);
+        self.reconcile().await;
+        self.standing()
+    }
+
+    fn put_in_force(&mut self, cache: PlanCache) {
         self.cache = cache;
         if let Err(error) = self.cache.save() {
             // The plan is in force all the same; only a restart without controllers would miss it.
@@ -238,8 +274,6 @@ impl Agent {
         }
         self.version.send_replace(self.cache.version().cloned());
         self.adopt_plan();
-        self.reconcile().await;
-        self.standing()
     }
 
     /// Whether the host is as the plan wants it, or why not.
@@ -317,6 +351,7 @@ impl Agent {
 
     /// Looks at the loopback, puts it right, and tells if something changed.
     async fn look(&mut self) {
+        self.expire_local_orders().await;
         let before = self.vips.clone();
         self.reconcile().await;
         self.follow_orders();
@@ -324,7 +359,7 @@ impl Agent {
             self.tell("");
         }
         // What kept the plan from being applied has gone: a person started what was stopped, or lent the capability.
-        if self.refused && self.standing().is_ok() {
+        if self.refused && !self.is_frozen() && self.standing().is_ok() {
             self.ack(self.cache.version().cloned(), Ok(()));
         }
         self.tell_observed();
@@ -349,8 +384,16 @@ impl Agent {
             busy,
             rips: self.plan.servers.iter().map(|server| server.rip).collect(),
         };
-        match self.loopback.reconcile(&wanted).await {
+        let turn = if self.is_frozen() {
+            self.loopback.hold_back(&wanted).await
+        } else {
+            self.loopback.reconcile(&wanted).await
+        };
+        match turn {
             Ok(turn) => {
+                let is_held = self.is_frozen();
+                self.held_steps =
+                    if is_held { turn.steps.len().try_into().unwrap_or(0) } else { 0 };
                 self.vips = turn.evidence;
                 self.problem = None;
             }
@@ -389,7 +432,15 @@ impl Agent {
     /// Sends the whole evidence as it stands.
     fn tell(&mut self, traceparent: &str) {
         self.stamp.sequence += 1;
-        let evidence = Evidence {
+        let evidence = self.evidence(traceparent);
+        self.handle.evidence(v1::Evidence::from(&evidence));
+        let told = evidence.servers.into_iter();
+        self.told_servers = told.map(|server| (server.real_server.clone(), server)).collect();
+    }
+
+    /// The whole evidence as it stands, with the stamp of what was told last.
+    fn evidence(&self, traceparent: &str) -> Evidence {
+        self.with_drains(Evidence {
             agent: self.name.clone(),
             stamp: self.stamp,
             age: Duration::ZERO,
@@ -398,10 +449,7 @@ impl Agent {
             servers: self.evidence_of_servers(),
             vips: self.vips.clone(),
             traceparent: traceparent.to_owned(),
-        };
-        self.handle.evidence(v1::Evidence::from(&evidence));
-        let told = evidence.servers.into_iter();
-        self.told_servers = told.map(|server| (server.real_server.clone(), server)).collect();
+        })
     }
 
     fn evidence_of_servers(&self) -> Vec<ServerEvidence> {
@@ -419,24 +467,25 @@ impl Agent {
             *known = wanted;
             has_changed
         });
-        let servers = self.reports.iter().filter_map(|(name, report)| {
-            report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
-        });
-        let observed = v1::RealServerObserved {
-            problems: self
-                .problem
-                .iter()
-                .cloned()
-                .chain(servers)
-                .chain(self.keep_alive.problems())
-                .collect(),
-            findings: self.findings(),
-            ..Default::default()
-        };
+        let observed = self.observed();
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());
             self.told = Some(observed);
         }
+    }
+
+    fn observed(&self) -> v1::RealServerObserved {
+        let servers = self.reports.iter().filter_map(|(name, report)| {
+            report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
+        });
+        let problems = self.local_problems().chain(self.problem.iter().cloned()).chain(servers);
+        let mut observed = v1::RealServerObserved {
+            problems: problems.chain(self.keep_alive.problems()).collect(),
+            findings: self.findings(),
+            ..Default::default()
+        };
+        self.tell_local_orders(&mut observed);
+        observed
     }
 
     fn findings(&self) -> Vec<v1::Finding> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use fulcrum_model::Name;
+use fulcrum_runtime::local_socket::MAX_PATH_BYTES;
 use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::check_plaintext;
 use serde::Deserialize;
@@ -20,6 +21,8 @@ pub struct Config {
     pub controllers: Vec<String>,
     /// Holds the plan, the epoch and the journal of what we did to the host.
     pub state_dir: PathBuf,
+    /// The local socket.
+    pub socket: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
     /// Commands that this host offers to orders.
@@ -33,6 +36,8 @@ struct File {
     controllers: Vec<String>,
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    #[serde(default = "default_socket")]
+    socket: PathBuf,
     #[serde(default)]
     insecure: bool,
     tls: Option<TlsFiles>,
@@ -45,6 +50,10 @@ struct File {
 /// Where state is kept unless the file says otherwise.
 pub fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/fulcrum/realserver")
+}
+
+fn default_socket() -> PathBuf {
+    PathBuf::from("/run/fulcrum/realserver.sock")
 }
 
 /// Reads the configuration. TLS files are relative to the directory of the configuration file.
@@ -69,8 +78,16 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
         check_plaintext(endpoint, file.tls.as_ref(), file.insecure)
             .with_context(|| format!("{shown}: controllers"))?;
     }
-    if !file.state_dir.is_absolute() {
-        bail!("{shown}: state_dir = {:?}: write an absolute path", file.state_dir.display());
+    for (field, path) in [("state_dir", &file.state_dir), ("socket", &file.socket)] {
+        if !path.is_absolute() {
+            bail!("{shown}: {field} = {:?}: write an absolute path", path.display());
+        }
+    }
+    if file.socket.as_os_str().len() > MAX_PATH_BYTES {
+        bail!(
+            "{shown}: socket = {:?}: a socket's path has at most {MAX_PATH_BYTES} bytes: shorten it",
+            file.socket.display()
+        );
     }
     let beside = path.parent().unwrap_or(Path::new("."));
     let tls = file.tls.map(|tls| TlsFiles {
@@ -80,7 +97,8 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     });
     let actions = Actions::new(file.actions, file.servers)
         .map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
-    Ok(Config { name, controllers: file.controllers, state_dir: file.state_dir, tls, actions })
+    let File { controllers, state_dir, socket, .. } = file;
+    Ok(Config { name, controllers, state_dir, socket, tls, actions })
 }
 
 #[cfg(test)]
@@ -107,6 +125,10 @@ mod tests {
                 Some("[actions] restart = []"),
             ),
             (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nsocket = \"web.sock\"",
+                Some("socket = \"web.sock\": write an absolute path"),
+            ),
+            (
                 "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstatedir = \"/x\"",
                 Some("statedir"),
             ),
@@ -116,7 +138,10 @@ mod tests {
             let path = directory.path().join("realserver.toml");
             std::fs::write(&path, text).unwrap();
             match (load(&path), expected) {
-                (Ok(config), None) => assert_eq!(config.state_dir, default_state_dir()),
+                (Ok(config), None) => {
+                    assert_eq!(config.state_dir, default_state_dir());
+                    assert_eq!(config.socket, default_socket());
+                }
                 (Err(error), Some(words)) => {
                     let error = format!("{error:#}");
                     assert!(error.contains(words), "{error}");

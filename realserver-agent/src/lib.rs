@@ -7,7 +7,9 @@
 pub mod agent;
 pub mod by_hand;
 pub mod config;
+pub mod draining;
 pub mod findings;
+pub mod local;
 pub mod loopback;
 pub mod metrics;
 pub mod restart;

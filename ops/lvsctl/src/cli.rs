@@ -7,7 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, doctor, drain, explain, freeze, get, handover, import, ipvs, rollout, thaw, undrain, wait,
+    apply, completion, doctor, drain, explain, freeze, get, handover, import, ipvs, rollout, thaw,
+    undrain, wait,
 };
 
 /// Where a `--dev` controller listens.

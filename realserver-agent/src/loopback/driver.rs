@@ -117,6 +117,19 @@ impl Loopback {
         })
     }
 
+    /// As [`Self::reconcile`], without doing or remembering anything: the steps are those that would be taken.
+    ///
+    /// # Errors
+    /// [`LoopbackError`] names what cannot be read.
+    pub async fn hold_back(&self, wanted: &Wanted) -> Result<Turn, LoopbackError> {
+        let (observed, memory) = self.look(&wanted.rips).await?;
+        let planned = plan::plan(&wanted.vips, &wanted.busy, &observed, &memory);
+        Ok(Turn {
+            evidence: plan::evidence(&wanted.vips, &observed, &memory),
+            steps: planned.steps,
+        })
+    }
+
     /// Holds (VIPs unbound until released) or releases.
     ///
     /// # Errors

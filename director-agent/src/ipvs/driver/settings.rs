@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{DRIFT_TOLD, Driver};
 use crate::ipvs::settings::{
-    Event, Found, Host as _, KernelHost, Notes, Setting, Sysctl, accept_local, carry_out, noted_first,
-    steps, wishes,
+    Event, Found, Host as _, KernelHost, Notes, Setting, Sysctl, accept_local, carry_out,
+    noted_first, steps, wishes,
 };
 use crate::ipvs::{HostSettings, modules, route};
 
