@@ -140,8 +140,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ),
     kernel(
         "headless",
-        5,
-        "no controller lives; a Tomcat and a director die, agents restart",
+        7,
+        "no controller lives; orders by the local sockets, a Tomcat and a director die, agents restart",
         scenarios::headless::run,
     ),
     kernel(

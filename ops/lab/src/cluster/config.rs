@@ -69,16 +69,18 @@ pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
     let controllers: Vec<String> =
         CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
     let (socket, actions) = match part {
-        "director" => (format!("socket = \"{}\"\n", socket(node, dir).display()), String::new()),
+        "director" => (socket(node, dir), String::new()),
         _ => {
             let restart = tomcat::restart_command(node, dir);
-            (String::new(), format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display()))
+            let actions = format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display());
+            (home.join("realserver.sock"), actions)
         }
     };
     format!(
-        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\n{socket}insecure = true\n{actions}",
+        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\nsocket = \"{}\"\ninsecure = true\n{actions}",
         node.name,
         controllers.join(", "),
-        home.join(part).display()
+        home.join(part).display(),
+        socket.display()
     )
 }

@@ -1,5 +1,8 @@
-//! Every controller is killed. Then a Tomcat dies, a director dies, and director agents restart: the directors' own
-//! probes and their plans on disk are all that is left.
+//! Every controller is killed. Then real servers are drained and a director is frozen by the local sockets, a Tomcat dies, a
+//! director dies, and director agents restart: the directors' own probes and their plans on disk are all that is left. At last
+//! the controllers come back.
+
+mod orders;
 
 use std::time::{Duration, Instant};
 
@@ -24,12 +27,13 @@ const LONG: Duration = Duration::from_mins(1);
 const STEADY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    let stage = lab.stage(Side::Fulcrum, &FAST)?;
+    let mut stage = lab.stage(Side::Fulcrum, &FAST)?;
     let begin = Instant::now();
     for index in 0..CONTROLLERS.len() {
         stage.cluster.stop(Member::Controller(index), Signal::SIGKILL)?;
     }
     stage.client.wait_steady(STEADY, LONG)?;
+    orders::drain(&stage, findings)?;
 
     let dead = stage.segment.tomcats[0].address();
     let alive = stage.segment.tomcats[1].address();
@@ -41,6 +45,10 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     let out_ms = millis(gone - at);
     say!("out of both tables after {out_ms:.0} ms, without a controller");
     stage.client.wait_steady(STEADY, LONG)?;
+
+    // What is done by hand at the other director outlasts all that follows.
+    orders::freeze(&stage, alive)?;
+    let frozen_at = Instant::now();
 
     // The Active director dies, and comes back: its table is empty, its plan is on disk.
     let off = stage.pair.power_off(0)?;
@@ -60,6 +68,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     stage.pair.start(1, stage.paths)?;
     stage.pair.wait_ready(1)?;
     stage.client.wait_steady(STEADY, LONG)?;
+    orders::thaw(&stage, frozen_at, alive, findings)?;
     for director in DIRECTORS {
         let table = tables.now(director.name);
         findings.require(
@@ -78,5 +87,5 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     findings.figure("failed_bound", bound);
     findings.figure("out_of_table_ms", out_ms);
     findings.at_most("failed", count(window.failed()), bound);
-    Ok(())
+    orders::reconcile(&mut stage, findings)
 }
