@@ -24,7 +24,7 @@ async fn stand_in(mut requests: mpsc::Receiver<LocalRequest>) {
         // The test that asked may have failed.
         match request {
             LocalRequest::Status(reply) => {
-                drop(reply.send(v1::GetDirectorStatusResponse::default()))
+                drop(reply.send(v1::GetDirectorStatusResponse::default()));
             }
             LocalRequest::Freeze(wish, reply) => {
                 let frozen = orders.freeze(now, &wish).map(|order| freeze_to_wire(order, 3));
@@ -68,17 +68,17 @@ async fn client(path: PathBuf) -> DirectorLocalServiceClient<Channel> {
     DirectorLocalServiceClient::new(channel)
 }
 
-fn order(owner: &str, minutes: u64) -> Option<v1::LocalOrder> {
-    Some(v1::LocalOrder {
+fn order(owner: &str, minutes: u64) -> v1::LocalOrder {
+    v1::LocalOrder {
         owner: owner.to_owned(),
         reason: "tests".to_owned(),
         duration: Some(fulcrum_proto::convert::duration_to_wire(Duration::from_mins(minutes))),
         force: false,
-    })
+    }
 }
 
-fn release(owner: &str, force: bool) -> Option<v1::LocalRelease> {
-    Some(v1::LocalRelease { owner: owner.to_owned(), force })
+fn release(owner: &str, force: bool) -> v1::LocalRelease {
+    v1::LocalRelease { owner: owner.to_owned(), force }
 }
 
 #[tokio::test]
@@ -94,7 +94,8 @@ async fn orders_are_given_by_the_socket() {
     let agent = tokio::spawn(stand_in(requests));
     let mut client = client(path.clone()).await;
 
-    let bad = v1::DrainLocallyRequest { real_server: "Web 1".to_owned(), order: order("", 9_999) };
+    let bad =
+        v1::DrainLocallyRequest { real_server: "Web 1".to_owned(), order: Some(order("", 9_999)) };
     let refused = client.drain_locally(bad).await.expect_err("three bad fields");
     assert_eq!(refused.code(), Code::InvalidArgument);
     for field in ["real_server", "order.owner", "order.duration"] {
@@ -102,24 +103,25 @@ async fn orders_are_given_by_the_socket() {
     }
 
     let name = || "web1".to_owned();
-    let drain = v1::DrainLocallyRequest { real_server: name(), order: order("bob", 20) };
+    let drain = v1::DrainLocallyRequest { real_server: name(), order: Some(order("bob", 20)) };
     let drained = client.drain_locally(drain.clone()).await.expect("taken").into_inner();
     assert_eq!(drained.drain.expect("told").owner, "bob");
-    let freeze = |owner| v1::FreezeRequest { order: order(owner, 10) };
+    let freeze = |owner| v1::FreezeRequest { order: Some(order(owner, 10)) };
     let frozen = client.freeze(freeze("ann")).await.expect("taken").into_inner();
     assert_eq!(frozen.frozen.expect("told").held_edits, 3);
     for refused in [
         client.freeze(freeze("bob")).await.map(drop),
-        client.thaw(v1::ThawRequest { release: release("bob", false) }).await.map(drop),
+        client.thaw(v1::ThawRequest { release: Some(release("bob", false)) }).await.map(drop),
         client.drain_locally(drain).await.map(drop),
     ] {
         let refused = refused.expect_err("frozen by ann");
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.message().contains("frozen by ann until "), "{refused}");
     }
-    let thawed = client.thaw(v1::ThawRequest { release: release("bob", true) }).await;
+    let thawed = client.thaw(v1::ThawRequest { release: Some(release("bob", true)) }).await;
     assert_eq!(thawed.expect("forced").into_inner().ended.expect("one").owner, "ann");
-    let undrain = v1::UndrainLocallyRequest { real_server: name(), release: release("bob", false) };
+    let undrain =
+        v1::UndrainLocallyRequest { real_server: name(), release: Some(release("bob", false)) };
     let undrained = client.undrain_locally(undrain).await.expect("his").into_inner();
     assert_eq!(undrained.ended.expect("one").reason, "tests");
     client

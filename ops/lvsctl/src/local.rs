@@ -2,6 +2,7 @@
 //!
 //! Which of the two answers is found out by asking: what the one does not know, the other does.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -104,9 +105,12 @@ pub(crate) fn print(
     let node = || message_to_node(name, message);
     match global.output.unwrap_or(Output::Table) {
         Output::Table => {
-            let warnings: String =
-                warnings.iter().map(|warning| format!("  ! {warning}\n")).collect();
-            out::print(&format!("{lines}{warnings}"))
+            let mut text = lines.to_owned();
+            for warning in warnings {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  ! {warning}");
+            }
+            out::print(&text)
         }
         Output::Json => out::print(&to_json(&node())),
         Output::Yaml => out::print(&to_yaml(&node())),

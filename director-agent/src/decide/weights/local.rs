@@ -127,6 +127,14 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
+    /// Name, who fails, who is to be drained; virtual servers with who would be left.
+    type SilencedCase = (
+        &'static str,
+        &'static [&'static str],
+        &'static str,
+        &'static [(&'static str, &'static str)],
+    );
+
     fn order(owner: &str) -> LocalOrder {
         let since = SystemTime::UNIX_EPOCH;
         LocalOrder {
@@ -153,9 +161,10 @@ mod tests {
         decider.change_plan(S(0), &[Arc::new(web), Arc::new(mail)], &[], |_, _| None);
         for text in ["web1", "web2"] {
             let key = CheckKey::new(rip(text), Port::new(80).expect("a port"), &Check::default());
-            let probe = match fail.contains(&text) {
-                true => OwnProbe::Failing("refused".to_owned()),
-                false => OwnProbe::Passing,
+            let probe = if fail.contains(&text) {
+                OwnProbe::Failing("refused".to_owned())
+            } else {
+                OwnProbe::Passing
             };
             probed(&mut decider, S(1), &key, probe);
             decider.evidence(S(1), evidence(text, 1, Verdict::Up, Some(true)));
@@ -218,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_drain_that_would_silence_a_pool_is_foreseen() {
-        let cases: [(&str, &[&str], &str, &[(&str, &str)]); 5] = [
+        let cases: [SilencedCase; 5] = [
             ("the other serves", &[], "web1", &[]),
             ("nobody else is in mail", &[], "web2", &[("mail", "nobody")]),
             (

@@ -1,5 +1,6 @@
 //! Orders at agents themselves, and a real-server agent by its own account.
 
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use fulcrum_proto::v1;
@@ -37,8 +38,11 @@ pub(super) fn orders(
 ) -> String {
     let frozen = freeze.map(|freeze| frozen(freeze, now));
     let drains = drains.iter().map(|drain| local_drain(drain, now));
-    let lines: String =
-        frozen.into_iter().chain(drains).map(|line| format!("  {line}\n")).collect();
+    let mut lines = String::new();
+    for line in frozen.into_iter().chain(drains) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "  {line}");
+    }
     if lines.is_empty() { lines } else { section("LOCAL ORDERS", &lines, paint) }
 }
 

@@ -429,7 +429,7 @@ fn drain() -> v1::LocalDrain {
         owner: "bob".to_owned(),
         reason: "slow".to_owned(),
         since: before(30),
-        expires_at: Some((now() + Duration::from_secs(60)).into()),
+        expires_at: Some((now() + Duration::from_mins(1)).into()),
     }
 }
 
