@@ -49,7 +49,8 @@ fn socket(stage: &Stage<'_>, director: usize) -> PathBuf {
 /// `lvsctl --socket PATH …` of a director.
 fn order(stage: &Stage<'_>, director: usize, words: &[&str]) -> Result<Output> {
     let socket = socket(stage, director);
-    let arguments = [&["--socket", &socket.to_string_lossy()], words].concat();
+    let socket = socket.to_string_lossy();
+    let arguments = [&["--socket", &socket], words].concat();
     stage.cluster.lvsctl(&arguments)
 }
 
