@@ -215,6 +215,7 @@ fn pool(text: &str, first: u32, members: u32, weight: u32) -> Result<Resource> {
         quorum: Quorum::default(),
         sorry_server: None,
         slow_start: None,
+        dynamic_weights: None,
     };
     resource(text, Spec::Pool(spec))
 }

@@ -40,6 +40,7 @@ fn weight(virtual_server: &str, decided: &Decided, clock: Clock) -> v1::WeightDe
         verdict: verdict_to_wire(decided.verdict).into(),
         since: Some(clock.wall(decided.since).into()),
         path: path(&decided.path).into(),
+        load_permille: decided.load_share.map_or(0, u32::from),
     }
 }
 

@@ -314,6 +314,7 @@ impl<'a> Planner<'a> {
             quorum: pool.quorum,
             sorry_server,
             slow_start: pool.slow_start,
+            dynamic_weights: pool.dynamic_weights,
         })
     }
 

@@ -26,6 +26,13 @@ impl DecidedPool {
         self.members.iter().chain(&self.sorry_server)
     }
 
+    /// Nothing that is told of it differs from the other. What is remembered for the next decision is not told: means of
+    /// load move on all the time.
+    pub(super) fn tells_as(&self, other: &Self) -> bool {
+        self.quorum == other.quorum
+            && self.all().map(Decided::told).eq(other.all().map(Decided::told))
+    }
+
     /// Somebody takes connections.
     pub fn is_served(&self) -> bool {
         self.all().any(|decided| decided.weight() > Weight::ZERO)
@@ -59,8 +66,10 @@ pub struct Decided {
     pub real_server: Name,
     /// Where its entry belongs, with its weight there.
     pub place: Place,
-    /// Weight that the plan wants when in rotation: of a sorry server none while the quorum is met.
+    /// Weight that the plan wants when in rotation, in the table's scale: of a sorry server none while the quorum is met.
     pub planned: Weight,
+    /// Share of it that its load leaves, in thousandths; none where weights do not follow load.
+    pub load_share: Option<u16>,
     /// What decided, in words, strongest first. Real servers that stand alike share them.
     pub reasons: Arc<[String]>,
     /// The director's own probe; none of a sorry server, which is not probed.
@@ -83,6 +92,13 @@ pub struct Decided {
 }
 
 impl Decided {
+    fn told(&self) -> impl PartialEq + '_ {
+        let Self { real_server, place, planned, load_share, reasons, probe, .. } = self;
+        let Self { verdict, since, is_waiting, is_drained, .. } = self;
+        let weights = (real_server, place, planned, load_share, reasons);
+        (weights, probe, verdict, since, is_waiting, is_drained)
+    }
+
     /// Weight to program.
     pub fn weight(&self) -> Weight {
         self.place.weight()

@@ -48,7 +48,7 @@ pub(crate) fn vrrp_instance(text: &str, vip_number: u8) -> VrrpInstancePlan {
     }
 }
 
-/// Real server `webN` has RIP 10.0.0.N and an agent of its own name.
+/// Real server `webN` has RIP 10.0.0.N, or the next ones after 255, and an agent of its own name.
 pub(crate) fn virtual_server(
     text: &str,
     vip_number: u8,
@@ -72,6 +72,7 @@ pub(crate) fn virtual_server(
         quorum: Quorum::default(),
         sorry_server: None,
         slow_start: None,
+        dynamic_weights: None,
     }
 }
 
@@ -90,8 +91,9 @@ pub(crate) fn destination(text: &str) -> DestinationPlan {
 }
 
 pub(crate) fn rip(text: &str) -> IpAddr {
-    let number = text.trim_start_matches("web").parse().expect("webN");
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
+    let number: u16 = text.trim_start_matches("web").parse().expect("webN");
+    let [high, low] = number.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
 }
 
 pub(crate) fn servers<const N: usize>(plans: [VirtualServerPlan; N]) -> Servers {

@@ -95,11 +95,12 @@ fn decided(
     candidate: &Candidate<'_>,
     since: Duration,
 ) -> Decided {
-    let Decision { real_server, place, reasons, history, hold } = decision;
+    let Decision { real_server, place, whole, load_share, reasons, history, hold } = decision;
     Decided {
         real_server,
         place,
-        planned: candidate.planned,
+        planned: whole,
+        load_share,
         reasons: reasons.into(),
         probe: Some(candidate.probe.clone()),
         path: candidate.path.clone(),

@@ -9,7 +9,8 @@ use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence,
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{
-    Evidence, FailurePolicy, LocalOrder, Name, Quorum, Shared, Verdict, VipEvidence, Weight,
+    DynamicWeights, Evidence, FailurePolicy, LocalOrder, Name, Quorum, Shared, Verdict,
+    VipEvidence, Weight,
 };
 
 use super::arp::ArpLatch;
@@ -28,6 +29,10 @@ pub use local::Silenced;
 /// Of a check that has no answer yet.
 const UNPROBED: &(OwnProbe, Tries) =
     &(OwnProbe::Pending, Tries { heard: None, silence: None, ended: None });
+
+/// News of load alone waits so long for more of it: with a thousand real servers, each of which tells once a second, a pool
+/// is decided a few times in that second. All threads busy is news of another kind, and does not wait.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// The plan's virtual servers with the weights decided for them.
 ///
@@ -52,6 +57,8 @@ pub struct Decider {
     looks: BTreeSet<(Duration, Name)>,
     /// Virtual servers with somebody who is held because several fell silent together: each answer of anybody may end that.
     held: BTreeSet<Name>,
+    /// Virtual servers whose weights follow load, of which there is news since the moment before [`GATHER`] ends.
+    loaded: Option<(Duration, BTreeSet<Name>)>,
     /// Up to when expiry has been looked at.
     looked_at: Duration,
 }
@@ -152,7 +159,7 @@ impl Decider {
         let agent = evidence.agent.clone();
         let is_planned = self.index.of_agent(&agent).is_some();
         let to_latch = is_planned && self.arp.observe(&evidence);
-        let before = self.said(now, &agent);
+        let (before, load_before) = (self.said(now, &agent), self.load(now, &agent));
         match self.evidence.receive(now, evidence) {
             // A repeated report may end sooner, and an older one may still tell of a VIP.
             Receipt::News | Receipt::Repeated | Receipt::Older => {}
@@ -160,6 +167,9 @@ impl Decider {
         }
         // Most reports only say that nothing has changed.
         if !to_latch && before == self.said(now, &agent) {
+            if load_before != self.load(now, &agent) {
+                self.gather(now, &agent);
+            }
             return Effect::default();
         }
         let touched = self.index.of_agent(&agent).cloned().unwrap_or_default();
@@ -173,6 +183,26 @@ impl Decider {
             (server.real_server.clone(), server.verdict, server.reasons.first().cloned())
         });
         Some(said.collect())
+    }
+
+    /// What weights that follow load depend on: threads busy, and threads, of each server.
+    fn load(&self, now: Duration, agent: &Name) -> Option<Vec<Option<(u32, u32)>>> {
+        let servers = &self.evidence.fresh(now, agent)?.servers;
+        let load = |load: fulcrum_model::ServerLoad| (load.busy_threads, load.max_threads);
+        Some(servers.iter().map(|server| server.load.map(load)).collect())
+    }
+
+    /// Has the virtual servers whose weights follow the agent's load decided within a moment.
+    fn gather(&mut self, now: Duration, agent: &Name) {
+        let touched = self.index.of_agent(agent).into_iter().flatten();
+        let follows = |name: &&Name| {
+            self.index.servers().get(*name).is_some_and(|server| server.dynamic_weights.is_some())
+        };
+        let mut touched = touched.filter(follows).cloned().peekable();
+        if touched.peek().is_some() {
+            let (_, names) = self.loaded.get_or_insert_with(|| (now + GATHER, BTreeSet::new()));
+            names.extend(touched);
+        }
     }
 
     /// Takes what checks make of their real servers. A virtual server that several of them touch is decided once.
@@ -209,6 +239,9 @@ impl Decider {
             .collect();
         let due = self.looks.iter().take_while(|(at, _)| *at <= now);
         touched.extend(due.map(|(_, name)| name.clone()));
+        if let Some((_, names)) = self.loaded.take_if(|(due, _)| *due <= now) {
+            touched.extend(names);
+        }
         self.looked_at = now;
         self.redo(now, &touched)
     }
@@ -216,7 +249,8 @@ impl Decider {
     /// When [`Self::expire`] has something to do again.
     pub fn deadline(&self) -> Option<Duration> {
         let look = self.looks.first().map(|(at, _)| *at);
-        self.evidence.next_expiry(self.looked_at).into_iter().chain(look).min()
+        let loaded = self.loaded.as_ref().map(|(due, _)| *due);
+        self.evidence.next_expiry(self.looked_at).into_iter().chain(look).chain(loaded).min()
     }
 
     /// Whether every virtual server has someone to serve it, or has heard from all why not: before that, this director
@@ -240,7 +274,7 @@ impl Decider {
             if effect.changes.len() > changes {
                 effect.weights.insert(name.clone());
             }
-            effect.to_tell = true;
+            effect.to_tell |= !before.tells_as(after);
             effect.compare(&name, Some(&before), after);
             self.decided.release(before);
             self.put_in(name, Arc::clone(after));
@@ -331,6 +365,7 @@ impl Decider {
             quorum: server.quorum,
             was_quorum_met: past.was_quorum_met,
             slow_start: server.slow_start,
+            dynamic_weights: server.dynamic_weights,
             on_failure: server.options.on_failure,
             check_interval: server.check.interval,
         };
@@ -381,6 +416,7 @@ struct Grounds<'a> {
     sorry_server: Option<&'a DestinationPlan>,
     quorum: Quorum,
     slow_start: Option<Duration>,
+    dynamic_weights: Option<DynamicWeights>,
     on_failure: FailurePolicy,
 }
 
@@ -405,6 +441,7 @@ impl<'a> Grounds<'a> {
             sorry_server: server.sorry_server.as_ref(),
             quorum: server.quorum,
             slow_start: server.slow_start,
+            dynamic_weights: server.dynamic_weights,
             on_failure: server.options.on_failure,
         }
     }

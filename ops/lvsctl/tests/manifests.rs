@@ -51,6 +51,7 @@ fn good_manifests_are_sent() {
         (examples.as_path(), "seed.yaml"),
         (examples.as_path(), "dual-active.yaml"),
         (examples.as_path(), "databases.yaml"),
+        (examples.as_path(), "dynamic-weights.yaml"),
         (folder.path(), "."),
     ] {
         let output = lvsctl(from, &["apply", "-f", file]);

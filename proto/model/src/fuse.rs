@@ -28,13 +28,16 @@
 //! 15. Silence together: where several of a pool stop answering at once and nobody of it was heard since, each that falls stays as
 //!     it is until there is better evidence, at most [`HOLD`]: this director may be cut off. Not one whose agent says down, nor where
 //!     nobody is left, of which laws 5 and 9 speak. It loses no quorum and meets none ([`Tries`]).
+//! 16. Load, where the pool asks for it: who is busier than the freest has a smaller weight, never zero nor above the whole.
+//!     All as busy are whole, and one whose load is not known is. Takes the place of law 3's quarter ([`load`]).
 //!
 //! ```text
-//!   evidence -> standing (1, 2, 6, 7, 12, 13, 14, 15) -> quorum (8, 14) -> settled (3, 4, 5, 9, 13, 14, 15) -> slow start (10)
-//!            -> place (7, 11)
+//!   evidence -> standing (1, 2, 6, 7, 12, 13, 14, 15) -> quorum (8, 14) -> settled (3, 4, 5, 9, 13, 14, 15) -> load (16)
+//!            -> slow start (10) -> place (7, 11)
 //! ```
 
 mod damping;
+pub mod load;
 mod path;
 mod quorum;
 mod settle;
@@ -47,9 +50,13 @@ use std::time::Duration;
 
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
-use crate::{FailurePolicy, ForwardingMethod, LocalOrder, Name, Quorum, ServerEvidence, Weight};
+use crate::{
+    DynamicWeights, FailurePolicy, ForwardingMethod, LocalOrder, Name, Quorum, ServerEvidence,
+    Weight,
+};
 
 pub use damping::Flaps;
+pub use load::LoadHistory;
 pub use path::PathProbe;
 pub use quorum::QuorumState;
 use settle::Settled;
@@ -74,6 +81,8 @@ pub struct PoolEvidence<'a> {
     pub was_quorum_met: bool,
     /// Time over which a real server that comes back is given its weight.
     pub slow_start: Option<Duration>,
+    /// How weights follow load; not at all when none.
+    pub dynamic_weights: Option<DynamicWeights>,
     /// What becomes of established connections of a dead real server.
     pub on_failure: FailurePolicy,
     /// Time between two tries of its own probes.
@@ -165,13 +174,15 @@ pub struct History {
     pub dead_since: Option<Duration>,
     /// How often it has fallen of late.
     pub flaps: Flaps,
+    /// How busy it was.
+    pub load: LoadHistory,
 }
 
 impl History {
     /// Of one that was found in the kernel's table when the director started.
     pub fn adopted(weight: Weight) -> Self {
         let service = if weight == Weight::ZERO { Service::Out } else { Service::ADOPTED };
-        Self { weight: Some(weight), service, ..Self::default() }
+        Self { weight: Some(weight), service, load: LoadHistory::Adopted, ..Self::default() }
     }
 }
 
@@ -213,6 +224,10 @@ pub struct Decision {
     pub real_server: Name,
     /// Where its entry belongs.
     pub place: Place,
+    /// Its planned weight, in the scale of the table: where weights follow load, it is finer than the plan's.
+    pub whole: Weight,
+    /// Share of the weight that its load leaves, in thousandths; none where weights do not follow load.
+    pub load_share: Option<u16>,
     /// What decided, in words for people, strongest first.
     pub reasons: Vec<String>,
     /// For the next decision.
@@ -238,7 +253,7 @@ pub struct PoolDecision {
 /// clock.
 pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
     let mut standings: Vec<_> =
-        pool.members.iter().map(|member| standing::of(now, pool.requirement, member)).collect();
+        pool.members.iter().map(|member| standing::of(now, pool, member)).collect();
     silence::hold(now, pool, &mut standings);
     let standings = path::judge(pool.members, standings);
     let quorum = quorum::judge(pool, &standings);
@@ -246,10 +261,11 @@ pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
     let sorry_serves =
         sorry.as_ref().is_some_and(|decision| decision.place.weight() > Weight::ZERO);
     let mut settled = settle::members(pool.members, standings, sorry_serves);
-    let mut next_look = slow_start::rise(now, pool, &mut settled);
+    let next_look = load::lower(now, pool, &mut settled);
+    let mut next_look = earlier(next_look, slow_start::rise(now, pool, &mut settled));
     let mut members = Vec::with_capacity(settled.len());
     for (candidate, settled) in pool.members.iter().zip(settled) {
-        let (decision, look) = place(now, pool.on_failure, candidate, settled);
+        let (decision, look) = place(now, pool, candidate, settled);
         members.push(decision);
         next_look = earlier(next_look, look);
     }
@@ -259,11 +275,11 @@ pub fn fuse(now: Duration, pool: &PoolEvidence<'_>) -> PoolDecision {
 /// What becomes of the entry, and when that changes by itself.
 fn place(
     now: Duration,
-    on_failure: FailurePolicy,
+    pool: &PoolEvidence<'_>,
     candidate: &Candidate<'_>,
     settled: Settled,
 ) -> (Decision, Option<Duration>) {
-    let Settled { weight, mut reasons, is_dead, service, is_held: _, hold } = settled;
+    let Settled { weight, whole, mut reasons, is_dead, service, load, is_held: _, hold } = settled;
     let before = candidate.history;
     let dead_since = is_dead.then(|| before.dead_since.unwrap_or(now));
     let flaps = match (before.dead_since, dead_since) {
@@ -273,7 +289,7 @@ fn place(
     };
     let grace = candidate.drain.and_then(|drain| drain.grace);
     let mut look = earlier(flaps.held(now).map(|held| held.until), hold.map(|hold| hold.until));
-    let place = match (grace, on_failure, dead_since) {
+    let place = match (grace, pool.on_failure, dead_since) {
         (Some(_), _, _) => Place::Leaving { within: grace },
         // Law 15: no connection is reset of one that may be well.
         (None, FailurePolicy::Reset, Some(_)) if hold.is_some() && before.weight.is_some() => {
@@ -293,9 +309,10 @@ fn place(
         Place::In(weight) => Some(weight),
         Place::Leaving { .. } => None,
     };
-    let history = History { weight, service, dead_since, flaps };
+    let history = History { weight, service, dead_since, flaps, load };
     let real_server = candidate.real_server.clone();
-    (Decision { real_server, place, reasons, history, hold }, look)
+    let load_share = pool.dynamic_weights.map(|_| load.share());
+    (Decision { real_server, place, whole, load_share, reasons, history, hold }, look)
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

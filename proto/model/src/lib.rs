@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod check;
+pub mod dynamic_weights;
 pub mod evidence;
 pub mod fuse;
 pub mod ipvs;
@@ -26,6 +27,7 @@ pub use check::{
     HttpPage, ProbeKind, RedisCheck, ServerProbe, SmtpCheck, StatusPage, ThroughVip, TlsCheck,
     UdpCheck,
 };
+pub use dynamic_weights::DynamicWeights;
 pub use evidence::{Evidence, EvidenceStamp, ServerEvidence, ServerLoad, Verdict, VipEvidence};
 pub use ipvs::{
     FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask, Protocol, Quorum,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
-    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, RestartPlan,
-    Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
+    Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority,
+    Quorum, RestartPlan, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid,
+    VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -148,6 +149,8 @@ pub struct VirtualServerPlan {
     pub sorry_server: Option<DestinationPlan>,
     /// Time over which a real server that comes back is given its weight; at once when none.
     pub slow_start: Option<Duration>,
+    /// How weights follow load; not at all when none.
+    pub dynamic_weights: Option<DynamicWeights>,
 }
 
 /// A real server of a virtual server.

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    Check, Cidr, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority, Quorum, Revision,
-    Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions, Weight,
+    Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority,
+    Quorum, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions,
+    Weight,
 };
 
 /// The kinds of resources, in the order in which lists show them.
@@ -301,6 +302,8 @@ pub struct Pool {
     pub sorry_server: Option<Name>,
     /// Time over which a real server that comes back is given its weight; at once when none.
     pub slow_start: Option<Duration>,
+    /// How weights follow load; not at all when none.
+    pub dynamic_weights: Option<DynamicWeights>,
 }
 
 /// A real server's part in a pool.

@@ -7,6 +7,7 @@
 mod check;
 mod command;
 mod duration;
+mod dynamic_weights;
 mod enums;
 mod evidence;
 mod fields;

@@ -9,7 +9,7 @@ use fulcrum_model::{ForwardingMethod, Quorum, Thresholds, Weight};
 
 use super::duration::{duration_to_text, duration_to_wire};
 use super::fields::{DurationRule, Fields};
-use super::{check, enums};
+use super::{check, dynamic_weights, enums};
 use crate::v1;
 
 /// Longest grace of a drain.
@@ -43,6 +43,7 @@ pub(super) fn pool(fields: &mut Fields<'_>, wire: &v1::Pool) -> Option<Pool> {
         }
     };
     let slow_start = slow_start(fields, wire.slow_start.as_ref());
+    let dynamic_weights = dynamic_weights::read(fields, wire.dynamic_weights.as_ref());
     Some(Pool {
         members,
         check: check?,
@@ -50,6 +51,7 @@ pub(super) fn pool(fields: &mut Fields<'_>, wire: &v1::Pool) -> Option<Pool> {
         quorum: quorum?,
         sorry_server: sorry_server?,
         slow_start: slow_start?,
+        dynamic_weights: dynamic_weights?,
     })
 }
 
@@ -69,6 +71,7 @@ pub(super) fn pool_to_wire(pool: &Pool) -> v1::Pool {
         quorum: Some(quorum_to_wire(pool.quorum)),
         sorry_server: sorry_server.map(|name| v1::SorryServer { real_server: name.to_string() }),
         slow_start: pool.slow_start.map(duration_to_wire),
+        dynamic_weights: pool.dynamic_weights.map(dynamic_weights::to_wire),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The classic cluster as intent: two directors, one VIP, two Tomcats.
 
 mod balancing;
+mod dynamic_weights;
 mod handovers;
 mod laws;
 mod paths;
@@ -123,6 +124,7 @@ pub(crate) fn pool(text: &str, members: &[&str]) -> Resource {
         quorum: Quorum::default(),
         sorry_server: None,
         slow_start: None,
+        dynamic_weights: None,
     };
     resource(text, Spec::Pool(spec))
 }

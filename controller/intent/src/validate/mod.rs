@@ -9,6 +9,7 @@ use crate::violation::{Finding, Request};
 
 mod addresses;
 mod drains;
+mod dynamic_weights;
 mod families;
 mod groups;
 mod handovers;
@@ -61,6 +62,7 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(families::check(subject.request, &catalog));
     findings.extend(pools::check(subject.request, &catalog));
     findings.extend(paths::check(subject.request, &catalog));
+    findings.extend(dynamic_weights::check(subject.request, &catalog));
     findings
 }
 

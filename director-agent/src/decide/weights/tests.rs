@@ -1,5 +1,6 @@
 //! Stories of one virtual server, and the law that order and duplication of evidence do not matter.
 
+mod load;
 mod paths;
 mod pools;
 mod silence;
@@ -315,13 +316,14 @@ fn sharing(
         server.options.on_failure = FailurePolicy::Reset;
     }
     server.sorry_server = (traits & 16 == 16).then(|| fixtures::destination("web9"));
+    server.dynamic_weights = (traits & 32 == 32).then(DynamicWeights::default);
     Arc::new(server)
 }
 
 proptest! {
     #[test]
     fn those_who_share_real_servers_are_decided_as_each_would_be_alone(
-        traits in prop::collection::vec(0_u8..32, 2..6),
+        traits in prop::collection::vec(0_u8..64, 2..6),
         events in prop::collection::vec(event(), 1..12),
     ) {
         let all = ["web1", "web2", "web3"];
@@ -342,7 +344,8 @@ proptest! {
                         }));
                     }
                     Event::Report(agent) => {
-                        decider.evidence(now, evidence(all[usize::from(agent)], second, Verdict::Up, Some(true)));
+                        let busy = u32::try_from(second * 67 % 200).expect("below 200");
+                        decider.evidence(now, load::loaded(all[usize::from(agent)], second, Verdict::Up, busy));
                     }
                     Event::Time => {
                         decider.expire(now);

@@ -136,7 +136,11 @@ fn weight(
             continue;
         };
         let when = decision.since.map(|since| format!("for {}", ago(since, now)));
-        let what = format!("weight {}: {}", decision.weight, reasons(decision));
+        let load = match decision.load_permille {
+            0 => String::new(),
+            share => format!(" of {}, load leaves {} %", decision.planned_weight, share / 10),
+        };
+        let what = format!("weight {}{load}: {}", decision.weight, reasons(decision));
         links.push(Link { who: who.clone(), what, when });
         let way = path(decision.path()).map(str::to_owned);
         links.extend(way.map(|what| Link { who: who.clone(), what, when: None }));

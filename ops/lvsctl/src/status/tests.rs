@@ -52,7 +52,7 @@ fn decision(real_server: &str) -> v1::WeightDecision {
         probe: v1::ProbeResult::Passing.into(),
         verdict: v1::Verdict::Up.into(),
         since: before(600),
-        path: v1::ProbeResult::Unspecified.into(),
+        ..v1::WeightDecision::default()
     }
 }
 
@@ -227,6 +227,17 @@ fn a_load_is_explained() {
     });
     let chains = explain(&found, "web1", now());
     golden("explain-load.txt", &chains_to_text(&chains, Paint::default()));
+}
+
+#[test]
+fn a_weight_that_follows_load_is_explained() {
+    let mut found = healthy();
+    let busy = &mut observed_of(&mut found, 0).weights[0];
+    (busy.weight, busy.planned_weight, busy.load_permille) = (70, 100, 700);
+    busy.reasons = vec!["60 of 200 threads busy: weight 70 of 100".to_owned()];
+    let text = chains_to_text(&explain(&found, "web1", now()), Paint::default());
+    let told = "weight 70 of 100, load leaves 70 %: 60 of 200 threads busy: weight 70 of 100";
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]

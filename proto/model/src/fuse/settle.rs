@@ -2,13 +2,16 @@
 
 use super::standing::{self, Standing};
 use super::{
-    Candidate, Decision, HOLD, History, Hold, OwnProbe, Place, PoolEvidence, QuorumState, Service,
+    Candidate, Decision, HOLD, History, Hold, LoadHistory, OwnProbe, Place, PoolEvidence,
+    QuorumState, Service,
 };
 use crate::{Verdict, Weight};
 
 /// What the laws make of a real server, before slow start.
 pub(super) struct Settled {
     pub(super) weight: Weight,
+    /// The planned weight.
+    pub(super) whole: Weight,
     pub(super) reasons: Vec<String>,
     /// Its probe fails or its agent says down, and no law keeps it all the same.
     pub(super) is_dead: bool,
@@ -18,6 +21,8 @@ pub(super) struct Settled {
     pub(super) hold: Option<Hold>,
     /// Its part in the rotation until now.
     pub(super) service: Service,
+    /// How busy it was until now.
+    pub(super) load: LoadHistory,
 }
 
 /// What keeps real servers that would be out.
@@ -57,14 +62,17 @@ pub(super) fn members(
 }
 
 fn settle(candidate: &Candidate<'_>, standing: Standing, pool: PoolState) -> Settled {
-    let service = candidate.history.service;
+    let History { service, load, .. } = candidate.history;
+    let whole = candidate.planned;
     let with = |weight, reasons| Settled {
         weight,
+        whole,
         reasons,
         is_dead: false,
         is_held: false,
         hold: None,
         service,
+        load,
     };
     let out = |reason, is_dead| Settled { is_dead, ..with(Weight::ZERO, vec![reason]) };
     let stands_aside = |mut reasons: Vec<String>| {
@@ -142,8 +150,15 @@ pub(super) fn sorry_server(
             Verdict::Up | Verdict::Saturated | Verdict::Unknown => {}
         }
     }
-    let real_server = candidate.real_server.clone();
-    Decision { real_server, place, reasons, history: History::default(), hold: None }
+    Decision {
+        real_server: candidate.real_server.clone(),
+        place,
+        whole: candidate.planned,
+        load_share: None,
+        reasons,
+        history: History::default(),
+        hold: None,
+    }
 }
 
 /// Why it is held, without running times.

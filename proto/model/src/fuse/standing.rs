@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::path;
-use super::{ArpSafety, Candidate, History, Hold, OwnProbe, Remark};
+use super::{ArpSafety, Candidate, History, Hold, OwnProbe, PoolEvidence, Remark};
 use crate::plan::DrainPlan;
 use crate::resource::AgentRequirement;
 use crate::{LocalOrder, ServerEvidence, Verdict, Weight};
@@ -66,12 +66,8 @@ impl Standing {
 }
 
 /// Where a real server of the pool stands.
-pub(super) fn of(
-    now: Duration,
-    requirement: AgentRequirement,
-    candidate: &Candidate<'_>,
-) -> Standing {
-    let standing = match undamped(requirement, candidate) {
+pub(super) fn of(now: Duration, pool: &PoolEvidence<'_>, candidate: &Candidate<'_>) -> Standing {
+    let standing = match undamped(pool, candidate) {
         Standing::In { weight, reasons } => damp(now, candidate, weight, reasons),
         other => other,
     };
@@ -105,7 +101,8 @@ fn damp(
     Standing::Damped { weight, reasons }
 }
 
-fn undamped(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standing {
+fn undamped(pool: &PoolEvidence<'_>, candidate: &Candidate<'_>) -> Standing {
+    let requirement = pool.requirement;
     if candidate.is_drained() {
         let orders = candidate.drain.map(drained).into_iter();
         let orders: Vec<_> = orders.chain(candidate.local_drain.map(drained_locally)).collect();
@@ -137,8 +134,11 @@ fn undamped(requirement: AgentRequirement, candidate: &Candidate<'_>) -> Standin
             Some(weight) => Standing::Held { weight },
             None => Standing::Waiting,
         },
-        OwnProbe::Passing => in_rotation(candidate.planned, "own probe passes".to_owned(), agent),
+        OwnProbe::Passing => {
+            in_rotation(pool, candidate.planned, "own probe passes".to_owned(), agent)
+        }
         OwnProbe::Remarked(Remark { weight, text }) => in_rotation(
+            pool,
             weight.unwrap_or(candidate.planned),
             format!("own probe passes: {text}"),
             agent,
@@ -197,9 +197,19 @@ fn drained_locally(LocalOrder { owner, reason, .. }: &LocalOrder) -> String {
     format!("drained by {owner}: {reason} (drain local/{owner})")
 }
 
-fn in_rotation(planned: Weight, passes: String, agent: Option<&ServerEvidence>) -> Standing {
+fn in_rotation(
+    pool: &PoolEvidence<'_>,
+    planned: Weight,
+    passes: String,
+    agent: Option<&ServerEvidence>,
+) -> Standing {
     let mut reasons = vec![passes];
     let weight = match agent.map(|evidence| evidence.verdict) {
+        // Law 16 lowers it more finely.
+        Some(Verdict::Saturated) if pool.dynamic_weights.is_some() => {
+            reasons.push("agent says saturated".to_owned());
+            planned
+        }
         Some(Verdict::Saturated) => {
             reasons.insert(0, "agent says saturated: weight lowered to a quarter".to_owned());
             let floor = u64::from(planned.get()).min(1);

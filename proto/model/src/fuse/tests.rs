@@ -2,6 +2,7 @@
 //! `silence`, what holds always in `laws`.
 
 mod laws;
+mod load;
 mod over_time;
 mod paths;
 mod silence;
@@ -9,7 +10,7 @@ mod silence;
 use std::time::SystemTime;
 
 use super::*;
-use crate::evidence::Verdict as V;
+use crate::evidence::{ServerLoad, Verdict as V};
 
 #[derive(Clone, Copy, Debug)]
 enum P {
@@ -31,6 +32,7 @@ struct Server {
     proven: bool,
     drain: Option<DrainPlan>,
     local_drain: Option<LocalOrder>,
+    load: Option<ServerLoad>,
     history: History,
     tries: Tries,
 }
@@ -51,6 +53,7 @@ impl Server {
             proven: *proven,
             drain: None,
             local_drain: None,
+            load: None,
             history: history.unwrap_or_default(),
             tries: Tries::default(),
         }
@@ -97,6 +100,7 @@ struct World {
     quorum: Quorum,
     was_quorum_met: bool,
     slow_start: Option<Duration>,
+    dynamic_weights: Option<DynamicWeights>,
     on_failure: FailurePolicy,
 }
 
@@ -109,6 +113,7 @@ impl World {
             quorum: Quorum::default(),
             was_quorum_met: true,
             slow_start: None,
+            dynamic_weights: None,
             on_failure: FailurePolicy::Keep,
         }
     }
@@ -158,6 +163,7 @@ impl World {
                 quorum: self.quorum,
                 was_quorum_met: self.was_quorum_met,
                 slow_start: self.slow_start,
+                dynamic_weights: self.dynamic_weights,
                 on_failure: self.on_failure,
                 check_interval: Duration::from_secs(1),
             },
@@ -215,7 +221,7 @@ fn owned(name: &Name, server: &Server) -> (OwnProbe, Option<ServerEvidence>, Arp
         pid: None,
         probe_time: None,
         http_status: None,
-        load: None,
+        load: server.load,
         exit_seen_at: None,
         restart: None,
     });

@@ -9,7 +9,7 @@ use crate::convert::fields::Fields;
 use crate::convert::virtual_server::{
     Address, address_to_wire, listen, listen_to_wire, options, options_to_wire, persistence_timeout,
 };
-use crate::convert::{ConvertError, check, enums, pool};
+use crate::convert::{ConvertError, check, dynamic_weights, enums, pool};
 use crate::v1;
 
 impl From<&VirtualServerPlan> for v1::VirtualServerPlan {
@@ -19,6 +19,7 @@ impl From<&VirtualServerPlan> for v1::VirtualServerPlan {
             quorum: Some(pool::quorum_to_wire(plan.quorum)),
             sorry_server: plan.sorry_server.as_ref().map(destination_to_wire),
             slow_start: plan.slow_start.map(duration_to_wire),
+            dynamic_weights: plan.dynamic_weights.map(dynamic_weights::to_wire),
             ..options_to_wire(&plan.options)
         };
         listen_to_wire(&plan.listen, &mut options);
@@ -96,6 +97,7 @@ pub(super) fn virtual_server(
         Some(wire) => destination(&mut fields.within("sorry_server"), wire, forwarding).map(Some),
     };
     let slow_start = pool::slow_start(&mut fields, said.slow_start.as_ref());
+    let dynamic_weights = dynamic_weights::read(&mut fields, said.dynamic_weights.as_ref());
     let vips =
         each(&mut fields, "vips", &said.vips, |fields, vip| fields.address("", vip, "the VIP"));
     let (listen, vips) = (listen?, vips?);
@@ -113,6 +115,7 @@ pub(super) fn virtual_server(
         quorum: quorum?,
         sorry_server: sorry_server?,
         slow_start: slow_start?,
+        dynamic_weights: dynamic_weights?,
     })
 }
 

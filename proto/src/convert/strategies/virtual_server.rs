@@ -7,8 +7,8 @@ use std::time::Duration;
 use fulcrum_model::plan::{DestinationPlan, DrainPlan, VirtualServerPlan};
 use fulcrum_model::resource::{Drain, Pool, PoolMember, VirtualServer};
 use fulcrum_model::{
-    FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask, Protocol, Quorum,
-    Scheduler, Thresholds, Tunnel, TunnelChecksum, VirtualServerOptions,
+    DynamicWeights, FailurePolicy, ForwardingMethod, Listen, PersistenceEngine, PersistenceMask,
+    Protocol, Quorum, Scheduler, Thresholds, Tunnel, TunnelChecksum, VirtualServerOptions,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -124,11 +124,20 @@ fn slow_start() -> impl Strategy<Value = Option<Duration>> {
     option::of((1_u64..=3600).prop_map(Duration::from_secs))
 }
 
+fn dynamic_weights() -> impl Strategy<Value = Option<DynamicWeights>> {
+    let law = (1_u8..=100, 0_u8..=95, 1_000_u64..=300_000);
+    option::of(law.prop_map(|(floor_percent, target_percent, smoothing_ms)| DynamicWeights {
+        floor_percent,
+        target_percent,
+        smoothing: Duration::from_millis(smoothing_ms),
+    }))
+}
+
 pub(in crate::convert) fn pool() -> impl Strategy<Value = Pool> {
     let members = btree_map(name(), (weight(), thresholds(), option::of(forwarding())), 0..4);
-    let rest = (quorum(), any::<bool>(), slow_start());
+    let rest = (quorum(), any::<bool>(), slow_start(), dynamic_weights());
     (members, check(), requirement(), rest).prop_map(
-        |(members, check, agent, (quorum, has_sorry, slow_start))| {
+        |(members, check, agent, (quorum, has_sorry, slow_start, dynamic_weights))| {
             let sorry = "sorry.".repeat(2) + "server";
             let members =
                 members.into_iter().map(|(real_server, (weight, thresholds, forwarding))| {
@@ -141,6 +150,7 @@ pub(in crate::convert) fn pool() -> impl Strategy<Value = Pool> {
                 quorum,
                 sorry_server: has_sorry.then(|| sorry.parse().expect("a name")),
                 slow_start,
+                dynamic_weights,
             }
         },
     )
@@ -177,12 +187,13 @@ fn destination() -> impl Strategy<Value = DestinationPlan> {
 }
 
 pub(in crate::convert) fn plan() -> impl Strategy<Value = VirtualServerPlan> {
-    let pool = (quorum(), option::of(destination()), slow_start(), requirement());
+    let pool =
+        (quorum(), option::of(destination()), slow_start(), dynamic_weights(), requirement());
     let identity = (name(), vec(any_ip(), 0..3), forwarding());
     (identity, balancing(), vec(destination(), 0..4), check(), pool).prop_map(
         |((name, vips, forwarding), balancing, destinations, check, pool)| {
             let (scheduler, listen, persistence_timeout, options) = balancing;
-            let (quorum, sorry_server, slow_start, agent) = pool;
+            let (quorum, sorry_server, slow_start, dynamic_weights, agent) = pool;
             VirtualServerPlan {
                 name,
                 listen,
@@ -197,6 +208,7 @@ pub(in crate::convert) fn plan() -> impl Strategy<Value = VirtualServerPlan> {
                 quorum,
                 sorry_server,
                 slow_start,
+                dynamic_weights,
             }
         },
     )

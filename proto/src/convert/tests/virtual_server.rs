@@ -176,6 +176,11 @@ fn pools_and_drains_have_bounds() {
         quorum: Some(v1::Quorum { weight: 3, hysteresis: 3 }),
         sorry_server: Some(v1::SorryServer { real_server: "web1".to_owned() }),
         slow_start: duration("1.5s"),
+        dynamic_weights: Some(v1::DynamicWeights {
+            floor_percent: 101,
+            target_percent: Some(96),
+            smoothing: duration("0.5s"),
+        }),
         ..v1::Pool::default()
     };
     assert_eq!(
@@ -187,6 +192,9 @@ fn pools_and_drains_have_bounds() {
             "spec.quorum.hysteresis: 3: it is below weight, which is 3",
             "spec.sorry_server.real_server: \"web1\": a member of the pool; name one that is not, or take it out",
             "spec.slow_start: 1500ms: use whole seconds",
+            "spec.dynamic_weights.floor_percent: 101: a share in percent, at most 100",
+            "spec.dynamic_weights.target_percent: 96: a share in percent, at most 95",
+            "spec.dynamic_weights.smoothing: 500ms: use 1s to 5m",
         ]
     );
     let drain = v1::Drain {
