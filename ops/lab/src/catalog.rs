@@ -169,6 +169,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::rollout::run,
     ),
     kernel(
+        "weights",
+        10,
+        "two unequal Tomcats under load: weights as planned, then weights that follow load",
+        scenarios::weights::run,
+    ),
+    kernel(
         "vrrp-virtual-mac",
         5,
         "the VIP moves with its MAC: by plan, and by power loss",

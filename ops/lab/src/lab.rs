@@ -218,6 +218,11 @@ impl Lab {
 }
 
 impl Stage<'_> {
+    /// No requests are made any longer.
+    pub(crate) fn pause_client(&mut self) -> Result<()> {
+        self.client.end()
+    }
+
     /// Waits until the first director is Active, both tables serve both Tomcats and the client sees no failure.
     pub(crate) fn wait_whole(&mut self) -> Result<()> {
         self.pair.wait_first_active()?;

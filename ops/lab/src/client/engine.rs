@@ -42,8 +42,9 @@ pub(crate) fn run(
     let mut order: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut next_id = 0_u64;
     let mut next_start = Instant::now();
-    let keep = |started, answer| {
-        kept.lock().unwrap_or_else(PoisonError::into_inner).push(Request { started, answer });
+    let keep = |started: Instant, answer| {
+        let request = Request { started, took: started.elapsed(), answer };
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     };
     while !stop.load(Ordering::Relaxed) || !flights.is_empty() {
         let now = Instant::now();

@@ -114,6 +114,11 @@ impl Client {
 
     /// Ends it.
     pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// The same of one that is asked for what it saw later on.
+    pub(crate) fn end(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.take() {
             Some(thread) => thread.join().map_err(|_| anyhow!("the client panicked"))?,

@@ -10,6 +10,8 @@ use super::page::Failure;
 pub(crate) struct Request {
     /// When its connection was begun.
     pub(crate) started: Instant,
+    /// Time from then to its end, of whatever kind.
+    pub(crate) took: Duration,
     /// Which web server answered, or why none did.
     pub(crate) answer: Result<String, Failure>,
 }
@@ -34,6 +36,13 @@ impl Window {
     /// How many failed.
     pub(crate) fn failed(&self) -> usize {
         self.requests.iter().filter(|request| request.answer.is_err()).count()
+    }
+
+    /// The time that 99 of 100 requests took at most, those that failed included; `None` when there were none.
+    pub(crate) fn p99(&self) -> Option<Duration> {
+        let mut took: Vec<Duration> = self.requests.iter().map(|request| request.took).collect();
+        took.sort_unstable();
+        took.get((took.len() * 99).div_ceil(100).checked_sub(1)?).copied()
     }
 
     /// The longest time between two successes' starts; `None` when there were fewer than two, or when the page did not
@@ -93,6 +102,7 @@ mod tests {
             .iter()
             .map(|(at, ok)| Request {
                 started: from + Duration::from_millis(*at),
+                took: Duration::from_millis(*at),
                 answer: if *ok { Ok("web1".to_owned()) } else { Err(Failure::TimedOut) },
             })
             .collect();
@@ -114,6 +124,15 @@ mod tests {
             let outage = window(from, to, requests).outage();
             assert_eq!(outage, expected.map(Duration::from_millis), "{requests:?}");
         }
+    }
+
+    #[test]
+    fn p99_leaves_one_of_a_hundred_out() {
+        let requests: Vec<_> = (1..=200).map(|at| (at, true)).collect();
+        let p99 = |requests| window(Instant::now(), 0, requests).p99();
+        assert_eq!(p99(&requests), Some(Duration::from_millis(198)));
+        assert_eq!(p99(&requests[..1]), Some(Duration::from_millis(1)));
+        assert_eq!(p99(&[]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The programs beside ours: real Tomcats, keepalived to compare with, a real OTLP collector.
 
 pub(crate) mod answerer;
+pub(crate) mod busy_tomcat;
 pub(crate) mod collector;
 pub(crate) mod crowd;
 pub(crate) mod frr;

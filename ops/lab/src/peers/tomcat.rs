@@ -39,15 +39,31 @@ impl Tomcat {
     /// Writes its base directory under `dir`.
     pub(crate) fn install(node: Node, dir: &Path) -> Result<Self> {
         let base = dir.join(node.name).join("tomcat");
+        let tomcat = Self { node, base, process: None, is_kept: false };
+        tomcat.configure()?;
+        Ok(tomcat)
+    }
+
+    /// Writes its base directory anew, for its next start.
+    pub(crate) fn configure(&self) -> Result<()> {
+        let Self { node, base, .. } = self;
+        if base.exists() {
+            fs::remove_dir_all(base)?;
+        }
         for part in ["conf", "page/WEB-INF", "logs", "temp", "webapps", "work"] {
             fs::create_dir_all(base.join(part))?;
         }
-        fs::write(base.join("conf/server.xml"), server_xml(&base))?;
+        fs::write(base.join("conf/server.xml"), server_xml(base))?;
         fs::write(base.join("conf/web.xml"), WEB_XML)?;
         fs::write(base.join("page/index.html"), page::text(node.name))?;
-        script(&base.join(KEEPER), &keeper(&base))?;
-        script(&base.join(RESTART), &restart(&base))?;
-        Ok(Self { node, base, process: None, is_kept: false })
+        script(&base.join(KEEPER), &keeper(base))?;
+        script(&base.join(RESTART), &restart(base))?;
+        Ok(())
+    }
+
+    /// Where its files are.
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Its address and port.

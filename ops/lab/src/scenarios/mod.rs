@@ -30,3 +30,4 @@ pub(crate) mod side_by_side;
 pub(crate) mod telemetry;
 pub(crate) mod tomcat_crash;
 pub(crate) mod virtual_mac;
+pub(crate) mod weights;
