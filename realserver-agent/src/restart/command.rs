@@ -121,13 +121,11 @@ async fn follow(
 /// The next part of a stream, which is forgotten at its end. Never ready once it is.
 async fn next(stream: &mut Option<impl AsyncRead + Unpin>, chunk: &mut [u8]) -> usize {
     let Some(open) = stream else { return std::future::pending().await };
-    match open.read(chunk).await {
-        Ok(length @ 1..) => length,
-        Ok(0) | Err(_) => {
-            *stream = None;
-            0
-        }
+    let length = open.read(chunk).await.unwrap_or(0);
+    if length == 0 {
+        *stream = None;
     }
+    length
 }
 
 fn keep(tail: &mut Vec<u8>, part: &[u8]) {

@@ -46,8 +46,10 @@ pub(super) struct Session {
 
 /// What happened next.
 enum Event {
-    Request(Result<Option<v1::AttachRequest>, Status>),
-    Made(Option<Made>),
+    Request(Box<v1::AttachRequest>),
+    /// The agent's side of the stream is over, with what is to be said of it.
+    Ended(String),
+    Made(Option<Box<Made>>),
     PlansChanged,
     Sendable,
     /// The agent hears no more, or this controller plans no more.
@@ -91,11 +93,10 @@ impl Session {
         tracing::info!(agent = %self.key, epoch = self.stamp.epoch, has_revision, "agent attached");
         let reason = loop {
             let done = match self.next_event().await {
-                Event::Request(Ok(Some(request))) => self.take(request),
-                Event::Request(Ok(None)) => Err("the agent ended it".to_owned()),
-                Event::Request(Err(status)) => Err(text_of(&status)),
+                Event::Request(request) => self.take(*request),
+                Event::Ended(reason) => Err(reason),
                 Event::Made(Some(made)) => {
-                    self.note_made(made);
+                    self.note_made(*made);
                     Ok(())
                 }
                 Event::Made(None) => Err("its plan could not be made; please report it".to_owned()),
@@ -128,8 +129,12 @@ impl Session {
             () = outbox.closed() => Event::Sendable,
             sendable = sendable => sendable.map_or(Event::Over, |()| Event::Sendable),
             () = responses.closed() => Event::Over,
-            request = self.requests.message() => Event::Request(request),
-            made = made(&mut self.making) => Event::Made(made),
+            request = self.requests.message() => match request {
+                Ok(Some(request)) => Event::Request(Box::new(request)),
+                Ok(None) => Event::Ended("the agent ended it".to_owned()),
+                Err(status) => Event::Ended(text_of(&status)),
+            },
+            made = made(&mut self.making) => Event::Made(made.map(Box::new)),
             changed = self.plans.changed(), if may_plan => {
                 changed.map_or(Event::Over, |()| Event::PlansChanged)
             }

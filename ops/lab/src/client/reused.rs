@@ -56,7 +56,8 @@ impl Reused {
             let first = Instant::now() + every.mul_f64(super::share(index, count));
             std::thread::spawn(move || {
                 namespace::enter(node)?;
-                run(target, every, first, &stop, &counts)
+                run(target, every, first, &stop, &counts);
+                Ok(())
             })
         });
         let threads = threads.collect();
@@ -102,7 +103,7 @@ fn run(
     first: Instant,
     stop: &AtomicBool,
     counts: &Mutex<Counts>,
-) -> Result<()> {
+) {
     let request = page::kept_request(&target.ip().to_string(), "/");
     let note = |change: &dyn Fn(&mut Counts)| {
         change(&mut counts.lock().unwrap_or_else(PoisonError::into_inner));
@@ -129,7 +130,6 @@ fn run(
             }),
         }
     }
-    Ok(())
 }
 
 /// Whether the server has not closed it.

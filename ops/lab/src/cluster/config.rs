@@ -68,13 +68,12 @@ pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
     let home = dir.join(node.name);
     let controllers: Vec<String> =
         CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
-    let (socket, actions) = match part {
-        "director" => (socket(node, dir), String::new()),
-        _ => {
-            let restart = tomcat::restart_command(node, dir);
-            let actions = format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display());
-            (home.join("realserver.sock"), actions)
-        }
+    let (socket, actions) = if part == "director" {
+        (socket(node, dir), String::new())
+    } else {
+        let restart = tomcat::restart_command(node, dir);
+        let actions = format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display());
+        (home.join("realserver.sock"), actions)
     };
     format!(
         "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\nsocket = \"{}\"\ninsecure = true\n{actions}",

@@ -32,7 +32,7 @@ const STATIC: Duration = Duration::from_secs(20);
 /// Time for what had queued up to end, and for weights to find their place.
 const SETTLE: Duration = Duration::from_secs(25);
 /// How long requests are counted with weights that follow load.
-const DYNAMIC: Duration = Duration::from_secs(60);
+const DYNAMIC: Duration = Duration::from_mins(1);
 /// The p99 with dynamic weights, of that with planned ones.
 const MOST_RATIO: f64 = 0.7;
 /// Changes of a real server's weight in a minute: two in five seconds.

@@ -155,7 +155,9 @@ pub(crate) fn aborted(
 ) -> Result<Change, Vec<String>> {
     let under_way = rollout.orders(cluster, v1::Kind::Restart).filter_map(|name| {
         let order = &cluster.restarts[name];
-        let state = cluster.restart_of(name).map_or(v1::RestartState::Unspecified, |it| it.state());
+        let state = cluster
+            .restart_of(name)
+            .map_or(v1::RestartState::Unspecified, v1::RestartEvidence::state);
         match state {
             v1::RestartState::Done | v1::RestartState::Failed => None,
             v1::RestartState::Unspecified => {

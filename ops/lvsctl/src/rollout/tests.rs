@@ -45,6 +45,7 @@ fn with(edit: impl FnOnce(&mut Server)) -> View {
     view
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a server holds it")]
 fn restart(state: RestartState, detail: &str) -> Option<Restart> {
     Some(Restart { id: "r@1".to_owned(), attempt: 1, state, detail: detail.to_owned() })
 }

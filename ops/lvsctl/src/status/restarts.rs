@@ -7,7 +7,7 @@ use super::view::View;
 /// Each of them, with what its agent says.
 pub(super) fn problems(view: &View<'_>, problems: &mut Vec<String>) {
     let servers = view.evidence.values().flat_map(|evidence| &evidence.servers);
-    problems.extend(servers.filter_map(|server| problem(server)));
+    problems.extend(servers.filter_map(problem));
 }
 
 fn problem(server: &v1::ServerEvidence) -> Option<String> {

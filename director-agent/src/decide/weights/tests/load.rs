@@ -91,7 +91,7 @@ fn a_thousand_that_report_are_decided_together() {
     // Each tells another load once a second, spread over it, for ten seconds.
     for sequence in 2..12 {
         for (number, web) in (0_u32..).zip(&webs) {
-            now += Duration::from_micros(1000);
+            now += Duration::from_millis(1);
             while decider.deadline().is_some_and(|look| look <= now) {
                 decider.expire(now);
                 decisions += 1;
