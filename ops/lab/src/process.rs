@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 
 /// How often a state is looked at while waiting for it. Short against every bound that scenarios measure.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
+/// How often a program is asked while waiting for its word.
+const ASK: Duration = Duration::from_millis(250);
 
 /// Starts of one program in one run: far more than all scenarios together make.
 const MOST_STARTS: u32 = 10_000;
@@ -218,6 +220,27 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<String> {
 pub(crate) fn wait_until<T>(
     what: &str,
     timeout: Duration,
+    holds: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait(what, timeout, POLL, holds)
+}
+
+/// The same where each look asks a program: that takes a machine's processor long, and its own clock hardly counts it.
+///
+/// # Errors
+/// As [`wait_until`].
+pub(crate) fn wait_told<T>(
+    what: &str,
+    timeout: Duration,
+    holds: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait(what, timeout, ASK, holds)
+}
+
+fn wait<T>(
+    what: &str,
+    timeout: Duration,
+    pause: Duration,
     mut holds: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
@@ -228,6 +251,6 @@ pub(crate) fn wait_until<T>(
         if start.elapsed() > timeout {
             bail!("waited {timeout:?} in vain: {what}");
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
 }

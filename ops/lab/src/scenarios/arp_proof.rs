@@ -15,7 +15,7 @@ use crate::net::mac::Mac;
 use crate::net::namespace;
 use crate::net::topology::{self, DIRECTORS, INTRUDER, Node, VIP, WEBS, ip_batch, set_sysctl};
 use crate::pair::Side;
-use crate::process::wait_until;
+use crate::process::wait_told;
 use crate::say;
 use crate::settings::FAST;
 
@@ -154,7 +154,7 @@ fn moves(
     let mut proven = None;
     let mut alarms: Vec<String> = Vec::new();
     // From the order on: whatever is alarmed of in these seconds is false.
-    wait_until("the segment is proven and stays quiet", PATIENCE, || {
+    wait_told("the segment is proven and stays quiet", PATIENCE, || {
         let mut all = true;
         for director in DIRECTORS {
             let told = Told::by(stage.cluster, director)?;
@@ -207,7 +207,7 @@ fn wait_named(cluster: &Cluster, host: Mac, real_server: &str, words: &[&str]) -
 }
 
 fn wait_both(cluster: &Cluster, what: &str, holds: impl Fn(&Told) -> bool) -> Result<()> {
-    wait_until(what, PATIENCE, || {
+    wait_told(what, PATIENCE, || {
         for director in DIRECTORS {
             if !holds(&Told::by(cluster, director)?) {
                 return Ok(None);

@@ -15,7 +15,7 @@ use crate::findings::Findings;
 use crate::lab::{Lab, Stage, both};
 use crate::net::topology::{DIRECTORS, Node, PORT, VIP, WEBS};
 use crate::pair::Side;
-use crate::process::{run as run_program, wait_until};
+use crate::process::{run as run_program, wait_told, wait_until};
 use crate::say;
 use crate::settings::{Check, FAST, Settings};
 use crate::watch::ipvsadm;
@@ -73,7 +73,7 @@ fn ask_through_vip(stage: &mut Stage<'_>, findings: &mut Findings) -> Result<()>
     stage.cluster.wait_converged()?;
     for director in DIRECTORS {
         for web in WEBS {
-            wait_until(
+            wait_told(
                 &format!("{} passes by the VIP at {}", web.name, director.name),
                 PATIENCE,
                 || Ok(says(stage, director, web)?.path.ends_with("PASSING").then_some(())),
@@ -119,7 +119,7 @@ fn gray(stage: &Stage<'_>, findings: &mut Findings) -> Result<()> {
             format!("{} says that the VIP does not answer: {said:?}", director.name),
         );
     }
-    let explained = wait_until("lvsctl explain tells of the way", PATIENCE, || {
+    let explained = wait_told("lvsctl explain tells of the way", PATIENCE, || {
         let output = stage.cluster.lvsctl(&["explain", web.name])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.contains("check through the VIP: fails").then_some(text))

@@ -14,7 +14,7 @@ use crate::lab::{Lab, Stage};
 use crate::net::link::Cable;
 use crate::net::topology::{CONTROLLERS, DIRECTORS, Node, PORT, WEBS};
 use crate::pair::Side;
-use crate::process::wait_until;
+use crate::process::wait_told;
 use crate::say;
 use crate::settings::{FAST, Settings};
 use crate::watch::table::{Table, TableWatch};
@@ -95,14 +95,14 @@ fn cut_off(stage: &mut Stage<'_>, index: usize) -> Result<Cut> {
     let begin = Instant::now();
     let mut told = None;
     if stage.pair.side == Side::Fulcrum {
-        wait_until("the alarm stands in the status", ALARM, || alarms(stage, director, true))?;
+        wait_told("the alarm stands in the status", ALARM, || alarms(stage, director, true))?;
         told = Some(begin.elapsed());
     }
     std::thread::sleep(CUT.saturating_sub(begin.elapsed()));
     rejoin(&apart)?;
     let back = Instant::now();
     if stage.pair.side == Side::Fulcrum {
-        wait_until("the alarm is over", ALARM, || alarms(stage, director, false))?;
+        wait_told("the alarm is over", ALARM, || alarms(stage, director, false))?;
     }
     std::thread::sleep(AFTER.saturating_sub(back.elapsed()));
     stage.wait_whole()?;
@@ -133,7 +133,7 @@ fn silence_agents(stage: &mut Stage<'_>, findings: &mut Findings) -> Result<()> 
     let apart = apart(&[&WEBS[..], &CONTROLLERS[..]].concat())?;
     let begin = Instant::now();
     std::thread::sleep(SILENCE);
-    let silent = wait_until("the agents are unknown to the directors", LONG, || {
+    let silent = wait_told("the agents are unknown to the directors", LONG, || {
         let observed = told::of(stage.cluster, DIRECTORS[0])?;
         Ok(observed.to_string().contains("agent unknown").then_some(()))
     });

@@ -17,7 +17,7 @@ use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::{Lab, Stage};
 use crate::pair::Side;
-use crate::process::wait_until;
+use crate::process::wait_told;
 use crate::say;
 use crate::settings::{SEED, Settings};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 /// The cluster as it should be: every check made, and no error.
 fn clean(cluster: &Cluster, findings: &mut Findings) {
     let mut last = Report::default();
-    let known = wait_until("every check is made", PATIENCE, || {
+    let known = wait_told("every check is made", PATIENCE, || {
         last = Report::ask(cluster)?;
         Ok((!last.of.values().any(|result| result == "unknown")).then_some(()))
     });
@@ -86,7 +86,7 @@ fn hosts(world: &mut World<'_>, findings: &mut Findings) -> Result<()> {
     undone.into_iter().collect::<Result<()>>()?;
     let gone = follow(world.cluster, &told, false, ended);
     judge(findings, "gone", &told, &gone, GONE_MS);
-    let well = wait_until("no error is left", PATIENCE, || {
+    let well = wait_told("no error is left", PATIENCE, || {
         Ok(Report::ask(world.cluster)?.with("error").is_empty().then_some(()))
     });
     let left = Report::ask(world.cluster)?.with("error");
@@ -136,7 +136,7 @@ fn follow(
     since: Instant,
 ) -> Vec<Option<Duration>> {
     let mut seen: Vec<Option<Duration>> = vec![None; told.len()];
-    let followed = wait_until("the doctor tells it", PATIENCE, || {
+    let followed = wait_told("the doctor tells it", PATIENCE, || {
         let report = Report::ask(cluster)?;
         let at = since.elapsed();
         for ((host, code), seen) in told.iter().zip(&mut seen) {

@@ -13,7 +13,7 @@ use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::{Stage, both};
 use crate::net::topology::{DIRECTORS, PORT, VIP, WEBS};
-use crate::process::wait_until;
+use crate::process::wait_told;
 use crate::say;
 use crate::settings::{Balancing, FAST, Settings};
 use crate::watch::ipvsadm;
@@ -171,7 +171,7 @@ pub(super) fn reconcile(stage: &mut Stage<'_>, findings: &mut Findings) -> Resul
     must(stage, 0, &words)?;
     stage.cluster.start_missing()?;
     stage.cluster.wait_converged()?;
-    wait_until("the cluster's status tells of the local drain", LONG, || {
+    wait_told("the cluster's status tells of the local drain", LONG, || {
         let told = told::of(stage.cluster, DIRECTORS[0])?;
         let drain = &told["local_drains"][0];
         Ok((drain["real_server"] == WEBS[0].name && drain["owner"] == "lab").then_some(()))
@@ -195,7 +195,7 @@ pub(super) fn reconcile(stage: &mut Stage<'_>, findings: &mut Findings) -> Resul
     must(stage, 0, &["thaw", "--owner", "lab"])?;
     stage.cluster.wait_converged().context("the plan that was held is applied")?;
     must(stage, 0, &["undrain", WEBS[0].name, "--owner", "lab"])?;
-    wait_until("the cluster's status tells of no local drain", LONG, || {
+    wait_told("the cluster's status tells of no local drain", LONG, || {
         let told = told::of(stage.cluster, DIRECTORS[0])?;
         Ok(told["local_drains"].is_null().then_some(()))
     })
