@@ -85,7 +85,7 @@ fn a_socket_without_a_director_says_so() {
     let output = lvsctl(empty.path(), &["--socket", "absent.sock", "ipvs"]);
     assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("start fulcrum-director"), "{told}");
+    assert!(told.contains("start the agent"), "{told}");
 }
 
 #[test]

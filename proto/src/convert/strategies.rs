@@ -64,7 +64,7 @@ fn server_probe() -> impl Strategy<Value = ServerProbe> {
                 password_file,
             }
         });
-    let ops = option::of("http://127.0.0.1:8081/[a-z]{0,9}");
+    let ops = option::of("http://127\\.0\\.0\\.1:8081/[a-z]{0,9}");
     (option::of(path()), millis(50), millis(10), option::of(page), ops, any::<bool>()).prop_map(
         |(http_path, interval, timeout, status_page, ops_url, jmx)| ServerProbe {
             // The proxy is reached as the status page is.

@@ -117,6 +117,7 @@ mod tests {
     use std::time::SystemTime;
 
     use fulcrum_model::plan::DrainPlan;
+    use fulcrum_model::resource::AgentRequirement;
     use fulcrum_model::{Check, Port, Verdict};
 
     use super::*;
@@ -201,6 +202,7 @@ mod tests {
         let mut decider = Decider::new(ArpLatch::default());
         decider.set_local_drains(S(0), &drains(&["web1"]));
         let mut plan = virtual_server("web", 1, &["web1", "web2"]);
+        plan.agent = AgentRequirement::None;
         let adopted = Weight::new(8).ok();
         decider.change_plan(S(0), &[Arc::new(plan.clone())], &[], |_, _| adopted);
         assert_eq!(weights(&decider, "web"), [0, 8], "found in the kernel with a weight");

@@ -371,6 +371,7 @@ fn what_stands_against_a_rollout_is_told_at_once() {
             "director d2 is not attached: if it forwards, it would not know of a drain; bring it back, or take it out of its instance (--force goes on without it)",
             "web1: does not serve (due): waits for d1 to give it weight 1",
             "web2: drained by order night of ann",
+            "web3: no other real server of the pool would serve meanwhile",
         ]
     );
     assert_eq!(obstacles(&with(|_| {}), &options()), [] as [&str; 0]);

@@ -194,7 +194,7 @@ fn pools_and_drains_have_bounds() {
             "spec.slow_start: 1500ms: use whole seconds",
             "spec.dynamic_weights.floor_percent: 101: a share in percent, at most 100",
             "spec.dynamic_weights.target_percent: 96: a share in percent, at most 95",
-            "spec.dynamic_weights.smoothing: 500ms: use 1s to 5m",
+            "spec.dynamic_weights.smoothing: 500ms: use 1s to 300s",
         ]
     );
     let drain = v1::Drain {

@@ -107,12 +107,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// A program on a node, to its end.
-pub(super) fn on(node: Node, words: &[&str]) -> Result<()> {
-    let arguments = [&["netns", "exec", node.name], words].concat();
-    run("ip", &arguments).map(|_| ())
-}
-
 /// Index of a node's interface.
 pub(super) fn index_of(node: Node, interface: &str) -> Result<u32> {
     namespace::inside(node.name, || {

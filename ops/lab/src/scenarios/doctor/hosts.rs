@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
 
-use super::faults::{Fault, index_of, on};
+use super::faults::{Fault, index_of};
 use crate::net::endpoint::{Endpoint, Transport};
 use crate::net::topology::{DIRECTORS, INTRUDER, Node, PORT, VIP, WEBS, ip_batch};
 use crate::peers::router::RouterSettings;
@@ -60,25 +60,6 @@ pub(super) const ALL: &[Fault] = &[
                 ip_batch(Some(director.name), &["link del br0".to_owned()])?;
             }
             applied
-        },
-    },
-    Fault {
-        what: "rules that drop what is invalid, on a director and on a real server",
-        told: &[("d1", "conntrack-invalid"), ("web1", "conntrack-invalid")],
-        begin: |_| {
-            for node in [D1, WEB1] {
-                on(node, &["nft", "add", "table", "inet", "lab"])?;
-                let chain = ["{", "type", "filter", "hook", "input", "priority", "0", ";", "}"];
-                on(node, &[&["nft", "add", "chain", "inet", "lab", "input"], &chain[..]].concat())?;
-                let rule = ["ct", "state", "invalid", "drop"];
-                on(node, &[&["nft", "add", "rule", "inet", "lab", "input"], &rule[..]].concat())?;
-            }
-            Ok(())
-        },
-        end: |_| {
-            [D1, WEB1]
-                .iter()
-                .try_for_each(|node| on(*node, &["nft", "delete", "table", "inet", "lab"]))
         },
     },
     Fault {

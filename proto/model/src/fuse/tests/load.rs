@@ -285,9 +285,9 @@ proptest! {
     #[test]
     fn who_tells_nothing_comes_to_the_whole(law in any_law(), (planned, mut seconds) in any_story()) {
         let last = seconds.last().cloned().unwrap_or_default();
-        // From the lowest floor it takes ten steps.
+        // From the lowest floor it takes ten steps of 5 s, after one that may have been taken just before.
         let quiet: Vec<_> = last.iter().enumerate().map(|(n, load)| load.filter(|_| n > 0)).collect();
-        seconds.extend(vec![quiet; 61]);
+        seconds.extend(vec![quiet; 75]);
         let (_, decision) = play(law, &planned, &seconds, &[]).pop().expect("there are some");
         prop_assert_eq!(decision.members[0].place.weight(), decision.members[0].whole);
     }
