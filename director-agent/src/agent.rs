@@ -298,7 +298,7 @@ impl Agent {
         let (results_sender, results) = mpsc::channel(follow::RESULTS_CAPACITY);
         let latch = plans::saved_latch(&state_dir);
         let latch_path = state_dir.latch();
-        let local_orders = local::saved(&state_dir, &boot_id);
+        let local_orders = local_orders::standing(&state_dir.local_orders(), &boot_id);
         let (orders_path, orders_boot) = (state_dir.local_orders(), boot_id.clone());
         let saved = plans::saved_plan(&state_dir);
         let agent = Self {

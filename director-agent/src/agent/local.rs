@@ -8,53 +8,16 @@
 
 use std::time::Duration;
 
-use fulcrum_model::local_order::{Ended, Ending, LocalOrders, LocalRefusal, MAX_DURATION};
+use fulcrum_model::local_order::MAX_DURATION;
 use fulcrum_model::{LocalOrder, LocalRelease, LocalWish, Name};
-use fulcrum_proto::convert::{
-    freeze_to_wire, local_drain_to_wire, local_order_to_text, local_refusal_to_text,
-};
+use fulcrum_proto::convert::{freeze_to_wire, local_drain_to_wire, local_order_to_text};
 use fulcrum_proto::v1;
 use fulcrum_session::local_orders;
 use tonic::Status;
 
 use super::Agent;
-use crate::decide::book::Taken;
 use crate::decide::weights::Silenced;
 use crate::local::{LocalRequest, Reply};
-use crate::state_dir::StateDir;
-
-/// The orders on disk, and what has ended since; none where they cannot be used.
-pub(super) fn saved(state_dir: &StateDir, boot_id: &str) -> LocalOrders {
-    match local_orders::load(&state_dir.local_orders(), boot_id, local_orders::now()) {
-        Ok((orders, ended)) => {
-            ended.iter().for_each(log_end);
-            orders
-        }
-        Err(error) => {
-            tracing::error!(%error, "starting without local orders");
-            LocalOrders::default()
-        }
-    }
-}
-
-/// Why no plan is put in force.
-fn frozen(order: &LocalOrder) -> String {
-    format!("not applied: frozen by {}", local_order_to_text(order))
-}
-
-fn log_end(ended: &Ended) {
-    let Ended { real_server, order: LocalOrder { owner, reason, .. }, ending } = ended;
-    let why = match ending {
-        Ending::Expired => "its time is over",
-        Ending::Rebooted => "the host has booted since",
-    };
-    match real_server {
-        None => tracing::warn!(owner, reason, why, "the freeze ends by itself"),
-        Some(real_server) => {
-            tracing::warn!(%real_server, owner, reason, why, "the local drain ends by itself");
-        }
-    }
-}
 
 impl Agent {
     /// Puts the saved orders in force, before anything is decided or written.
@@ -98,7 +61,11 @@ impl Agent {
 
     fn freeze(&mut self, wish: &LocalWish) -> Result<v1::FreezeResponse, Status> {
         let was_frozen = self.local_orders.frozen().is_some();
-        let order = self.local_orders.freeze(local_orders::now(), wish).map_err(refuse)?.clone();
+        let order = self
+            .local_orders
+            .freeze(local_orders::now(), wish)
+            .map_err(local_orders::refuse)?
+            .clone();
         tracing::warn!(
             order = local_order_to_text(&order),
             "frozen: nothing is edited, and VRRP goes on"
@@ -116,7 +83,7 @@ impl Agent {
 
     fn thaw(&mut self, release: &LocalRelease) -> Result<v1::ThawResponse, Status> {
         let held_edits = self.held_edits();
-        let ended = self.local_orders.thaw(release).map_err(refuse)?;
+        let ended = self.local_orders.thaw(release).map_err(local_orders::refuse)?;
         if let Some(order) = &ended {
             tracing::warn!(by = release.owner, was = local_order_to_text(order), "thawed");
             self.go_on();
@@ -125,7 +92,7 @@ impl Agent {
     }
 
     fn drain(&mut self, name: &Name, wish: &LocalWish) -> Result<v1::DrainLocallyResponse, Status> {
-        self.local_orders.may_drain(name, wish).map_err(refuse)?;
+        self.local_orders.may_drain(name, wish).map_err(local_orders::refuse)?;
         let virtual_servers: Vec<String> =
             self.decider.virtual_servers_of(name).into_iter().map(Name::to_string).collect();
         if virtual_servers.is_empty() {
@@ -135,7 +102,8 @@ impl Agent {
         }
         let (now, moment) = (self.clock.now(), local_orders::now());
         let before = self.local_orders.clone();
-        let order = self.local_orders.drain(moment, name, wish).map_err(refuse)?.clone();
+        let order =
+            self.local_orders.drain(moment, name, wish).map_err(local_orders::refuse)?.clone();
         if !wish.force && !before.drains().contains_key(name) {
             let silenced = self.decider.silenced_by(now, name, &order);
             if !silenced.is_empty() {
@@ -159,7 +127,7 @@ impl Agent {
         name: &Name,
         release: &LocalRelease,
     ) -> Result<v1::UndrainLocallyResponse, Status> {
-        let ended = self.local_orders.undrain(name, release).map_err(refuse)?;
+        let ended = self.local_orders.undrain(name, release).map_err(local_orders::refuse)?;
         if ended.is_some() {
             tracing::warn!(real_server = %name, by = release.owner, "drained locally no longer");
             self.follow_drains();
@@ -209,7 +177,7 @@ impl Agent {
         if ended.is_empty() {
             return;
         }
-        ended.iter().for_each(log_end);
+        ended.iter().for_each(local_orders::log_end);
         // Nobody waits for it: an order that is over is over after a restart, too.
         drop(self.local_orders_saver.save(self.local_orders.clone()));
         if ended.iter().any(|ended| ended.real_server.is_none()) {
@@ -246,14 +214,18 @@ impl Agent {
         let is_under_way = self.following.as_ref().is_some_and(|task| !task.is_finished());
         let version = self.plans.in_force().filter(|_| is_under_way).cloned();
         if version.is_some() {
-            self.session.ack(v1::PlanAck { version, applied: false, reason: frozen(order) });
+            self.session.ack(v1::PlanAck {
+                version,
+                applied: false,
+                reason: local_orders::not_applied(order),
+            });
         }
     }
 
     /// Notes a plan that came while the director is frozen, if it is; whether it did.
     pub(super) fn hold_plan(&mut self, update: &v1::PlanUpdate) -> bool {
         let Some(order) = self.local_orders.frozen() else { return false };
-        let ack = self.plans.hold(update, frozen(order));
+        let ack = self.plans.hold(update, local_orders::not_applied(order));
         tracing::warn!(reason = ack.reason, "plan held");
         self.session.ack(ack);
         self.pacer.changed();
@@ -267,21 +239,7 @@ impl Agent {
         self.pacer.changed();
         let Some(released) = self.plans.release() else { return };
         let span = tracing::info_span!("plan.apply", director = %self.name, thawed = true);
-        let version = match released {
-            Ok(Taken::New(order)) => {
-                let version = order.version.clone();
-                self.put_in_force(order, &span);
-                version
-            }
-            Ok(Taken::Same(version)) => version,
-            Err(ack) => {
-                span.in_scope(|| tracing::error!(reason = ack.reason, "plan refused"));
-                self.session.ack(ack);
-                return;
-            }
-        };
-        let saved = self.plan_saver.save(self.plans.told());
-        self.follow(version, saved, &span);
+        self.taken(released, &span);
     }
 
     fn held_edits(&self) -> u64 {
@@ -315,10 +273,6 @@ impl Agent {
 
 /// Whoever orders waits no longer for the kernel's table than this: a kernel that refuses is told of in the status.
 const IN_KERNEL: Duration = Duration::from_secs(5);
-
-fn refuse(refusal: LocalRefusal) -> Status {
-    Status::failed_precondition(local_refusal_to_text(&refusal))
-}
 
 fn would_silence(name: &Name, silenced: &[Silenced]) -> String {
     let left = silenced.iter().map(|Silenced { virtual_server, left }| {

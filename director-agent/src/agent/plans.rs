@@ -69,14 +69,21 @@ impl Agent {
         if span.in_scope(|| self.hold_plan(update)) {
             return;
         }
-        let version = match span.in_scope(|| self.plans.offer(update)) {
+        let taken = span.in_scope(|| self.plans.offer(update));
+        self.taken(taken, &span);
+    }
+
+    /// Puts in force what the book has taken, or answers why it has not.
+    pub(super) fn taken(&mut self, taken: Result<Taken, v1::PlanAck>, span: &tracing::Span) {
+        let version = match taken {
             Ok(Taken::New(order)) => {
                 let version = order.version.clone();
-                self.put_in_force(order, &span);
+                self.put_in_force(order, span);
                 version
             }
             Ok(Taken::Same(version)) => version,
             Err(ack) => {
+                let revision = ack.version.as_ref().map_or(0, |version| version.revision);
                 span.in_scope(|| tracing::error!(revision, reason = ack.reason, "plan refused"));
                 self.session.ack(ack);
                 self.pacer.changed();
@@ -84,10 +91,10 @@ impl Agent {
             }
         };
         let saved = self.plan_saver.save(self.plans.told());
-        self.follow(version, saved, &span);
+        self.follow(version, saved, span);
     }
 
-    pub(super) fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
+    fn put_in_force(&mut self, order: Order, span: &tracing::Span) {
         let now = self.clock.now();
         let Order { version, changed, removed, instances, ipvs } = order;
         self.has_spare_memory |= changed.len() + removed.len() >= MANY_CHANGED;

@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use fulcrum_model::Name;
-use fulcrum_model::local_order::{Ended, LocalOrder, LocalOrders, Moment};
+use fulcrum_model::local_order::{Ended, Ending, LocalOrder, LocalOrders, LocalRefusal, Moment};
+use fulcrum_proto::convert::{local_order_to_text, local_refusal_to_text};
 use fulcrum_runtime::durable::write_atomic;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tonic::Status;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "local-orders.json";
@@ -70,6 +72,46 @@ pub fn now() -> Moment {
     // The kernel has this clock since 2.6.39. Without it the wall clock alone would end orders.
     let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
     Moment { wall: SystemTime::now(), up }
+}
+
+/// The orders of an earlier life of the agent that stand. What has ended since is logged; none stand where the file cannot be
+/// used, which is logged too.
+pub fn standing(path: &Path, boot_id: &str) -> LocalOrders {
+    match load(path, boot_id, now()) {
+        Ok((orders, ended)) => {
+            ended.iter().for_each(log_end);
+            orders
+        }
+        Err(error) => {
+            tracing::error!(%error, "starting without local orders");
+            LocalOrders::default()
+        }
+    }
+}
+
+/// Logs that an order has ended by itself.
+pub fn log_end(ended: &Ended) {
+    let Ended { real_server, order: LocalOrder { owner, reason, .. }, ending } = ended;
+    let why = match ending {
+        Ending::Expired => "its time is over",
+        Ending::Rebooted => "the host has booted since",
+    };
+    match real_server {
+        None => tracing::warn!(owner, reason, why, "the freeze ends by itself"),
+        Some(real_server) => {
+            tracing::warn!(%real_server, owner, reason, why, "the local drain ends by itself");
+        }
+    }
+}
+
+/// Why no plan is put in force while that freeze stands.
+pub fn not_applied(freeze: &LocalOrder) -> String {
+    format!("not applied: frozen by {}", local_order_to_text(freeze))
+}
+
+/// What whoever gave an order that is refused is told.
+pub fn refuse(refusal: LocalRefusal) -> Status {
+    Status::failed_precondition(local_refusal_to_text(&refusal))
 }
 
 /// Reads saved orders, and what has ended since; none when there is no file.

@@ -7,11 +7,9 @@
 
 use std::path::PathBuf;
 
-use fulcrum_model::local_order::{Ended, Ending, LocalRefusal};
-use fulcrum_model::{Evidence, LocalOrder, LocalOrders, LocalRelease, LocalWish, Name};
+use fulcrum_model::{Evidence, LocalOrders, LocalRelease, LocalWish, Name};
 use fulcrum_proto::convert::{
-    freeze_to_wire, local_drain_to_wire, local_order_to_text, local_refusal_to_text,
-    real_server_plan_from_objects,
+    freeze_to_wire, local_drain_to_wire, local_order_to_text, real_server_plan_from_objects,
 };
 use fulcrum_proto::v1;
 use fulcrum_session::local_orders;
@@ -32,16 +30,7 @@ pub(super) struct Local {
 impl Local {
     /// The orders of an earlier life that stand; none where they cannot be used.
     pub(super) fn open(path: PathBuf, boot_id: &str) -> Self {
-        let orders = match local_orders::load(&path, boot_id, local_orders::now()) {
-            Ok((orders, ended)) => {
-                ended.iter().for_each(log_end);
-                orders
-            }
-            Err(error) => {
-                tracing::error!(%error, "starting without local orders");
-                LocalOrders::default()
-            }
-        };
+        let orders = local_orders::standing(&path, boot_id);
         if let Some(order) = orders.frozen() {
             tracing::warn!(
                 order = local_order_to_text(order),
@@ -61,29 +50,6 @@ impl Local {
         let words = |problem| format!("in force until a restart of the agent: {problem}");
         self.problem.clone().map(words)
     }
-}
-
-/// Why no plan is put in force.
-fn frozen(order: &LocalOrder) -> String {
-    format!("not applied: frozen by {}", local_order_to_text(order))
-}
-
-fn log_end(ended: &Ended) {
-    let Ended { real_server, order: LocalOrder { owner, reason, .. }, ending } = ended;
-    let why = match ending {
-        Ending::Expired => "its time is over",
-        Ending::Rebooted => "the host has booted since",
-    };
-    match real_server {
-        None => tracing::warn!(owner, reason, why, "the freeze ends by itself"),
-        Some(real_server) => {
-            tracing::warn!(%real_server, owner, reason, why, "the local drain ends by itself");
-        }
-    }
-}
-
-fn refuse(refusal: LocalRefusal) -> Status {
-    Status::failed_precondition(local_refusal_to_text(&refusal))
 }
 
 impl Agent {
@@ -116,7 +82,12 @@ impl Agent {
     }
 
     async fn freeze(&mut self, wish: &LocalWish) -> Result<v1::FreezeHostResponse, Status> {
-        let order = self.local.orders.freeze(local_orders::now(), wish).map_err(refuse)?.clone();
+        let order = self
+            .local
+            .orders
+            .freeze(local_orders::now(), wish)
+            .map_err(local_orders::refuse)?
+            .clone();
         tracing::warn!(order = local_order_to_text(&order), "frozen: the host is left alone");
         let warnings = self.local.save().into_iter().collect();
         self.reconcile().await;
@@ -128,7 +99,7 @@ impl Agent {
 
     async fn thaw(&mut self, release: &LocalRelease) -> Result<v1::ThawHostResponse, Status> {
         let held_steps = self.held_steps;
-        let Some(order) = self.local.orders.thaw(release).map_err(refuse)? else {
+        let Some(order) = self.local.orders.thaw(release).map_err(local_orders::refuse)? else {
             return Ok(v1::ThawHostResponse::default());
         };
         tracing::warn!(by = release.owner, was = local_order_to_text(&order), "thawed");
@@ -146,7 +117,11 @@ impl Agent {
                 "{name} is not watched here; those that are: {known}"
             )));
         }
-        let order = self.local.orders.drain(local_orders::now(), name, wish).map_err(refuse)?;
+        let order = self
+            .local
+            .orders
+            .drain(local_orders::now(), name, wish)
+            .map_err(local_orders::refuse)?;
         let drain = local_drain_to_wire(name, order);
         tracing::warn!(real_server = %name, order = local_order_to_text(order), "drained locally");
         let mut warnings: Vec<String> = self.local.save().into_iter().collect();
@@ -170,7 +145,8 @@ impl Agent {
         name: &Name,
         release: &LocalRelease,
     ) -> Result<v1::UndrainServerResponse, Status> {
-        let Some(order) = self.local.orders.undrain(name, release).map_err(refuse)? else {
+        let Some(order) = self.local.orders.undrain(name, release).map_err(local_orders::refuse)?
+        else {
             return Ok(v1::UndrainServerResponse::default());
         };
         tracing::warn!(real_server = %name, by = release.owner, "drained locally no longer");
@@ -188,7 +164,7 @@ impl Agent {
         if ended.is_empty() {
             return;
         }
-        ended.iter().for_each(log_end);
+        ended.iter().for_each(local_orders::log_end);
         self.local.save();
         if ended.iter().any(|ended| ended.real_server.is_none()) {
             self.go_on().await;
@@ -205,7 +181,7 @@ impl Agent {
             real_server_plan_from_objects(cache.objects()).map_err(|error| error.to_string())
         });
         let reason = match noted {
-            Ok(_) => frozen(order),
+            Ok(_) => local_orders::not_applied(order),
             Err(reason) => return Some(reason),
         };
         self.held = Some(cache);
