@@ -12,8 +12,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use fulcrum_model::vrrp::TrackCommand;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, geteuid};
+use fulcrum_runtime::process_group::ProcessGroup;
+use nix::unistd::geteuid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
@@ -92,7 +92,7 @@ pub(crate) async fn run_until(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Fault::NotRun(format!("command {program} cannot be started: {error}")))?;
-    let group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let ended = tokio::select! {
         biased;
         ended = follow(&mut child) => Some(ended),
@@ -111,29 +111,6 @@ pub(crate) async fn run_until(
             // Killed, it ends at once; so that its number is free again.
             let _ = child.wait().await;
             Err(Fault::TimedOut)
-        }
-    }
-}
-
-/// The process group of a command, which is killed with it when nobody waits any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
-    }
-
-    /// The command has ended: its number may soon be another's.
-    fn has_ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // An error means that nobody of the group is left.
-            let _ = killpg(group, Signal::SIGKILL);
         }
     }
 }

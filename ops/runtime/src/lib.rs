@@ -3,7 +3,7 @@
 //! What it does: reads configuration ([`config`]), TLS identity ([`tls`], [`certificate`]) and the host's boot id ([`boot`]); opens
 //! channels to other programs ([`transport`]) and a door of its own on the host ([`local_socket`]); shows the program to
 //! people and collectors ([`telemetry`], [`trace`]); keeps small state over power loss ([`durable`]); paces retries
-//! ([`backoff`]); hears SIGTERM ([`shutdown`]); writes manual pages ([`manual`]).
+//! ([`backoff`]); hears SIGTERM ([`shutdown`]); ends what it runs ([`process_group`]); writes manual pages ([`manual`]).
 //! What it never does: import another crate of ours, or know our API. Start reading at [`telemetry`].
 
 pub mod backoff;
@@ -14,6 +14,7 @@ pub mod durable;
 pub mod explain;
 pub mod local_socket;
 pub mod manual;
+pub mod process_group;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

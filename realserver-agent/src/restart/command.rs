@@ -3,8 +3,7 @@
 use std::process::Stdio;
 
 use fulcrum_model::Name;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use fulcrum_runtime::process_group::ProcessGroup;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
@@ -43,7 +42,7 @@ pub async fn run(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("{program} cannot be started: {error}"))?;
-    let mut group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let mut tail = Vec::new();
     let status = tokio::select! {
         biased;
@@ -61,29 +60,6 @@ pub async fn run(
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(with_output(&format!("{program} failed, {status}"), &tail)),
         Err(error) => Err(format!("{program} cannot be waited for: {error}")),
-    }
-}
-
-/// The process group of a command, which is killed with it when nobody waits any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
-    }
-
-    /// The command has ended: its number may soon be another's, and what it started goes on.
-    fn has_ended(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // An error means that nobody of the group is left.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
     }
 }
 
