@@ -9,37 +9,12 @@ use fulcrum_proto::v1;
 use super::cluster::VERSION;
 use super::{Outcome, certificates, count, director, summary, to_node, to_text, topology};
 use crate::paint::Paint;
+use crate::status::fixtures::{self, REVISION, before, now, plan};
 use crate::text::to_json;
 
-const REVISION: u64 = 12;
-
-fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
-}
-
-fn before(seconds: u64) -> Option<prost_types::Timestamp> {
-    now().checked_sub(Duration::from_secs(seconds)).map(Into::into)
-}
-
-fn plan(revision: u64) -> v1::PlanVersion {
-    v1::PlanVersion { cluster_id: "6f1c".to_owned(), incarnation: 1, revision }
-}
-
+/// One that is of this version, too.
 fn agent(role: &str, name: &str) -> v1::AgentStatus {
-    v1::AgentStatus {
-        role: role.to_owned(),
-        name: name.to_owned(),
-        attached: true,
-        controller: "c1".to_owned(),
-        ack: Some(v1::PlanAck {
-            version: Some(plan(REVISION)),
-            applied: true,
-            ..Default::default()
-        }),
-        last_heard: before(1),
-        program_version: VERSION.to_owned(),
-        ..v1::AgentStatus::default()
-    }
+    v1::AgentStatus { program_version: VERSION.to_owned(), ..fixtures::agent(role, name) }
 }
 
 fn controller(number: u32) -> v1::ControllerStatus {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use fulcrum_proto::v1;
 
-use super::render::{head_and_problems, section};
+use super::render::{head_and_problems, section, standing};
 use super::time::span;
 use super::view::verdict_word;
 use crate::paint::Paint;
@@ -89,15 +89,8 @@ pub(crate) fn real_server(
     now: SystemTime,
     paint: Paint,
 ) -> String {
-    let plan = found
-        .plan
-        .as_ref()
-        .map_or("no plan".to_owned(), |plan| format!("plan of revision {}", plan.revision));
-    let controller = match found.controller.as_str() {
-        "" => "attached to no controller".to_owned(),
-        controller => format!("attached to {controller}"),
-    };
-    let head = format!("real server's agent {}, {controller}, {plan}", found.name);
+    let agent = format!("real server's agent {}", found.name);
+    let head = standing(&agent, &found.controller, found.plan.as_ref());
     let mut text = head_and_problems(&head, problems, paint);
     let observed = found.observed.clone().unwrap_or_default();
     text.push_str(&orders(observed.frozen.as_ref(), &observed.local_drains, now, paint));

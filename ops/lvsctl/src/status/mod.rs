@@ -5,6 +5,8 @@
 
 mod assess;
 mod explain;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod local;
 mod render;
 mod restarts;

@@ -40,6 +40,17 @@ pub(crate) fn topology(
     text
 }
 
+/// An agent, whom it is attached to, and what it runs on.
+pub(super) fn standing(agent: &str, controller: &str, plan: Option<&v1::PlanVersion>) -> String {
+    let controller = match controller {
+        "" => "attached to no controller".to_owned(),
+        controller => format!("attached to {controller}"),
+    };
+    let plan =
+        plan.map_or("no plan".to_owned(), |plan| format!("plan of revision {}", plan.revision));
+    format!("{agent}, {controller}, {plan}")
+}
+
 /// One director, by its own account.
 pub(crate) fn director(
     found: &v1::GetDirectorStatusResponse,
@@ -48,15 +59,8 @@ pub(crate) fn director(
     paint: Paint,
 ) -> String {
     let observed = found.observed.clone().unwrap_or_default();
-    let plan = found
-        .plan
-        .as_ref()
-        .map_or("no plan".to_owned(), |plan| format!("plan of revision {}", plan.revision));
-    let controller = match found.controller.as_str() {
-        "" => "attached to no controller".to_owned(),
-        controller => format!("attached to {controller}"),
-    };
-    let head = format!("director {}, {controller}, {plan}", found.name);
+    let agent = format!("director {}", found.name);
+    let head = standing(&agent, &found.controller, found.plan.as_ref());
     let mut text = head_and_problems(&head, problems, paint);
     text.push_str(&orders(observed.frozen.as_ref(), &observed.local_drains, now, paint));
     text.push_str(&findings("  ", &observed.findings));

@@ -1,46 +1,17 @@
 //! The classic cluster in sickness and in health, as text.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fulcrum_proto::v1;
 
+use super::fixtures::{REVISION, agent, before, now, plan};
 use super::{
     chains_to_node, chains_to_text, director, director_problems, explain, problems, real_server,
     real_server_problems, subjects, topology,
 };
 use crate::manifest;
 use crate::paint::Paint;
-
-const REVISION: u64 = 12;
-
-fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
-}
-
-fn before(seconds: u64) -> Option<prost_types::Timestamp> {
-    now().checked_sub(Duration::from_secs(seconds)).map(Into::into)
-}
-
-fn plan(revision: u64) -> v1::PlanVersion {
-    v1::PlanVersion { cluster_id: "6f1c".to_owned(), incarnation: 1, revision }
-}
-
-fn agent(role: &str, name: &str) -> v1::AgentStatus {
-    v1::AgentStatus {
-        role: role.to_owned(),
-        name: name.to_owned(),
-        attached: true,
-        controller: "c1".to_owned(),
-        ack: Some(v1::PlanAck {
-            version: Some(plan(REVISION)),
-            applied: true,
-            reason: String::new(),
-        }),
-        last_heard: before(1),
-        ..v1::AgentStatus::default()
-    }
-}
 
 fn decision(real_server: &str) -> v1::WeightDecision {
     v1::WeightDecision {
