@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tables::{all_planned, any_key, any_table, any_virtual_server, wanted};
+use super::tables::{
+    all_planned, any_key, any_table, any_virtual_server, key, virtual_server, wanted,
+};
 use crate::codec::Refusal;
 use crate::{Allowances, Ownership, Reconciler, Table, VirtualServer, VirtualServerKey};
 
@@ -66,29 +68,14 @@ proptest! {
     }
 }
 
-fn key(text: &str) -> VirtualServerKey {
-    text.parse().expect("a key")
-}
-
-fn server() -> VirtualServer {
-    let settings =
-        crate::VirtualServerSettings::new(fulcrum_model::Scheduler::Rr, crate::AddressFamily::V4);
-    let name = crate::DestinationKey { address: [10, 0, 0, 1].into(), port: 80 };
-    let destination = crate::Destination {
-        settings: crate::DestinationSettings::new(1, crate::Forwarding::Route),
-        connections: None,
-    };
-    VirtualServer { settings, destinations: [(name, destination)].into(), foreign: false }
-}
-
 #[test]
 fn relays_are_written_all_the_same() {
     let (mark, web) = (key("FWM 7"), key("TCP 10.1.1.1:80"));
     let none = Ownership::default();
     let mut reconciler = Reconciler::new(&none, BTreeSet::new(), Table::default(), ALLOWANCE);
     reconciler.set_frozen(true);
-    reconciler.want(Arc::new(Table::from_iter([(web, server())])), Allowances::default());
-    reconciler.relay(Some((mark, server())));
+    reconciler.want(Arc::new(Table::from_iter([(web, virtual_server())])), Allowances::default());
+    reconciler.relay(Some((mark, virtual_server())));
     let planned = all_planned(&mut reconciler, NOW);
     assert!(planned.iter().all(|operation| *operation.virtual_server() == mark), "{planned:?}");
     assert_eq!((planned.len(), reconciler.held_back(NOW)), (2, 2), "two entries each");
@@ -98,7 +85,7 @@ fn relays_are_written_all_the_same() {
 fn what_was_refused_before_is_told_during_it() {
     let none = Ownership::default();
     let mut reconciler = Reconciler::new(&none, BTreeSet::new(), Table::default(), ALLOWANCE);
-    let table = Table::from_iter([(key("TCP 10.1.1.1:80"), server())]);
+    let table = Table::from_iter([(key("TCP 10.1.1.1:80"), virtual_server())]);
     reconciler.want(Arc::new(table), Allowances::default());
     let planned = all_planned(&mut reconciler, NOW);
     reconciler.refused(&planned[0], Refusal { errno: 2, text: String::new() });

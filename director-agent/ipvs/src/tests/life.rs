@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tables::{all_planned, any_key, any_table, any_virtual_server, set_connections, wanted};
+use super::tables::{
+    all_planned, any_key, any_table, any_virtual_server, key, set_connections, virtual_server,
+    wanted,
+};
 use crate::codec::Refusal;
 use crate::operation::OperationKind;
 use crate::{
@@ -226,28 +229,13 @@ proptest! {
     }
 }
 
-fn key(text: &str) -> VirtualServerKey {
-    text.parse().expect("a key")
-}
-
 fn one(name: &str, server: &VirtualServer) -> Table {
     Table::from_iter([(key(name), server.clone())])
 }
 
-fn any_one() -> VirtualServer {
-    let settings =
-        crate::VirtualServerSettings::new(fulcrum_model::Scheduler::Rr, crate::AddressFamily::V4);
-    let name = crate::DestinationKey { address: [10, 0, 0, 1].into(), port: 80 };
-    let destination = crate::Destination {
-        settings: crate::DestinationSettings::new(1, crate::Forwarding::Route),
-        connections: None,
-    };
-    VirtualServer { settings, destinations: [(name, destination)].into(), foreign: false }
-}
-
 #[test]
 fn drift_is_told_once_and_counted_when_repaired() {
-    let (web, server) = ("TCP 10.1.1.1:80", any_one());
+    let (web, server) = ("TCP 10.1.1.1:80", virtual_server());
     let mut world = World::new(Table::default());
     world.take(Event::Want(one(web, &server)));
     world.take(Event::Write);
@@ -278,7 +266,7 @@ fn drift_is_told_once_and_counted_when_repaired() {
 fn what_is_gone_is_disowned() {
     let (web, other) = (key("TCP 10.1.1.1:80"), key("TCP 10.1.1.2:80"));
     let made: Ownership = [web, other].into_iter().collect();
-    let held = one("TCP 10.1.1.1:80", &any_one());
+    let held = one("TCP 10.1.1.1:80", &virtual_server());
     let mut reconciler = Reconciler::new(&made, BTreeSet::new(), held, ALLOWANCE);
     assert!(reconciler.made().made(&web) && !reconciler.made().made(&other), "never there");
     assert!(reconciler.journal_is_due());
@@ -286,13 +274,13 @@ fn what_is_gone_is_disowned() {
     reconciler.observe(web, None, NOW);
     assert!(!reconciler.made().made(&web), "another program deleted it");
     assert!(reconciler.journal_is_due());
-    reconciler.observe(web, Some(any_one()), NOW);
+    reconciler.observe(web, Some(virtual_server()), NOW);
     assert!(reconciler.held().virtual_servers[&web].foreign, "and made it anew");
 }
 
 #[test]
 fn nothing_is_deleted_on_old_news() {
-    let (web, mut server) = ("TCP 10.1.1.1:80", any_one());
+    let (web, mut server) = ("TCP 10.1.1.1:80", virtual_server());
     server.destinations.change(|_, destination| {
         destination.settings.weight = 0;
         destination.connections = Some(Connections::default());
@@ -316,11 +304,11 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
     let (web, strange) = ("TCP 10.1.1.1:80", key("TCP 10.9.9.9:25"));
     let mut reconciler =
         Reconciler::new(&Ownership::default(), BTreeSet::new(), Table::default(), ALLOWANCE);
-    reconciler.want(Arc::new(one(web, &any_one())), Allowances::default());
+    reconciler.want(Arc::new(one(web, &virtual_server())), Allowances::default());
     for operation in all_planned(&mut reconciler, NOW) {
         reconciler.done(&operation);
     }
-    let mut server = any_one();
+    let mut server = virtual_server();
     assert_eq!(reconciler.observe(strange, Some(server.clone()), NOW), vec![]);
     assert!(reconciler.held().virtual_servers[&strange].foreign);
     assert_eq!(all_planned(&mut reconciler, NOW), vec![], "left alone");
@@ -346,7 +334,7 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
     assert_eq!(all_planned(&mut reconciler, NOW), vec![]);
     reconciler.set_exclusive(true);
     reconciler.observe(strange, None, NOW);
-    let drift = reconciler.observe(strange, Some(any_one()), NOW);
+    let drift = reconciler.observe(strange, Some(virtual_server()), NOW);
     assert_eq!(drift.len(), 1, "another program that comes back is told of");
 }
 
@@ -354,24 +342,25 @@ fn what_nobody_ordered_goes_in_exclusive_mode() {
 fn a_relay_is_written_and_kept_quiet() {
     let (mark, web) = ("FWM 7", "TCP 10.1.1.1:80");
     let mut world = World::new(Table::default());
-    world.reconciler.relay(Some((key(mark), any_one())));
-    world.desired = Some(one(mark, &any_one()));
+    world.reconciler.relay(Some((key(mark), virtual_server())));
+    world.desired = Some(one(mark, &virtual_server()));
     world.take(Event::Write);
     assert!(world.kernel.virtual_servers.contains_key(&key(mark)), "before anything was wanted");
-    world.take(Event::Want(one(web, &any_one())));
-    world.desired = Some(Table::from_iter([(key(mark), any_one()), (key(web), any_one())]));
+    world.take(Event::Want(one(web, &virtual_server())));
+    world.desired =
+        Some(Table::from_iter([(key(mark), virtual_server()), (key(web), virtual_server())]));
     world.take(Event::Write);
     assert_eq!(world.kernel.virtual_servers.len(), 2);
     assert!(world.reconciler.held().virtual_servers.values().all(|server| !server.foreign));
 
     world.reconciler.relay(None);
-    world.desired = Some(one(web, &any_one()));
+    world.desired = Some(one(web, &virtual_server()));
     for _ in 0..2 {
         world.take(Event::Write);
         set_connections(&mut world.kernel, Some(Connections::default()));
         world.take(Event::Read);
     }
     world.take(Event::Write);
-    assert_eq!(wanted(&world.kernel), one(web, &any_one()));
+    assert_eq!(wanted(&world.kernel), one(web, &virtual_server()));
     assert!(!world.reconciler.is_relay(&key(mark)) && !world.reconciler.made().made(&key(mark)));
 }

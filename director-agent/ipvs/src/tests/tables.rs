@@ -14,6 +14,20 @@ use crate::{
     VirtualServerSettings,
 };
 
+/// The key that is printed so.
+pub(super) fn key(text: &str) -> VirtualServerKey {
+    text.parse().expect("a key")
+}
+
+/// One of one real server.
+pub(super) fn virtual_server() -> VirtualServer {
+    let settings = VirtualServerSettings::new(Scheduler::Rr, AddressFamily::V4);
+    let name = DestinationKey { address: [10, 0, 0, 1].into(), port: 80 };
+    let destination =
+        Destination { settings: DestinationSettings::new(1, Forwarding::Route), connections: None };
+    VirtualServer { settings, destinations: [(name, destination)].into(), foreign: false }
+}
+
 /// A small universe, so that random tables overlap.
 pub(super) fn any_key() -> impl Strategy<Value = VirtualServerKey> {
     prop_oneof![
