@@ -1,12 +1,12 @@
-//! The JVM's own counters, read from the file that Hotspot keeps of them: `hsperfdata_USER/PID`. Pure.
+//! The JVM's own counters, read from the file that HotSpot keeps of them: `hsperfdata_USER/PID`. Pure.
 //!
-//! The format is that of Hotspot's `src/hotspot/share/runtime/perfMemory.hpp`, version 2: a head of 32 bytes, then entries, each
+//! The format is that of HotSpot's `src/hotspot/share/runtime/perfMemory.hpp`, version 2: a head of 32 bytes, then entries, each
 //! with a head of 20 bytes, a name that ends with NUL, and a value. The JVM writes while we read, so nothing in it is trusted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Largest file that is read: Hotspot's default is 32 KiB (`PerfDataMemorySize`).
+/// Largest file that is read: HotSpot's default is 32 KiB (`PerfDataMemorySize`).
 pub const MAX_FILE: u64 = 1 << 20;
 /// Most entries that are looked at; a JVM has some 200.
 const MAX_ENTRIES: usize = 4096;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::hsperf;
 use super::root::{ProcessRoot, owner, read_bounded};
 
-/// Hotspot's directory for these files, whatever `java.io.tmpdir` says (`os::get_temp_directory`).
+/// HotSpot's directory for these files, whatever `java.io.tmpdir` says (`os::get_temp_directory`).
 const DIRECTORY: &str = "/tmp";
 /// Most bytes of a file of `/proc` or of a control group.
 const MAX_TEXT: u64 = 64 << 10;
