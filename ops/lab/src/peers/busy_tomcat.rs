@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::tomcat::Tomcat;
+use super::tomcat::{Tomcat, web_xml};
 use crate::net::topology::PORT;
 
 /// Where Debian keeps the manager, of which the status page is a part (`tomcat10-admin`).
@@ -37,7 +37,7 @@ pub(crate) fn configure(tomcat: &Tomcat, shape: Shape) -> Result<()> {
     let base = tomcat.base();
     fs::remove_file(base.join("page/index.html"))?;
     fs::write(base.join("conf/server.xml"), server_xml(base, shape.threads))?;
-    fs::write(base.join("conf/web.xml"), WEB_XML)?;
+    fs::write(base.join("conf/web.xml"), web_xml(JSP, "index.jsp"))?;
     fs::write(
         base.join("conf/catalina.properties"),
         format!("common.loader=\"${{catalina.home}}/lib/*.jar\",\"{COMPILER}\"\n"),
@@ -99,14 +99,8 @@ fn server_xml(base: &Path, threads: u32) -> String {
     )
 }
 
-const WEB_XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<web-app xmlns="https://jakarta.ee/xml/ns/jakartaee" version="6.0" metadata-complete="true">
-  <absolute-ordering/>
-  <servlet>
-    <servlet-name>default</servlet-name>
-    <servlet-class>org.apache.catalina.servlets.DefaultServlet</servlet-class>
-    <load-on-startup>1</load-on-startup>
-  </servlet>
+/// What serves JSP pages, compiled once.
+const JSP: &str = "\
   <servlet>
     <servlet-name>jsp</servlet-name>
     <servlet-class>org.apache.jasper.servlet.JspServlet</servlet-class>
@@ -117,15 +111,7 @@ const WEB_XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
     <load-on-startup>3</load-on-startup>
   </servlet>
   <servlet-mapping>
-    <servlet-name>default</servlet-name>
-    <url-pattern>/</url-pattern>
-  </servlet-mapping>
-  <servlet-mapping>
     <servlet-name>jsp</servlet-name>
     <url-pattern>*.jsp</url-pattern>
   </servlet-mapping>
-  <welcome-file-list>
-    <welcome-file>index.jsp</welcome-file>
-  </welcome-file-list>
-</web-app>
-"#;
+";

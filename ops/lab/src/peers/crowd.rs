@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -20,6 +21,29 @@ const RIPS: &str = "10.66.0.0/22";
 /// The address of the real server of that number, up to 1,000.
 pub(crate) fn rip(number: u16) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(FIRST_RIP) + u32::from(number))
+}
+
+/// Fulcrum's manifest of so many of them, `r0` and on.
+pub(crate) fn manifest(count: u16) -> String {
+    let one = |number| {
+        format!(
+            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {}, port: {PORT}}}\n",
+            rip(number)
+        )
+    };
+    (0..count).map(one).collect()
+}
+
+/// The same with the pool `all` of all of them, which are tried by TCP.
+pub(crate) fn manifest_with_pool(count: u16, interval: Duration) -> String {
+    let members: Vec<String> =
+        (0..count).map(|number| format!("{{real_server: r{number}}}")).collect();
+    format!(
+        "{}---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: {}s}}\n  members: [{}]\n",
+        manifest(count),
+        interval.as_secs(),
+        members.join(", ")
+    )
 }
 
 /// The host, until stopped or dropped.

@@ -54,7 +54,7 @@ impl Tomcat {
             fs::create_dir_all(base.join(part))?;
         }
         fs::write(base.join("conf/server.xml"), server_xml(base))?;
-        fs::write(base.join("conf/web.xml"), WEB_XML)?;
+        fs::write(base.join("conf/web.xml"), web_xml("", "index.html"))?;
         fs::write(base.join("page/index.html"), page::text(node.name))?;
         script(&base.join(KEEPER), &keeper(base))?;
         script(&base.join(RESTART), &restart(base))?;
@@ -242,8 +242,11 @@ fn server_xml(base: &Path) -> String {
     )
 }
 
-/// The page needs no more than the servlet that serves files, and starts faster without the rest.
-const WEB_XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+/// Its descriptor: the page needs no more than the servlet that serves files, and starts faster without the rest. `servlets` are
+/// more of them, and `welcome` is the page.
+pub(super) fn web_xml(servlets: &str, welcome: &str) -> String {
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
 <web-app xmlns="https://jakarta.ee/xml/ns/jakartaee" version="6.0" metadata-complete="true">
   <absolute-ordering/>
   <servlet>
@@ -255,8 +258,10 @@ const WEB_XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
     <servlet-name>default</servlet-name>
     <url-pattern>/</url-pattern>
   </servlet-mapping>
-  <welcome-file-list>
-    <welcome-file>index.html</welcome-file>
+{servlets}  <welcome-file-list>
+    <welcome-file>{welcome}</welcome-file>
   </welcome-file-list>
 </web-app>
-"#;
+"#
+    )
+}

@@ -14,7 +14,7 @@ use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP};
 use crate::pair::{Paths, launch_director, signal_all};
-use crate::peers::crowd::{Crowd, PORT, rip};
+use crate::peers::crowd::{self, Crowd, PORT, rip};
 use crate::peers::keepalived;
 use crate::process::{Launch, Process, wait_until};
 use crate::say;
@@ -162,26 +162,12 @@ fn processor_time(pids: &[u32]) -> Result<Times> {
 }
 
 fn intent() -> String {
-    let mut text = manifest::instance_with(Duration::from_secs(1), &[VIP]);
-    // Writing to a String cannot fail.
-    for number in 0..REAL_SERVERS {
-        let _ = write!(
-            text,
-            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {}, port: {PORT}}}\n",
-            rip(number)
-        );
-    }
-    let members: Vec<String> =
-        (0..REAL_SERVERS).map(|number| format!("{{real_server: r{number}}}")).collect();
-    let _ = write!(
-        text,
-        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: {}s}}\n  \
-         members: [{}]\n---\nkind: VirtualServer\nname: v\nspec: {{vrrp_instance: vi-1, vip: {VIP}, \
-         port: {PORT}, protocol: tcp, scheduler: rr, forwarding: dr, pool: all}}\n",
-        INTERVAL.as_secs(),
-        members.join(", ")
-    );
-    text
+    let instance = manifest::instance_with(Duration::from_secs(1), &[VIP]);
+    let servers = crowd::manifest_with_pool(REAL_SERVERS, INTERVAL);
+    format!(
+        "{instance}{servers}---\nkind: VirtualServer\nname: v\nspec: {{vrrp_instance: vi-1, vip: {VIP}, port: {PORT}, \
+         protocol: tcp, scheduler: rr, forwarding: dr, pool: all}}\n"
+    )
 }
 
 fn keepalived_config() -> String {

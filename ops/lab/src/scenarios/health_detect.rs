@@ -12,7 +12,7 @@ use crate::lab::{Lab, Segment, Stage, both};
 use crate::pair::Side;
 use crate::process::wait_until;
 use crate::say;
-use crate::settings::{Check, FAST, Settings};
+use crate::settings::PROMPT;
 
 /// Kills of a Tomcat, each side.
 const KILLS: usize = 5;
@@ -22,19 +22,6 @@ const MOST_KILL_MS: f64 = 100.0;
 const MOST_HANG_INTERVALS: f64 = 3.0;
 /// How long one may take to leave a table, and to come back: a Tomcat that was killed thrice is held.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// HTTP every 200 ms, with no try lost: the fastest that both sides do well here.
-const CHECKS: Settings = Settings {
-    name: "HTTP checks every 200 ms",
-    check: Check {
-        interval: Duration::from_millis(200),
-        timeout: Duration::from_millis(200),
-        retries: 0,
-        retry_delay: Duration::from_millis(200),
-        is_http: true,
-    },
-    ..FAST
-};
 
 /// How long a report of an agent takes to be seen in the status, at most.
 const TOLD: Duration = Duration::from_secs(10);
@@ -61,7 +48,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         }
         if side == Side::Fulcrum {
             findings.at_most("milliseconds from a Tomcat's death to out", worst, MOST_KILL_MS);
-            let intervals = measured.hang / millis(CHECKS.check.interval);
+            let intervals = measured.hang / millis(PROMPT.check.interval);
             findings.at_most("check intervals from a hang to out", intervals, MOST_HANG_INTERVALS);
         }
     }
@@ -70,8 +57,8 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 }
 
 fn measure(lab: &mut Lab, side: Side) -> Result<Measured> {
-    say!("{}, {}", side.as_str(), CHECKS.name);
-    let mut stage = lab.stage(side, &CHECKS)?;
+    say!("{}, {}", side.as_str(), PROMPT.name);
+    let mut stage = lab.stage(side, &PROMPT)?;
     let mut kills = Vec::with_capacity(KILLS);
     let mut exits_seen = Vec::new();
     for turn in 0..KILLS {

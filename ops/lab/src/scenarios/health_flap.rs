@@ -13,7 +13,7 @@ use crate::lab::{Lab, Stage, both};
 use crate::net::topology::DIRECTORS;
 use crate::pair::Side;
 use crate::say;
-use crate::settings::{Check, FAST, Settings};
+use crate::settings::PROMPT;
 use crate::watch::table::TableWatch;
 
 /// How often it stalls.
@@ -33,19 +33,6 @@ const SLACK: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
 /// How long it may take until it is back for good.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// HTTP every 200 ms, with no try lost.
-const CHECKS: Settings = Settings {
-    name: "HTTP checks every 200 ms",
-    check: Check {
-        interval: Duration::from_millis(200),
-        timeout: Duration::from_millis(200),
-        retries: 0,
-        retry_delay: Duration::from_millis(200),
-        is_http: true,
-    },
-    ..FAST
-};
 
 /// What one side did.
 struct Measured {
@@ -104,8 +91,8 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
 }
 
 fn measure(lab: &mut Lab, side: Side) -> Result<Measured> {
-    say!("{}, {}", side.as_str(), CHECKS.name);
-    let stage = lab.stage(side, &CHECKS)?;
+    say!("{}, {}", side.as_str(), PROMPT.name);
+    let stage = lab.stage(side, &PROMPT)?;
     let begin = Instant::now();
     let mut recoveries = Vec::with_capacity(FALLS);
     for _ in 0..FALLS {

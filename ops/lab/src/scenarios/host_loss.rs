@@ -15,7 +15,7 @@ use crate::net::link::Cable;
 use crate::net::topology::WEBS;
 use crate::pair::{Side, signal_all};
 use crate::say;
-use crate::settings::{Check, FAST, Settings};
+use crate::settings::PROMPT;
 
 /// Power losses, each side.
 const LOSSES: usize = 3;
@@ -30,19 +30,6 @@ const STEADY: Duration = Duration::from_millis(500);
 /// How long requests are counted after it is out.
 const AFTER: Duration = Duration::from_secs(1);
 
-/// HTTP every 200 ms, with no try lost.
-const CHECKS: Settings = Settings {
-    name: "HTTP checks every 200 ms",
-    check: Check {
-        interval: Duration::from_millis(200),
-        timeout: Duration::from_millis(200),
-        retries: 0,
-        retry_delay: Duration::from_millis(200),
-        is_http: true,
-    },
-    ..FAST
-};
-
 /// One power loss.
 struct Loss {
     out_ms: f64,
@@ -50,10 +37,10 @@ struct Loss {
 }
 
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    let most = millis(CHECKS.check.interval * MOST_INTERVALS + CHECKS.check.timeout);
+    let most = millis(PROMPT.check.interval * MOST_INTERVALS + PROMPT.check.timeout);
     for side in [Side::Fulcrum, Side::Keepalived] {
-        say!("{}, {}", side.as_str(), CHECKS.name);
-        let mut stage = lab.stage(side, &CHECKS)?;
+        say!("{}, {}", side.as_str(), PROMPT.name);
+        let mut stage = lab.stage(side, &PROMPT)?;
         let losses: Vec<Loss> =
             (0..LOSSES).map(|turn| lose(&mut stage, turn % WEBS.len())).collect::<Result<_>>()?;
         stage.client.stop()?;

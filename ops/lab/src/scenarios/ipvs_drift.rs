@@ -19,7 +19,7 @@ use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{DIRECTORS, Node};
 use crate::pair::launch_director;
-use crate::peers::crowd::{Crowd, PORT, rip};
+use crate::peers::crowd::{self, Crowd, PORT, rip};
 use crate::process::{Process, wait_until};
 use crate::say;
 use crate::watch::ipvsadm;
@@ -28,6 +28,8 @@ use crate::watch::ipvsadm;
 const DIRECTOR: Node = DIRECTORS[0];
 /// Virtual servers, how many of them are at each VIP, and real servers of each: 10,000 entries.
 const VIRTUAL_SERVERS: u16 = 1_000;
+/// Time between two checks of a real server, which are not what is measured.
+const TRIED_EVERY: Duration = Duration::from_secs(5);
 const AT_EACH_VIP: u16 = 100;
 const REAL_SERVERS: u16 = 9;
 /// Entries of a virtual server.
@@ -265,21 +267,7 @@ fn large(more: &str) -> String {
         (0..VIRTUAL_SERVERS / AT_EACH_VIP).map(|it| *vip(it * AT_EACH_VIP).ip()).collect();
     let mut text = manifest::instance_with(Duration::from_secs(1), &vips)
         .replace("interface: eth0}", &format!("interface: eth0{more}}}"));
-    for number in 0..REAL_SERVERS {
-        let _ = write!(
-            text,
-            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {}, port: {PORT}}}\n",
-            rip(number)
-        );
-    }
-    let members: Vec<String> =
-        (0..REAL_SERVERS).map(|number| format!("{{real_server: r{number}}}")).collect();
-    let _ = write!(
-        text,
-        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: 5s}}\n  \
-         members: [{}]\n",
-        members.join(", ")
-    );
+    text.push_str(&crowd::manifest_with_pool(REAL_SERVERS, TRIED_EVERY));
     for number in 0..VIRTUAL_SERVERS {
         let vip = vip(number);
         let _ = write!(

@@ -14,7 +14,7 @@ use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, VIP, ip_batch};
 use crate::pair::{Paths, launch_director, signal_all};
-use crate::peers::crowd::{Crowd, PORT, rip};
+use crate::peers::crowd::{self, Crowd, PORT};
 use crate::process::{Launch, Process, wait_until};
 use crate::say;
 use crate::scenarios::ipvs_scale::table::entries;
@@ -190,24 +190,9 @@ fn large(advert: Duration) -> String {
     let vips: Vec<Ipv4Addr> =
         (1..=VIRTUAL_SERVERS).map(|last| Ipv4Addr::new(192, 168, 2, last)).collect();
     let mut text = manifest::instance_with(advert, &vips);
-    // Writing to a String cannot fail.
-    for number in 0..REAL_SERVERS {
-        let rip = rip(number);
-        let _ = write!(
-            text,
-            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {rip}, port: {PORT}}}\n"
-        );
-    }
-    let members: Vec<String> =
-        (0..REAL_SERVERS).map(|number| format!("{{real_server: r{number}}}")).collect();
-    let _ = write!(
-        text,
-        "---\nkind: Pool\nname: all\nspec:\n  agent: none\n  check: {{tcp: {{}}, interval: {}s}}\n  \
-         members: [{}]\n",
-        PROBED_EVERY.as_secs(),
-        members.join(", ")
-    );
+    text.push_str(&crowd::manifest_with_pool(REAL_SERVERS, PROBED_EVERY));
     for (number, vip) in vips.iter().enumerate() {
+        // Writing to a String cannot fail.
         let _ = write!(
             text,
             "---\nkind: VirtualServer\nname: v{number}\nspec: {{vrrp_instance: vi-1, vip: {vip}, \

@@ -1,6 +1,5 @@
 //! Fulcrum's agent with the large table: by a plan of living controllers, edited, restarted, and from its saved plan alone.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -17,7 +16,7 @@ use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, ip_batch};
 use crate::pair::{Paths, launch_director};
-use crate::peers::crowd::{Crowd, PORT, rip};
+use crate::peers::crowd::{self, Crowd};
 use crate::process::{Process, wait_until};
 
 /// The director.
@@ -247,14 +246,7 @@ fn hundred(which: u16) -> std::ops::Range<u16> {
 fn manifest(virtual_servers: u32) -> String {
     let vips: Vec<Ipv4Addr> = (0..VIPS).map(|number| *vip_of(number).ip()).collect();
     let mut text = manifest::instance_with(ADVERT, &vips);
-    // Writing to a String cannot fail.
-    for number in 0..hundred(1).end {
-        let _ = write!(
-            text,
-            "---\nkind: RealServer\nname: r{number}\nspec: {{site: main, rip: {}, port: {PORT}}}\n",
-            rip(number)
-        );
-    }
+    text.push_str(&crowd::manifest(hundred(1).end));
     text.push_str(&pool_text("ten", 0..REAL_SERVERS, 1));
     text.push_str(&pool_text("hundred", hundred(0), 1));
     for number in 0..virtual_servers {
