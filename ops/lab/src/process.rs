@@ -237,7 +237,11 @@ pub(crate) fn wait_told<T>(
     wait(what, timeout, ASK, holds)
 }
 
-fn wait<T>(
+/// The same with a pause of its own between looks.
+///
+/// # Errors
+/// As [`wait_until`].
+pub(crate) fn wait<T>(
     what: &str,
     timeout: Duration,
     pause: Duration,

@@ -17,18 +17,18 @@ const DEL_SERVICE: u8 = 3;
 const DEL_DEST: u8 = 7;
 const FLUSH: u8 = 17;
 /// `IPVS_CMD_ATTR_SERVICE` and `IPVS_CMD_ATTR_DEST`.
-const ATTR_SERVICE: u16 = 1;
-const ATTR_DEST: u16 = 2;
+pub(super) const ATTR_SERVICE: u16 = 1;
+pub(super) const ATTR_DEST: u16 = 2;
 /// `IPVS_SVC_ATTR_PROTOCOL`, `_ADDR`, `_PORT`, `_FWMARK`.
-const SVC_PROTOCOL: u16 = 2;
-const SVC_ADDR: u16 = 3;
-const SVC_PORT: u16 = 4;
+pub(super) const SVC_PROTOCOL: u16 = 2;
+pub(super) const SVC_ADDR: u16 = 3;
+pub(super) const SVC_PORT: u16 = 4;
 const SVC_FWMARK: u16 = 5;
 /// `IPVS_DEST_ATTR_ADDR`, `_PORT`.
 const DEST_ADDR: u16 = 1;
 const DEST_PORT: u16 = 2;
 /// `IPPROTO_TCP`.
-const TCP: u16 = 6;
+pub(super) const TCP: u16 = 6;
 
 /// What a request takes away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub(super) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 /// Length, type and flags of the first message.
-fn header(buffer: &[u8]) -> Option<(usize, u16, u16)> {
+pub(super) fn header(buffer: &[u8]) -> Option<(usize, u16, u16)> {
     let length = u32::from_ne_bytes(buffer.get(0..4)?.try_into().ok()?) as usize;
     let kind = u16::from_ne_bytes(buffer.get(4..6)?.try_into().ok()?);
     let flags = u16::from_ne_bytes(buffer.get(6..8)?.try_into().ok()?);

@@ -28,7 +28,7 @@ const SKF_AD_HATYPE: u32 = 0xffff_f000 + 28;
 /// `ARPHRD_NETLINK` of `linux/if_arp.h`: the nlmon device.
 const ARPHRD_NETLINK: u32 = 824;
 /// `NLM_F_REQUEST` of linux/netlink.h.
-const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLM_F_REQUEST: u16 = 1;
 /// The controller of generic netlink: family, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_NAME` and _ID (linux/genetlink.h).
 const GENL_ID_CTRL: u16 = 16;
 const CTRL_CMD_GETFAMILY: u8 = 3;
@@ -105,14 +105,17 @@ fn open_ear() -> Result<Socket> {
     Ok(socket)
 }
 
+/// A socket of generic netlink that waits for an answer for so long.
+pub(super) fn generic_netlink(patience: Duration) -> Result<Socket> {
+    let protocol = Protocol::from(i32::from(NETLINK_GENERIC));
+    let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, Some(protocol))?;
+    socket.set_read_timeout(Some(patience))?;
+    Ok(socket)
+}
+
 /// Asks the kernel for the number of the IPVS family.
-fn ipvs_family() -> Result<u16> {
-    let mut socket = Socket::new(
-        Domain::from(AF_NETLINK),
-        Type::RAW,
-        Some(Protocol::from(i32::from(NETLINK_GENERIC))),
-    )?;
-    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+pub(super) fn ipvs_family() -> Result<u16> {
+    let mut socket = generic_netlink(Duration::from_secs(2))?;
     let name = b"IPVS\0\0\0\0"; // padded to 4
     let attribute_bytes = u16::try_from(NLATTR + 5)?;
     let total = u32::try_from(NLMSGHDR + GENLMSGHDR + NLATTR + name.len())?;

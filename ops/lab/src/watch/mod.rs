@@ -7,3 +7,4 @@ pub(crate) mod edits;
 pub(crate) mod ipvsadm;
 pub(crate) mod owners;
 pub(crate) mod table;
+pub(crate) mod weights;

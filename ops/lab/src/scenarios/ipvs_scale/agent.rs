@@ -8,21 +8,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
-use super::table::{require_entries, virtual_server};
+use super::plain;
+use super::table::{Bare, entries, require_entries};
 use super::{REAL_SERVERS, VIRTUAL_SERVERS};
 use crate::cluster::{Cluster, Member, manifest, told};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
 use crate::lab::Lab;
-use crate::net::topology::{self, CONTROLLERS, DIRECTORS, ip_batch};
+use crate::net::topology::{self, CONTROLLERS, DIRECTORS, Node, ip_batch};
 use crate::pair::{Paths, launch_director};
 use crate::peers::crowd::{self, Crowd};
-use crate::process::{Process, wait_until};
+use crate::process::{Launch, Process, wait, wait_told, wait_until};
+use crate::say;
+use crate::watch::weights::WeightEye;
 
 /// The director.
 const DIRECTOR: topology::Node = DIRECTORS[0];
 /// Virtual servers are at so many VIPs.
 const VIPS: u32 = 100;
+/// What makes the raw loop's table like ours.
+const ALIKE: [&str; 4] = ["--vips", "100", "--forwarding", "nat"];
 /// The first port of the virtual servers at a VIP.
 const FIRST_PORT: u16 = 10_000;
 /// Real servers of the pool that one virtual server alone uses; the pool that takes its place has as many others.
@@ -35,15 +40,16 @@ const PART: u32 = 500;
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the agent is left alone before its memory is read: some reports and looks at the table.
 const SETTLE: Duration = Duration::from_secs(20);
-/// The kernel forgets a real server that was deleted at the first of its looks, one a minute, that comes two minutes after the
-/// first that found it idle (`ip_vs_dest_trash_expire`). Until then each addition searches through those.
-const FORGET: Duration = Duration::from_mins(5);
+/// Time between two looks at the table: in user-mode-linux a look takes a few hundred microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// What the agent logs when it has written much, and when a plan is in the kernel.
 const WRITTEN: &str = "IPVS table programmed";
 const APPLIED: &str = "plan applied";
 
 /// What was measured.
 pub(super) struct Measured {
+    /// The same table by the loop that only sends, of each trial.
+    pub(super) raw_loop_ms: Vec<f64>,
     /// From the agent's first write until all stood, from its saved plan and with no controller, of each trial.
     pub(super) programmed_ms: Vec<f64>,
     /// Edits that a restarted agent made to a table that was right.
@@ -71,25 +77,32 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     let mut director = Director { paths, agent: None };
     cluster.apply_text(&manifest(1))?;
     director.start()?;
-    wait_for(vip_of(0), |table| count_of_weight(table, 1) == usize::from(REAL_SERVERS))?;
-    wait_for(lone_vip(), |table| count_of_weight(table, 1) == usize::from(HUNDRED))?;
+    let mut eye = WeightEye::at(DIRECTOR.name)?;
+    wait_for(&mut eye, vip_of(0), |weights| count_of(weights, 1) == REAL_SERVERS)?;
+    wait_for(&mut eye, lone_vip(), |weights| count_of(weights, 1) == HUNDRED)?;
     director.wait_for_word(APPLIED, 0)?;
 
-    director.programs(cluster, findings)?;
+    director.programs(&mut eye, cluster, findings)?;
     std::thread::sleep(SETTLE);
     let resident_mib = director.memory_mib("VmRSS")?;
     findings.figure("fulcrum_memory_mib", resident_mib);
     findings.figure("fulcrum_memory_peak_mib", director.memory_mib("VmHWM")?);
-    director.edits(cluster, findings)?;
+    director.edits(&mut eye, cluster, findings)?;
     let edits_of_restart = director.restarts(cluster, findings)?;
 
     for index in 0..CONTROLLERS.len() {
         cluster.stop(Member::Controller(index), Signal::SIGKILL)?;
     }
-    let programmed_ms: Result<Vec<f64>> =
-        (0..trials).map(|_| director.reprogram_from_disk()).collect();
+    director.stop(Signal::SIGKILL)?;
+    let standing = entries(DIRECTOR.name)?;
+    let (mut raw_loop_ms, mut programmed_ms) = (Vec::new(), Vec::new());
+    for trial in 1..=trials {
+        say!("trial {trial} of {trials}");
+        raw_loop_ms.push(plain::raw_loop(paths.bin_dir, 400, &ALIKE)?);
+        programmed_ms.push(director.program_from_disk(standing)?);
+    }
     crowd.stop()?;
-    Ok(Measured { programmed_ms: programmed_ms?, edits_of_restart, resident_mib })
+    Ok(Measured { raw_loop_ms, programmed_ms, edits_of_restart, resident_mib })
 }
 
 /// The director's agent, which is started again and again.
@@ -125,7 +138,12 @@ impl Director<'_> {
     }
 
     /// The whole table, part by part.
-    fn programs(&self, cluster: &Cluster, findings: &mut Findings) -> Result<()> {
+    fn programs(
+        &self,
+        eye: &mut WeightEye,
+        cluster: &Cluster,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let began = Instant::now();
         for first in (1..VIRTUAL_SERVERS).step_by(PART as usize) {
             let last = (first + PART).min(VIRTUAL_SERVERS);
@@ -134,33 +152,32 @@ impl Director<'_> {
             apply(cluster, self.paths.dir, &part)?;
         }
         // Its key is the greatest, so it is written last.
-        wait_for(vip_of(VIRTUAL_SERVERS - 1), |table| {
-            count_of_weight(table, 1) == usize::from(REAL_SERVERS)
-        })?;
+        let last = vip_of(VIRTUAL_SERVERS - 1);
+        wait_for(eye, last, |weights| count_of(weights, 1) == REAL_SERVERS)?;
         findings.figure("fulcrum_from_apply_ms", millis(began.elapsed()));
         require_entries(DIRECTOR.name, whole_table())
     }
 
     /// Small changes of the large table, each from when `lvsctl` begins, and from when Apply has answered.
-    fn edits(&self, cluster: &Cluster, findings: &mut Findings) -> Result<()> {
+    fn edits(&self, eye: &mut WeightEye, cluster: &Cluster, findings: &mut Findings) -> Result<()> {
         let more = virtual_server_text(VIRTUAL_SERVERS, "ten");
-        let mut one = |name: &str, text: &str, vip, is_wanted: &dyn Fn(&str) -> bool| {
+        let mut one = |name: &str, text: &str, vip, is_wanted: &dyn Fn(&[u32]) -> bool| {
             let began = Instant::now();
             apply(cluster, self.paths.dir, text)?;
             let answered = Instant::now();
-            let seen = wait_for(vip, is_wanted)?;
+            let seen = wait_for(eye, vip, is_wanted)?;
             findings.figure(format!("{name}_ms"), millis(seen.saturating_duration_since(answered)));
             findings.figure(format!("{name}_from_order_ms"), millis(seen - began));
             anyhow::Ok(())
         };
-        one("one_virtual_server_more", &more, vip_of(VIRTUAL_SERVERS), &|table| {
-            count_of_weight(table, 1) == usize::from(REAL_SERVERS)
+        one("one_virtual_server_more", &more, vip_of(VIRTUAL_SERVERS), &|weights| {
+            count_of(weights, 1) == REAL_SERVERS
         })?;
         let heavier = pool_text("hundred", hundred(0), 7);
-        one("one_weight_changed", &heavier, lone_vip(), &|table| count_of_weight(table, 7) == 1)?;
+        one("one_weight_changed", &heavier, lone_vip(), &|weights| count_of(weights, 7) == 1)?;
         let other = pool_text("hundred", hundred(1), 3);
-        one("pool_of_100_replaced", &other, lone_vip(), &|table| {
-            count_of_weight(table, 3) == 1 && count_of_weight(table, 1) == usize::from(HUNDRED) - 1
+        one("pool_of_100_replaced", &other, lone_vip(), &|weights| {
+            (count_of(weights, 3), count_of(weights, 1)) == (1, HUNDRED - 1)
         })
     }
 
@@ -176,16 +193,23 @@ impl Director<'_> {
         Ok(count(told::writes_reported(cluster, DIRECTOR)?.all()))
     }
 
-    /// Programs an empty table by the plan on disk; answers with the milliseconds from the first write.
-    fn reprogram_from_disk(&mut self) -> Result<f64> {
+    /// Programs a table that was never used by the plan on disk, which has so many entries; answers with the milliseconds from the
+    /// first write.
+    fn program_from_disk(&mut self, wanted: usize) -> Result<f64> {
+        let place = Bare::in_place_of(DIRECTOR)?;
+        Crowd::route(Node { name: Bare::NAME, ..DIRECTOR })?;
+        let launch = launch_director(DIRECTOR, self.paths, &[])?;
+        let launch = Launch { node: Some(Bare::NAME), ..launch };
+        self.agent = Some(Process::start(self.paths.logs, launch)?);
+        // Each look takes the one processor that the agent has.
+        let log = wait_told("the agent has programmed its table", PATIENCE, || {
+            let log = self.log()?;
+            Ok([APPLIED, WRITTEN].iter().all(|word| log.contains(word)).then_some(log))
+        })?;
+        require_entries(Bare::NAME, wanted)?;
         self.stop(Signal::SIGKILL)?;
-        topology::forget_like_a_reboot(DIRECTOR)?;
-        Crowd::route(DIRECTOR)?;
-        std::thread::sleep(FORGET);
-        self.start()?;
-        self.wait_for_word(APPLIED, 0)?;
-        self.wait_for_word(WRITTEN, 0)?;
-        took_ms(&self.log()?)
+        drop(place);
+        took_ms(&log)
     }
 
     /// A line of its `/proc/PID/status`, in MiB.
@@ -217,11 +241,10 @@ fn whole_table() -> usize {
     VIRTUAL_SERVERS as usize * (usize::from(REAL_SERVERS) + 1) + usize::from(HUNDRED) + 1
 }
 
-/// Real servers of a virtual server that have that weight, in what ipvsadm prints.
-fn count_of_weight(table: &str, weight: u32) -> usize {
-    let weights = table.lines().filter(|line| line.trim_start().starts_with("-> "));
-    let weights = weights.filter_map(|line| line.split_whitespace().nth(3)?.parse::<u32>().ok());
-    weights.filter(|found| *found == weight).count()
+/// How many of them are `weight`.
+fn count_of(weights: &[u32], weight: u32) -> u16 {
+    let count = weights.iter().filter(|found| **found == weight).count();
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// Where the virtual server of that number is.
@@ -281,10 +304,13 @@ fn virtual_server_at(name: &str, vip: SocketAddrV4, pool: &str) -> String {
     )
 }
 
-/// Waits until the agent's kernel's virtual server at `vip` is as `is_wanted` says, and tells when that was seen.
-fn wait_for(vip: SocketAddrV4, is_wanted: impl Fn(&str) -> bool) -> Result<Instant> {
-    wait_until(&format!("virtual server {vip} is as wanted"), PATIENCE, || {
-        let found = virtual_server(DIRECTOR.name, vip)?;
-        Ok(found.is_some_and(|table| is_wanted(&table)).then(Instant::now))
+/// Waits until the weights at `vip` are as `is_wanted` says, and tells when that was seen.
+fn wait_for(
+    eye: &mut WeightEye,
+    vip: SocketAddrV4,
+    is_wanted: impl Fn(&[u32]) -> bool,
+) -> Result<Instant> {
+    wait(&format!("virtual server {vip} is as wanted"), PATIENCE, LOOK_EVERY, || {
+        Ok(is_wanted(&eye.weights(vip)?).then(Instant::now))
     })
 }

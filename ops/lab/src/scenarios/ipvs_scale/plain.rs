@@ -32,8 +32,9 @@ pub(super) fn rip(number: u16) -> Ipv4Addr {
     Ipv4Addr::from(FIRST_RIP + u32::from(number))
 }
 
-/// Milliseconds of a loop that sends so many requests at once, asks for no answer and reads nothing back.
-pub(super) fn raw_loop(bin_dir: &Path, batch: u16) -> Result<f64> {
+/// Milliseconds of a loop that sends so many requests at once, asks for no answer and reads nothing back; `more` says what its
+/// table is like.
+pub(super) fn raw_loop(bin_dir: &Path, batch: u16, more: &[&str]) -> Result<f64> {
     let program = bin_dir.join(RAW_LOOP);
     if !program.exists() {
         bail!(
@@ -45,7 +46,7 @@ pub(super) fn raw_loop(bin_dir: &Path, batch: u16) -> Result<f64> {
     let mut command = Command::new(program);
     command.args(["--virtual-servers", &VIRTUAL_SERVERS.to_string()]);
     command.args(["--real-servers", &REAL_SERVERS.to_string()]);
-    command.args(["--batch", &batch.to_string()]);
+    command.args(["--batch", &batch.to_string()]).args(more);
     let output = run(command.stdin(Stdio::null()))?;
     require_entries(Bare::NAME, whole_table())?;
     drop(bare);

@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cluster::text;
 use crate::net::namespace;
-use crate::net::topology::ip_batch;
+use crate::net::topology::{self, Node, SWITCH, ip_batch, port_of};
+use crate::say;
 
 /// Time that the kernel is given to take a large table down: it does so by itself after its namespace has gone.
 const TAKE_DOWN: Duration = Duration::from_secs(3);
 
-/// A network namespace with an empty table, until dropped.
+/// A network namespace with a table that was never used, until dropped.
 #[derive(Debug)]
 pub(super) struct Bare;
 
@@ -27,6 +28,42 @@ impl Bare {
         let bare = Self;
         ip_batch(Some(Self::NAME), &["link set lo up".to_owned()])?;
         Ok(bare)
+    }
+
+    /// The same in place of a node, with its address on the segment. The node's own port is down meanwhile.
+    pub(super) fn in_place_of(node: Node) -> Result<InPlace> {
+        let bare = Self::new()?;
+        let place = InPlace { node, _bare: bare };
+        let name = Self::NAME;
+        let port = port_of(name);
+        let switch = [
+            format!("link set {} down", port_of(node.name)),
+            format!("link add {port} type veth peer name eth0 netns {name}"),
+            format!("link set {port} master lan0 up"),
+        ];
+        ip_batch(Some(SWITCH), &switch)?;
+        let own = [format!("addr add {}/24 dev eth0", node.address), "link set eth0 up".to_owned()];
+        ip_batch(Some(name), &own)?;
+        for other in topology::nodes().filter(|other| *other != node) {
+            ip_batch(Some(other.name), &["neigh flush dev eth0".to_owned()])?;
+        }
+        Ok(place)
+    }
+}
+
+/// A namespace in place of a node, until dropped.
+#[derive(Debug)]
+pub(super) struct InPlace {
+    node: Node,
+    _bare: Bare,
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        let up = format!("link set {} up", port_of(self.node.name));
+        if let Err(error) = ip_batch(Some(SWITCH), &[up]) {
+            say!("{} stays off the segment: {error:#}", self.node.name);
+        }
     }
 }
 
