@@ -8,6 +8,7 @@
 mod catalog;
 mod diff;
 mod drastic;
+mod hosts;
 mod intent;
 mod orders;
 mod planner;

@@ -17,6 +17,7 @@ use fulcrum_model::{
 
 use crate::Intent;
 use crate::catalog::{Catalog, Place, Seat};
+use crate::hosts::{self, HostNeeds};
 use crate::orders;
 
 /// What an agent is.
@@ -78,8 +79,8 @@ pub struct Planner<'a> {
     virtual_servers: BTreeMap<&'a Name, Vec<(&'a Name, &'a VirtualServer)>>,
     /// The real servers of an agent, without those that no agent attends.
     attended: BTreeMap<&'a Name, Vec<(&'a Name, &'a RealServer)>>,
-    /// The VIPs that the host of a real server must hold for the pools that require the agent.
-    vips: BTreeMap<&'a Name, BTreeSet<IpAddr>>,
+    /// What the host of a real server must hold for the pools that require the agent.
+    needs: BTreeMap<&'a Name, HostNeeds>,
     /// Who shall be Active by order, by VRRP instance.
     handovers: BTreeMap<&'a Name, &'a Name>,
     /// Who shall take no new connections, by real server.
@@ -96,7 +97,7 @@ impl<'a> Planner<'a> {
             instances: BTreeMap::new(),
             virtual_servers: BTreeMap::new(),
             attended: attended(&catalog),
-            vips: vips(&catalog),
+            needs: hosts::needs(&catalog),
             handovers: handovers(&catalog),
             drains: drains(&catalog),
             restarts: orders::restarts(&catalog),
@@ -222,7 +223,7 @@ impl<'a> Planner<'a> {
         let ingredient = |(name, server): &(&'a Name, &'a RealServer)| HostIngredient {
             name,
             server,
-            vips: self.vips.get(name),
+            needs: self.needs.get(name),
             restart: self.restarts.get(name),
             drained: self.is_drained(name),
         };
@@ -344,15 +345,13 @@ impl<'a> Planner<'a> {
         vips_of(&self.catalog, server).into_iter().collect()
     }
 
-    /// A real-server agent's plan: the VIPs that its real servers answer for, and the servers it watches.
+    /// A real-server agent's plan: the VIPs that its real servers answer for, the tunnels that end there, and the servers
+    /// it watches.
     pub fn real_server(&self, agent: &Name) -> RealServerHostPlan {
         let attended = self.attended.get(agent).map(Vec::as_slice).unwrap_or_default();
-        let vips: BTreeSet<IpAddr> = attended
-            .iter()
-            .filter_map(|(name, _)| self.vips.get(name))
-            .flatten()
-            .copied()
-            .collect();
+        let needs =
+            attended.iter().filter_map(|(name, server)| Some((server.rip, self.needs.get(name)?)));
+        let (vips, tunnels) = hosts::merge(needs);
         let servers = attended
             .iter()
             .map(|(name, server)| WatchedServer {
@@ -364,7 +363,7 @@ impl<'a> Planner<'a> {
                 drained: self.is_drained(name),
             })
             .collect();
-        RealServerHostPlan { vips: vips.into_iter().collect(), servers }
+        RealServerHostPlan { vips, servers, tunnels }
     }
 }
 
@@ -373,7 +372,7 @@ impl<'a> Planner<'a> {
 pub(crate) struct HostIngredient<'a> {
     name: &'a Name,
     server: &'a RealServer,
-    vips: Option<&'a BTreeSet<IpAddr>>,
+    needs: Option<&'a HostNeeds>,
     restart: Option<&'a RestartPlan>,
     drained: bool,
 }
@@ -421,8 +420,9 @@ fn destination(
     }
 }
 
-/// The VIPs that a virtual server's packets may go to: under a firewall mark all of the instance's that have its family.
-fn vips_of(catalog: &Catalog<'_>, server: &VirtualServer) -> BTreeSet<IpAddr> {
+/// The VIPs that a virtual server's packets may go to: under a firewall mark all of the instance's that have its family,
+/// without those that belong to one link (RFC 4291 §2.5.6), which VRRP needs and nobody forwards to.
+pub(crate) fn vips_of(catalog: &Catalog<'_>, server: &VirtualServer) -> BTreeSet<IpAddr> {
     if let Some(vip) = server.listen.vip() {
         return [vip].into();
     }
@@ -431,34 +431,12 @@ fn vips_of(catalog: &Catalog<'_>, server: &VirtualServer) -> BTreeSet<IpAddr> {
     };
     let held = instance.options.unadvertised_vips.iter().map(|held| held.address.address());
     let vips = instance.vips.iter().map(Cidr::address).chain(held);
-    vips.filter(|vip| vip.is_ipv6() == server.listen.is_ipv6()).collect()
+    vips.filter(|vip| vip.is_ipv6() == server.listen.is_ipv6() && !is_link_local(*vip)).collect()
 }
 
-/// VIPs by real server. Where a pool says that there is no agent, whoever set up the host binds the VIP too.
-fn vips<'a>(catalog: &Catalog<'a>) -> BTreeMap<&'a Name, BTreeSet<IpAddr>> {
-    // Pools have many virtual servers, and these few ways of forwarding and VIPs.
-    let mut asked: BTreeMap<(&Name, ForwardingMethod), (&VirtualServer, BTreeSet<IpAddr>)> =
-        BTreeMap::new();
-    for server in catalog.virtual_servers.values().copied() {
-        let (_, vips) = asked
-            .entry((&server.pool, server.forwarding))
-            .or_insert_with(|| (server, BTreeSet::new()));
-        vips.extend(vips_of(catalog, server));
-    }
-    let mut vips: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
-    for ((pool, _), (server, asked)) in &asked {
-        let Some(pool) = catalog.pools.get(*pool).copied() else { continue };
-        match pool.agent {
-            AgentRequirement::Required => {
-                let needs_vip = |seat: &Seat<'_>| seat.forwarding(server).needs_arp_safety();
-                for seat in catalog.seats(pool).filter(needs_vip) {
-                    vips.entry(seat.name).or_default().extend(asked);
-                }
-            }
-            AgentRequirement::None => {}
-        }
-    }
-    vips
+/// Whether it belongs to one link (RFC 4291 §2.5.6).
+pub(crate) fn is_link_local(vip: IpAddr) -> bool {
+    matches!(vip, IpAddr::V6(vip) if vip.is_unicast_link_local())
 }
 
 /// Drains by real server.

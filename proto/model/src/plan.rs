@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::resource::{AgentRequirement, AuthPass, VrrpChecksum, VrrpVersion};
 use crate::{
     Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority,
-    Quorum, RestartPlan, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid,
-    VrrpOptions, Weight,
+    Quorum, RestartPlan, Revision, Scheduler, ServerProbe, Thresholds, Tunnel,
+    VirtualServerOptions, Vrid, VrrpOptions, Weight,
 };
 
 /// A plan's version. Only versions of one cluster and incarnation have an order.
@@ -194,6 +194,19 @@ pub struct RealServerHostPlan {
     pub vips: Vec<IpAddr>,
     /// Servers to watch, ordered by name.
     pub servers: Vec<WatchedServer>,
+    /// Tunnels to take packets out of, ordered.
+    pub tunnels: Vec<HostTunnel>,
+}
+
+/// A tunnel that ends at a real server's host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostTunnel {
+    /// What packets are wrapped in.
+    pub tunnel: Tunnel,
+    /// The address that they are sent to.
+    pub rip: IpAddr,
+    /// VIPs whose packets come in it, ordered.
+    pub vips: Vec<IpAddr>,
 }
 
 /// A server for the real-server agent to watch.

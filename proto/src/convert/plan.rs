@@ -6,13 +6,14 @@ use std::borrow::Borrow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use fulcrum_model::plan::{
-    DirectorPlan, HOST_KEY, IPVS_KEY, PlanVersion, RealServerHostPlan, VrrpInstancePlan,
-    WatchedServer,
+    DirectorPlan, HOST_KEY, HostTunnel, IPVS_KEY, PlanVersion, RealServerHostPlan,
+    VrrpInstancePlan, WatchedServer,
 };
 use fulcrum_model::{Port, Priority, Revision, Vrid, VrrpOptions};
 
 use super::duration::duration_to_wire;
 use super::fields::Fields;
+use super::virtual_server::{tunnel, tunnel_to_wire};
 use super::{ConvertError, check, enums, instance, ipvs_settings, restart, vrrp};
 use crate::v1;
 use crate::v1::plan_object::Object;
@@ -148,6 +149,7 @@ impl From<&RealServerHostPlan> for v1::RealServerHostPlan {
                     drained: server.drained,
                 })
                 .collect(),
+            tunnels: plan.tunnels.iter().map(host_tunnel_to_wire).collect(),
         }
     }
 }
@@ -165,7 +167,23 @@ impl TryFrom<&v1::RealServerHostPlan> for RealServerHostPlan {
 fn host(fields: &mut Fields<'_>, wire: &v1::RealServerHostPlan) -> Option<RealServerHostPlan> {
     let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.address("", vip, "the VIP"));
     let servers = each(fields, "servers", &wire.servers, watched_server);
-    Some(RealServerHostPlan { vips: vips?, servers: servers? })
+    let tunnels = each(fields, "tunnels", &wire.tunnels, host_tunnel);
+    Some(RealServerHostPlan { vips: vips?, servers: servers?, tunnels: tunnels? })
+}
+
+fn host_tunnel(fields: &mut Fields<'_>, wire: &v1::HostTunnel) -> Option<HostTunnel> {
+    let read = tunnel(&mut fields.within("tunnel"), wire.tunnel.as_ref());
+    let rip = fields.address("rip", &wire.rip, "the real server's address");
+    let vips = each(fields, "vips", &wire.vips, |fields, vip| fields.address("", vip, "the VIP"));
+    Some(HostTunnel { tunnel: read?, rip: rip?, vips: vips? })
+}
+
+fn host_tunnel_to_wire(tunnel: &HostTunnel) -> v1::HostTunnel {
+    v1::HostTunnel {
+        tunnel: Some(tunnel_to_wire(tunnel.tunnel)),
+        rip: tunnel.rip.to_string(),
+        vips: tunnel.vips.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn watched_server(fields: &mut Fields<'_>, wire: &v1::WatchedServer) -> Option<WatchedServer> {

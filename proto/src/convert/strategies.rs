@@ -9,7 +9,9 @@ mod vrrp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, UNIX_EPOCH};
 
-use fulcrum_model::plan::{DirectorPlan, RealServerHostPlan, VrrpInstancePlan, WatchedServer};
+use fulcrum_model::plan::{
+    DirectorPlan, HostTunnel, RealServerHostPlan, VrrpInstancePlan, WatchedServer,
+};
 use fulcrum_model::resource::{
     AgentRequirement, AuthPass, Director, Handover, RealServer, Resource, Site, Spec, VrrpChecksum,
     VrrpInstance, VrrpMember, VrrpVersion,
@@ -255,8 +257,10 @@ pub(super) fn host_plan() -> impl Strategy<Value = RealServerHostPlan> {
             drained,
         },
     );
-    (vec(ip(), 0..3), vec(server, 0..3))
-        .prop_map(|(vips, servers)| RealServerHostPlan { vips, servers })
+    let host_tunnel = (virtual_server::tunnel(), ip(), vec(ip(), 1..3))
+        .prop_map(|(tunnel, rip, vips)| HostTunnel { tunnel, rip, vips });
+    (vec(ip(), 0..3), vec(server, 0..3), vec(host_tunnel, 0..3))
+        .prop_map(|(vips, servers, tunnels)| RealServerHostPlan { vips, servers, tunnels })
 }
 
 pub(super) fn evidence() -> impl Strategy<Value = Evidence> {

@@ -244,7 +244,7 @@ fn persistence_mask(fields: &mut Fields<'_>, text: &str) -> Option<Option<Persis
     fields.accept("persistence_netmask", v4.or(v6), format_args!("{text:?}"), remedy).map(Some)
 }
 
-fn tunnel(fields: &mut Fields<'_>, wire: Option<&v1::Tunnel>) -> Option<Tunnel> {
+pub(super) fn tunnel(fields: &mut Fields<'_>, wire: Option<&v1::Tunnel>) -> Option<Tunnel> {
     let Some(wire) = wire else { return Some(Tunnel::Ipip) };
     let checksum = match v1::TunnelChecksum::try_from(wire.checksum) {
         Ok(v1::TunnelChecksum::Unspecified | v1::TunnelChecksum::None) => {
@@ -281,7 +281,7 @@ fn tunnel(fields: &mut Fields<'_>, wire: Option<&v1::Tunnel>) -> Option<Tunnel> 
     }
 }
 
-fn tunnel_to_wire(tunnel: Tunnel) -> v1::Tunnel {
+pub(super) fn tunnel_to_wire(tunnel: Tunnel) -> v1::Tunnel {
     let (kind, port, checksum) = match tunnel {
         Tunnel::Ipip => (v1::TunnelType::Ipip, 0, TunnelChecksum::None),
         Tunnel::Gue { port, checksum } => (v1::TunnelType::Gue, port.get(), checksum),

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
+use fulcrum_model::plan::{DestinationPlan, HostTunnel, VirtualServerPlan};
 use fulcrum_model::resource::{
     AgentRequirement, Kind, Pool, Resource, ResourceKey, Spec, VirtualServer,
 };
 use fulcrum_model::vrrp::ConnectionSync;
-use fulcrum_model::{ForwardingMethod, Listen, Scheduler, Weight};
+use fulcrum_model::{ForwardingMethod, Listen, Scheduler, Tunnel, Weight};
 
 use super::{
     VIP, drain, intent, ip, name, pool, real_server, rejections, seed, virtual_server,
@@ -172,13 +172,25 @@ fn checks_are_made_from_their_family() {
 }
 
 #[test]
-fn agents_bind_vips_of_ipv4() {
+fn agents_hold_vips_of_both_families() {
     let mut set = ipv6_set(ForwardingMethod::Tunnel, false);
     edit_pool(&mut set[9], |pool| pool.agent = AgentRequirement::Required);
-    let told = [
-        "resources[10].spec.pool: \"by-hand\": the pool requires agents, and agents bind VIPs of IPv4 alone in this release; set agent: none and bind the VIP on the real servers by hand, or forward by nat",
-    ];
-    check("required", set, &told);
+    check("required", set.clone(), &[]);
+    let vip = ip("2001:db8::150");
+    let host = plan_real_server(&intent(set.clone()), &name("web1"));
+    assert_eq!(host.vips, [ip(VIP), vip], "the one of seed's dr, and the tunnel's");
+    let rip = ip("192.168.1.138");
+    assert_eq!(host.tunnels, [HostTunnel { tunnel: Tunnel::Ipip, rip, vips: vec![vip] }]);
+
+    edit_pool(&mut set[9], |pool| pool.agent = AgentRequirement::None);
+    let host = plan_real_server(&intent(set.clone()), &name("web1"));
+    assert_eq!((host.vips, host.tunnels), (vec![ip(VIP)], vec![]), "whoever set it up does that");
+
+    // Under a mark all VIPs of the family, but for the one that VRRP needs on its link.
+    edit_pool(&mut set[9], |pool| pool.agent = AgentRequirement::Required);
+    edit_server(&mut set[10], |server| server.listen = mark(7, true));
+    let host = plan_real_server(&intent(set), &name("web1"));
+    assert_eq!(host.vips, [ip(VIP), vip]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod plans;
 mod restarts;
 mod rules;
 mod settings;
+mod tunnels;
 mod vrrp;
 
 use std::net::IpAddr;

@@ -9,6 +9,7 @@ use fulcrum_model::{Cidr, Listen, Name, Port};
 
 use super::some_of;
 use crate::catalog::Catalog;
+use crate::planner::is_link_local;
 use crate::violation::{Finding, Place, Request};
 
 pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
@@ -76,10 +77,6 @@ fn claims<'a>(catalog: &Catalog<'a>) -> BTreeMap<Where<'a>, Vec<Claim<'a>>> {
         add(&server.site, "", Claim { role: Role::Rip, name, address: server.rip });
     }
     claims
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn link<'a>(catalog: &Catalog<'a>, instance: &'a VrrpInstance) -> &'a str {

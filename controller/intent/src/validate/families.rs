@@ -1,7 +1,7 @@
-//! A virtual server's real servers have its address family, unless a tunnel reaches them; whoever shall bind its VIPs can; and checks
-//! are made from an address of their real servers' family.
+//! A virtual server's real servers have its address family, unless a tunnel reaches them; and checks are made from an
+//! address of their real servers' family.
 
-use fulcrum_model::resource::{AgentRequirement, Kind, Pool, VirtualServer};
+use fulcrum_model::resource::{Kind, Pool, VirtualServer};
 use fulcrum_model::{ForwardingMethod, Name};
 
 use crate::catalog::{Catalog, Seat};
@@ -13,7 +13,6 @@ pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
         pools.filter_map(|(name, pool)| foreign_source(request, catalog, name, pool)).collect();
     for (name, server) in &catalog.virtual_servers {
         let Some(pool) = catalog.pools.get(&server.pool) else { continue };
-        findings.extend(unbound(request, catalog, (name, server), pool));
         let differs = |seat: &Seat<'_>| seat.server.rip.is_ipv6() != server.listen.is_ipv6();
         let Some(seat) = catalog.seats(pool).find(differs) else { continue };
         let is_synchronised = catalog
@@ -35,38 +34,6 @@ pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
         findings.push(tell(request, (name, server), &seat, why));
     }
     findings
-}
-
-/// The real-server agent of this release binds VIPs of IPv4.
-fn unbound(
-    request: &Request,
-    catalog: &Catalog<'_>,
-    (name, server): (&Name, &VirtualServer),
-    pool: &Pool,
-) -> Option<Finding> {
-    let needs_vip = |seat: Seat<'_>| seat.forwarding(server).needs_arp_safety();
-    let is_asked = pool.agent == AgentRequirement::Required
-        && server.listen.is_ipv6()
-        && catalog.seats(pool).any(needs_vip);
-    let remedy = "agents bind VIPs of IPv4 alone in this release; set agent: none and bind the VIP on \
-                  the real servers by hand, or forward by nat";
-    is_asked.then(|| {
-        request.tell([
-            (
-                Place::new(
-                    Kind::VirtualServer,
-                    name,
-                    "spec.pool",
-                    format!("{:?}", server.pool.as_str()),
-                ),
-                format!("the pool requires agents, and {remedy}"),
-            ),
-            (
-                Place::new(Kind::Pool, &server.pool, "spec.agent", "required"),
-                format!("virtual server {name} takes IPv6, and {remedy}"),
-            ),
-        ])
-    })
 }
 
 /// A check cannot be made from an address of the other family.

@@ -20,6 +20,7 @@ mod references;
 mod restarts;
 mod sites;
 mod sync_daemons;
+mod tunnels;
 mod vrids;
 
 /// The intent as it would be.
@@ -60,6 +61,7 @@ pub(crate) fn validate(subject: &Subject<'_>) -> Vec<Finding> {
     findings.extend(restarts::check(subject.request, &catalog));
     findings.extend(ports::check(subject.request, &catalog));
     findings.extend(families::check(subject.request, &catalog));
+    findings.extend(tunnels::check(subject.request, &catalog));
     findings.extend(pools::check(subject.request, &catalog));
     findings.extend(paths::check(subject.request, &catalog));
     findings.extend(dynamic_weights::check(subject.request, &catalog));

@@ -7,7 +7,11 @@ fn version(cluster: &str, incarnation: u64, revision: u64) -> v1::PlanVersion {
 }
 
 fn object(key: &str, vip: &str) -> v1::PlanObject {
-    let host = v1::RealServerHostPlan { vips: vec![vip.to_owned()], servers: Vec::new() };
+    let host = v1::RealServerHostPlan {
+        vips: vec![vip.to_owned()],
+        servers: Vec::new(),
+        tunnels: Vec::new(),
+    };
     v1::PlanObject { key: key.to_owned(), object: Some(v1::plan_object::Object::Host(host)) }
 }
 

@@ -39,7 +39,7 @@ fn forwarding() -> impl Strategy<Value = ForwardingMethod> {
     select(vec![ForwardingMethod::Dr, ForwardingMethod::Nat, ForwardingMethod::Tunnel])
 }
 
-fn tunnel() -> impl Strategy<Value = Tunnel> {
+pub(super) fn tunnel() -> impl Strategy<Value = Tunnel> {
     let any_checksum =
         select(vec![TunnelChecksum::None, TunnelChecksum::Full, TunnelChecksum::Remote]);
     let gre_checksum = select(vec![TunnelChecksum::None, TunnelChecksum::Full]);
