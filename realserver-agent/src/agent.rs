@@ -1,7 +1,6 @@
 //! The daemon: keeps the loopback as planned, watches servers, tells both.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,14 +28,17 @@ use crate::findings;
 use crate::local as door;
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
+use crate::loopback::tunnels;
 use crate::metrics::Metrics;
 use crate::restart::Restarts;
 use crate::restart::leave::Leaving;
 use crate::tomcat::watcher::{self, Report};
 use crate::tomcat::{self, sockets, verdict};
 
+mod leavers;
 mod local;
 
+use leavers::Leavers;
 use local::Local;
 
 /// How long evidence counts. Long enough that a controller's restart (seconds) makes nobody unknown, short enough that a
@@ -105,13 +107,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version,
         handle,
         plan: RealServerHostPlan::default(),
-        leaving: BTreeMap::new(),
+        leaving: Leavers::default(),
         watchers: BTreeMap::new(),
         reports_in,
         reports: BTreeMap::new(),
         restarts,
         keep_alive,
         vips: Vec::new(),
+        tunnel_ends: Vec::new(),
         problem: None,
         refused: false,
         looks_for,
@@ -174,14 +177,15 @@ struct Agent {
     version: watch::Sender<Option<v1::PlanVersion>>,
     handle: SessionHandle,
     plan: RealServerHostPlan,
-    /// VIPs that left the plan and may stay for their connections, with their deadlines.
-    leaving: BTreeMap<Ipv4Addr, Instant>,
+    /// VIPs and tunnels that left the plan and may stay for their connections, with their deadlines.
+    leaving: Leavers,
     watchers: BTreeMap<Name, (WatchedServer, JoinHandle<()>)>,
     reports_in: mpsc::Sender<(Name, Report)>,
     reports: BTreeMap<Name, Report>,
     restarts: Restarts,
     keep_alive: Leaving,
     vips: Vec<VipEvidence>,
+    tunnel_ends: Vec<tunnels::End>,
     problem: Option<String>,
     /// The plan in force was taken, and cannot be brought about for now.
     refused: bool,
@@ -304,12 +308,7 @@ impl Agent {
                 return;
             }
         };
-        let wanted = ipv4_set(&plan.vips);
-        let deadline = Instant::now() + LINGER;
-        for vip in ipv4_set(&self.plan.vips).difference(&wanted) {
-            self.leaving.insert(*vip, deadline);
-        }
-        self.leaving.retain(|vip, _| !wanted.contains(vip));
+        self.leaving.follow(&self.plan, &plan, Instant::now() + LINGER);
         self.plan = plan;
         self.follow_servers();
         self.follow_orders();
@@ -370,19 +369,14 @@ impl Agent {
         if self.cache.version().is_none() {
             return;
         }
-        let now = Instant::now();
-        let mut busy = BTreeSet::new();
-        if !self.leaving.is_empty() {
-            self.leaving.retain(|_, deadline| *deadline > now);
-            let vips: BTreeSet<Ipv4Addr> = self.leaving.keys().copied().collect();
-            busy =
-                sockets::read().map(|sockets| sockets::busy(&sockets, &vips)).unwrap_or_default();
-            self.leaving.retain(|vip, _| busy.contains(vip));
-        }
+        let (busy, tunnels) = self.leaving.stay(Instant::now(), |vips| {
+            sockets::read().map(|sockets| sockets::busy(&sockets, vips)).unwrap_or_default()
+        });
         let wanted = Wanted {
-            vips: ipv4_set(&self.plan.vips),
+            vips: self.plan.vips.iter().copied().collect(),
             busy,
             rips: self.plan.servers.iter().map(|server| server.rip).collect(),
+            tunnels: Some(self.plan.tunnels.iter().cloned().chain(tunnels).collect()),
         };
         let turn = if self.is_frozen() {
             self.loopback.hold_back(&wanted).await
@@ -395,6 +389,7 @@ impl Agent {
                 self.held_steps =
                     if is_held { turn.steps.len().try_into().unwrap_or(0) } else { 0 };
                 self.vips = turn.evidence;
+                self.tunnel_ends = turn.ends;
                 self.problem = None;
             }
             Err(error) => {
@@ -482,6 +477,7 @@ impl Agent {
         let mut observed = v1::RealServerObserved {
             problems: problems.chain(self.keep_alive.problems()).collect(),
             findings: self.findings(),
+            tunnel_ends: self.tunnel_ends.iter().map(tunnel_end).collect(),
             ..Default::default()
         };
         self.tell_local_orders(&mut observed);
@@ -509,6 +505,16 @@ impl Drop for Agent {
     }
 }
 
+fn tunnel_end(end: &tunnels::End) -> v1::TunnelEnd {
+    v1::TunnelEnd {
+        packets: end.need.to_string(),
+        taken_by: end.taken_by.clone().unwrap_or_default(),
+        foreign: end.is_foreign,
+        vips: end.vips.iter().map(ToString::to_string).collect(),
+        problem: end.problem.clone().unwrap_or_default(),
+    }
+}
+
 /// Whether it is to be told at once, not with the next refresh.
 fn is_news(told: &ServerEvidence, now: &ServerEvidence) -> bool {
     told.verdict != now.verdict
@@ -524,14 +530,4 @@ fn open_cache(path: &Path) -> PlanCache {
         tracing::error!(%error, "the saved plan counts as none until a controller sends it again");
         PlanCache::empty(path)
     })
-}
-
-fn ipv4_set(addresses: &[IpAddr]) -> BTreeSet<Ipv4Addr> {
-    addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
 }

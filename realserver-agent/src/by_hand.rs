@@ -1,16 +1,17 @@
 //! `start`, `stop` and `status` for the person who knows the script.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use fulcrum_model::VipEvidence;
 use fulcrum_runtime::boot;
 
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
-use crate::loopback::plan;
+use crate::loopback::plan::{self, Desired, Memory, Observed};
 
 fn open(state_dir: &Path) -> anyhow::Result<Loopback> {
     let (addresses, _changes) = Addresses::open().context("open netlink")?;
@@ -21,10 +22,10 @@ fn open(state_dir: &Path) -> anyhow::Result<Loopback> {
 ///
 /// # Errors
 /// What could not be done, with the remedy.
-pub async fn start(state_dir: &Path, vips: &[Ipv4Addr]) -> anyhow::Result<ExitCode> {
+pub async fn start(state_dir: &Path, vips: &[IpAddr]) -> anyhow::Result<ExitCode> {
     let loopback = open(state_dir)?;
-    let (_, memory) = loopback.look(&BTreeSet::new()).await?;
-    let wanted: BTreeSet<Ipv4Addr> = memory.ours.iter().chain(vips).copied().collect();
+    let (_, memory) = loopback.look(&Wanted::default()).await?;
+    let wanted: BTreeSet<IpAddr> = memory.ours.iter().chain(vips).copied().collect();
     if wanted.is_empty() && !memory.held {
         bail!("no VIP is known: give --vip ADDRESS");
     }
@@ -34,11 +35,7 @@ pub async fn start(state_dir: &Path, vips: &[Ipv4Addr]) -> anyhow::Result<ExitCo
         println!("released: a running agent binds what its plan orders");
     }
     for vip in &turn.evidence {
-        println!(
-            "{}: {}",
-            vip.vip,
-            if vip.arp_safe { "bound to lo, ARP quiet" } else { &vip.detail }
-        );
+        println!("{}: {}", vip.vip, if vip.arp_safe { "bound to lo, quiet" } else { &vip.detail });
     }
     Ok(success(turn.evidence.iter().all(|vip| vip.arp_safe)))
 }
@@ -56,6 +53,7 @@ pub async fn stop(state_dir: &Path) -> anyhow::Result<ExitCode> {
             plan::Step::Unbind(vip) => println!("{vip}: unbound from lo"),
             plan::Step::Set(setting, value) => println!("{setting}: back to {value}"),
             plan::Step::Bind(vip) => println!("{vip}: bound"),
+            plan::Step::Tunnel(step) => println!("{step}"),
         }
     }
     if turn.steps.is_empty() {
@@ -70,21 +68,23 @@ pub async fn stop(state_dir: &Path) -> anyhow::Result<ExitCode> {
 /// What could not be read.
 pub async fn status(state_dir: &Path) -> anyhow::Result<ExitCode> {
     let loopback = open(state_dir)?;
-    let (observed, memory) = loopback.look(&BTreeSet::new()).await?;
+    let (observed, memory) = loopback.look(&Wanted::default()).await?;
     for (setting, value) in &observed.settings {
         let quiet = *value >= setting.key.wanted();
         println!("{setting} = {value}{}", if quiet { "" } else { "  (loud)" });
     }
-    let known: BTreeSet<Ipv4Addr> = memory.ours.union(&observed.bound).copied().collect();
-    for vip in plan::evidence(&memory.ours, &observed, &memory) {
-        println!(
-            "{}: {}",
-            vip.vip,
-            if vip.arp_safe { "bound to lo, ARP quiet" } else { &vip.detail }
-        );
+    let known: BTreeSet<IpAddr> = memory.ours.union(&observed.bound).copied().collect();
+    for vip in evidence(&observed, &memory) {
+        println!("{}: {}", vip.vip, if vip.arp_safe { "bound to lo, quiet" } else { &vip.detail });
     }
     for vip in known.difference(&memory.ours) {
         println!("{vip}: bound to lo by another program; `start --vip {vip}` takes it over");
+    }
+    for name in &memory.tunnels.devices {
+        println!("{name}: takes packets out of a tunnel, made by the agent");
+    }
+    for port in &memory.tunnels.ports {
+        println!("{port}: opened by the agent");
     }
     if memory.held {
         println!("stopped by hand: run `fulcrum-realserver start` to go on");
@@ -93,9 +93,15 @@ pub async fn status(state_dir: &Path) -> anyhow::Result<ExitCode> {
             "no VIP is bound: run `fulcrum-realserver start --vip ADDRESS`, or attach the agent to a controller"
         );
     }
-    let well = !memory.ours.is_empty()
-        && plan::evidence(&memory.ours, &observed, &memory).iter().all(|vip| vip.arp_safe);
+    let well =
+        !memory.ours.is_empty() && evidence(&observed, &memory).iter().all(|vip| vip.arp_safe);
     Ok(success(well))
+}
+
+/// Of what is ours. What tunnels are wanted is known to the running agent alone.
+fn evidence(observed: &Observed, memory: &Memory) -> Vec<VipEvidence> {
+    let desired = Desired { vips: memory.ours.clone(), ..Desired::default() };
+    plan::evidence(&desired, observed, memory, &BTreeMap::new())
 }
 
 fn success(well: bool) -> ExitCode {

@@ -1,11 +1,16 @@
-//! VIPs on loopback with ARP kept quiet.
+//! VIPs on loopback with ARP kept quiet, and what takes packets to them out of tunnels.
 //!
 //! Order on bind: `arp_ignore=1` and `arp_announce=2` on `all` and on the interfaces that carry the real servers' own
-//! addresses, *then* VIP/32 on lo. On unbind: VIP first, then the settings back to what they were, if no VIP of ours needs them.
-//! [`plan`] decides, [`netlink`] and [`arp`] touch, [`driver`] puts the steps in force.
+//! addresses, and the tunnels' devices, *then* the VIP on lo. On unbind: VIP first, then the devices, then the settings back to
+//! what they were, if no VIP of ours needs them.
+//! [`plan`] and [`tunnels`] decide, [`netlink`], [`arp`] and their like touch, [`driver`] puts the steps in force.
 
 pub mod arp;
+mod devices;
 pub mod driver;
+mod fou;
 pub mod journal;
 pub mod netlink;
 pub mod plan;
+pub mod tunnels;
+mod workshop;

@@ -1,6 +1,6 @@
 //! The program of the real-server agent; the library beside it does the work.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ enum Command {
     Start {
         /// A VIP to bind, beside those that are known.
         #[arg(long)]
-        vip: Vec<Ipv4Addr>,
+        vip: Vec<IpAddr>,
     },
     /// Unbind our VIPs and restore the ARP settings; a running agent keeps its hands off until start.
     Stop,

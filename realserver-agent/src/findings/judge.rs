@@ -39,10 +39,11 @@ pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Vec<Find
         let elsewhere = elsewhere(wanted, &facts.host);
         findings.extend(loopback(wanted, &elsewhere));
         findings.extend(elsewhere.into_iter().map(|(vip, interface)| {
+            let what = if vip.is_ipv6() { "neighbour solicitations" } else { "ARP" };
             Code::VipElsewhere.error(
                 vip.to_string(),
                 format!(
-                    "{interface} holds it too, and answers ARP for it: clients reach this \
+                    "{interface} holds it too, and answers {what} for it: clients reach this \
                          host past the directors"
                 ),
                 format!(

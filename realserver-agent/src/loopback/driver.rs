@@ -1,16 +1,18 @@
 //! Puts [`super::plan`]'s steps in force.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use fulcrum_model::VipEvidence;
+use fulcrum_model::plan::HostTunnel;
 
-use super::arp;
 use super::journal::Journal;
 use super::netlink::{Addresses, HostAddresses};
-use super::plan::{self, Observed, Step};
+use super::plan::{self, Desired, Observed, Step};
+use super::tunnels::{self, Need};
+use super::{arp, workshop};
 
 /// Why the loopback cannot be brought to what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +23,7 @@ pub enum LoopbackError {
         /// `bind` or `unbind`.
         action: &'static str,
         /// The VIP.
-        vip: Ipv4Addr,
+        vip: IpAddr,
         /// Why.
         source: rtnetlink::Error,
     },
@@ -69,11 +71,23 @@ pub struct Loopback {
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// VIPs to bind.
-    pub vips: BTreeSet<Ipv4Addr>,
+    pub vips: BTreeSet<IpAddr>,
     /// VIPs that are no longer wanted but still have connections.
-    pub busy: BTreeSet<Ipv4Addr>,
+    pub busy: BTreeSet<IpAddr>,
+    /// Tunnels to take packets out of; where none are given, what is there stays.
+    pub tunnels: Option<Vec<HostTunnel>>,
     /// Own addresses of the real servers: the interfaces that carry them keep quiet too.
     pub rips: BTreeSet<IpAddr>,
+}
+
+impl Wanted {
+    fn desired(&self) -> Desired {
+        Desired {
+            vips: self.vips.clone(),
+            busy: self.busy.clone(),
+            needs: self.tunnels.as_deref().map(tunnels::needs),
+        }
+    }
 }
 
 /// What one turn did and saw.
@@ -83,6 +97,27 @@ pub struct Turn {
     pub steps: Vec<Step>,
     /// Evidence after them.
     pub evidence: Vec<VipEvidence>,
+    /// What takes packets out of tunnels then.
+    pub ends: Vec<tunnels::End>,
+}
+
+impl Turn {
+    fn new(
+        steps: Vec<Step>,
+        desired: &Desired,
+        seen: &Observed,
+        memory: &plan::Memory,
+        failed: &BTreeMap<Need, String>,
+    ) -> Self {
+        let needs = desired.needs.iter();
+        Self {
+            steps,
+            evidence: plan::evidence(desired, seen, memory, failed),
+            ends: needs
+                .flat_map(|needs| tunnels::ends(needs, &seen.tunnels, &memory.tunnels, failed))
+                .collect(),
+        }
+    }
 }
 
 impl Loopback {
@@ -99,22 +134,19 @@ impl Loopback {
         let journal_error =
             |source| LoopbackError::Journal { directory: self.state_dir.clone(), source };
         let mut journal = Journal::open(&self.state_dir, &self.boot_id).map_err(journal_error)?;
-        let observed = self.observe(&wanted.rips, journal.memory()).await?;
-        let planned = plan::plan(&wanted.vips, &wanted.busy, &observed, journal.memory());
-        journal.remember(planned.before_steps).map_err(journal_error)?;
-        for step in &planned.steps {
-            self.perform(step).await?;
-        }
+        let desired = wanted.desired();
+        let observed = self.observe(wanted, &desired, journal.memory()).await?;
+        let mut planned = plan::plan(&desired, &observed, journal.memory());
+        journal.remember(planned.before_steps.clone()).map_err(journal_error)?;
+        let failed = self.perform(&planned.steps).await?;
+        planned.after_steps.tunnels.keep(&planned.before_steps.tunnels, &failed.stuck);
         journal.remember(planned.after_steps).map_err(journal_error)?;
         let seen = if planned.steps.is_empty() {
             observed
         } else {
-            self.observe(&wanted.rips, journal.memory()).await?
+            self.observe(wanted, &desired, journal.memory()).await?
         };
-        Ok(Turn {
-            evidence: plan::evidence(&wanted.vips, &seen, journal.memory()),
-            steps: planned.steps,
-        })
+        Ok(Turn::new(planned.steps, &desired, &seen, journal.memory(), &failed.needs))
     }
 
     /// As [`Self::reconcile`], without doing or remembering anything: the steps are those that would be taken.
@@ -122,12 +154,10 @@ impl Loopback {
     /// # Errors
     /// [`LoopbackError`] names what cannot be read.
     pub async fn hold_back(&self, wanted: &Wanted) -> Result<Turn, LoopbackError> {
-        let (observed, memory) = self.look(&wanted.rips).await?;
-        let planned = plan::plan(&wanted.vips, &wanted.busy, &observed, &memory);
-        Ok(Turn {
-            evidence: plan::evidence(&wanted.vips, &observed, &memory),
-            steps: planned.steps,
-        })
+        let (observed, memory) = self.look(wanted).await?;
+        let desired = wanted.desired();
+        let planned = plan::plan(&desired, &observed, &memory);
+        Ok(Turn::new(planned.steps, &desired, &observed, &memory, &BTreeMap::new()))
     }
 
     /// Holds (VIPs unbound until released) or releases.
@@ -146,54 +176,98 @@ impl Loopback {
     ///
     /// # Errors
     /// Netlink, `/proc/sys` or the journal cannot be read.
-    pub async fn look(
-        &self,
-        rips: &BTreeSet<IpAddr>,
-    ) -> Result<(Observed, plan::Memory), LoopbackError> {
+    pub async fn look(&self, wanted: &Wanted) -> Result<(Observed, plan::Memory), LoopbackError> {
         let journal = Journal::open(&self.state_dir, &self.boot_id).map_err(|source| {
             LoopbackError::Journal { directory: self.state_dir.clone(), source }
         })?;
-        Ok((self.observe(rips, journal.memory()).await?, journal.memory().clone()))
+        let observed = self.observe(wanted, &wanted.desired(), journal.memory()).await?;
+        Ok((observed, journal.memory().clone()))
     }
 
     async fn observe(
         &self,
-        rips: &BTreeSet<IpAddr>,
+        wanted: &Wanted,
+        desired: &Desired,
         memory: &plan::Memory,
     ) -> Result<Observed, LoopbackError> {
         let host = self.addresses.read().await?;
-        let settings = arp::read(&interfaces(&host, rips, memory)).map_err(|source| {
+        let settings = arp::read(&interfaces(&host, &wanted.rips, memory)).map_err(|source| {
             LoopbackError::Setting { setting: "net.ipv4.conf".to_owned(), source }
         })?;
-        Ok(Observed { bound: host.loopback, settings, elsewhere: host.interface_of })
+        let proxied = if desired.vips.iter().any(IpAddr::is_ipv6) {
+            workshop::proxied(&self.addresses).await?
+        } else {
+            BTreeMap::new()
+        };
+        let tunnels = workshop::observe(&host, desired, &memory.tunnels);
+        Ok(Observed {
+            bound: host.loopback,
+            settings,
+            elsewhere: workshop::elsewhere(host.interface_of, &memory.tunnels),
+            proxied,
+            tunnels,
+        })
     }
 
-    async fn perform(&self, step: &Step) -> Result<(), LoopbackError> {
-        match step {
-            Step::Set(setting, value) => {
-                tracing::info!(%setting, value, "set");
-                arp::write(setting, *value).map_err(|source| LoopbackError::Setting {
-                    setting: setting.to_string(),
-                    source,
-                })
+    /// Takes the steps. One for a tunnel that fails is told and keeps nobody from the others.
+    async fn perform(&self, steps: &[Step]) -> Result<Failed, LoopbackError> {
+        let mut failed = Failed::default();
+        for step in steps {
+            match step {
+                Step::Set(setting, value) => {
+                    tracing::info!(%setting, value, "set");
+                    arp::write(setting, *value).map_err(|source| LoopbackError::Setting {
+                        setting: setting.to_string(),
+                        source,
+                    })?;
+                }
+                Step::Bind(vip) => {
+                    tracing::info!(%vip, "bind to lo");
+                    let answer = self.addresses.bind(*vip).await;
+                    answer.map_err(|source| LoopbackError::Address {
+                        action: "bind",
+                        vip: *vip,
+                        source,
+                    })?;
+                }
+                Step::Unbind(vip) => {
+                    tracing::info!(%vip, "unbind from lo");
+                    let answer = self.addresses.unbind(*vip).await;
+                    answer.map_err(|source| LoopbackError::Address {
+                        action: "unbind",
+                        vip: *vip,
+                        source,
+                    })?;
+                }
+                Step::Tunnel(step) => {
+                    if let Err(why) = workshop::perform(&self.addresses, step).await {
+                        failed.note(step, why);
+                    }
+                }
             }
-            Step::Bind(vip) => {
-                tracing::info!(%vip, "bind to lo");
-                let answer = self.addresses.bind(*vip).await;
-                answer.map_err(|source| LoopbackError::Address {
-                    action: "bind",
-                    vip: *vip,
-                    source,
-                })
+        }
+        Ok(failed)
+    }
+}
+
+/// What could not be done for tunnels.
+#[derive(Default)]
+struct Failed {
+    /// Why, by what it was for. The first failure is the cause of the others.
+    needs: BTreeMap<Need, String>,
+    /// Steps that leave something of ours behind.
+    stuck: Vec<tunnels::Step>,
+}
+
+impl Failed {
+    fn note(&mut self, step: &tunnels::Step, why: String) {
+        match step.need() {
+            Some(need) => {
+                self.needs.entry(need).or_insert(why);
             }
-            Step::Unbind(vip) => {
-                tracing::info!(%vip, "unbind from lo");
-                let answer = self.addresses.unbind(*vip).await;
-                answer.map_err(|source| LoopbackError::Address {
-                    action: "unbind",
-                    vip: *vip,
-                    source,
-                })
+            None => {
+                tracing::warn!(%step, why, "not done, and tried again");
+                self.stuck.push(step.clone());
             }
         }
     }
@@ -209,7 +283,7 @@ fn interfaces(
     let carrying = host
         .interface_of
         .iter()
-        .filter(|(address, _)| rips.contains(&IpAddr::V4(**address)))
+        .filter(|(address, _)| rips.contains(*address))
         .map(|(_, name)| name.clone());
     let changed = memory.before.keys().map(|setting| setting.interface.clone());
     // `all` is always read.
@@ -223,11 +297,11 @@ mod tests {
 
     #[test]
     fn interfaces_that_we_changed_are_looked_at_until_they_are_restored() {
-        let rip = Ipv4Addr::new(192, 168, 1, 138);
+        let rip: IpAddr = "192.168.1.138".parse().unwrap();
         let host = HostAddresses {
             interface_of: [
                 (rip, "eth0".to_owned()),
-                (Ipv4Addr::new(10, 0, 0, 1), "eth1".to_owned()),
+                ("10.0.0.1".parse().unwrap(), "eth1".to_owned()),
             ]
             .into(),
             ..HostAddresses::default()
@@ -240,7 +314,7 @@ mod tests {
             before: [(setting("all"), 0), (setting("eth0"), 0), (setting("eth9"), 0)].into(),
             ..plan::Memory::default()
         };
-        let carries = BTreeSet::from([IpAddr::V4(rip)]);
+        let carries = BTreeSet::from([rip]);
         let cases = [
             (&BTreeSet::new(), plan::Memory::default(), vec![]),
             (&carries, plan::Memory::default(), vec!["eth0"]),

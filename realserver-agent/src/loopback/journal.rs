@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use fulcrum_runtime::durable;
@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{ArpSetting, Memory};
+use super::tunnels::{GuePort, Ours};
 
 /// The journal's file, locked while it is open: the daemon and `start`/`stop` take turns.
 #[derive(Debug)]
@@ -25,8 +26,13 @@ pub struct Journal {
 struct Stored {
     boot_id: String,
     held: bool,
-    vips: BTreeSet<Ipv4Addr>,
+    vips: BTreeSet<IpAddr>,
     settings_before: Vec<StoredSetting>,
+    /// Absent in the file of a release that knew no tunnels, as the next one.
+    #[serde(default)]
+    devices: BTreeSet<String>,
+    #[serde(default)]
+    gue_ports: BTreeSet<GuePort>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +86,8 @@ impl Journal {
                 .iter()
                 .map(|(setting, value)| StoredSetting { setting: setting.clone(), value: *value })
                 .collect(),
+            devices: memory.tunnels.devices.clone(),
+            gue_ports: memory.tunnels.ports.clone(),
         };
         durable::write_atomic(&self.path, &serde_json::to_vec_pretty(&stored)?)?;
         self.memory = memory;
@@ -94,7 +102,8 @@ fn read(bytes: &[u8], boot_id: &str) -> Result<Memory, serde_json::Error> {
     }
     let before: BTreeMap<ArpSetting, u32> =
         stored.settings_before.into_iter().map(|entry| (entry.setting, entry.value)).collect();
-    Ok(Memory { ours: stored.vips, before, held: stored.held })
+    let tunnels = Ours { devices: stored.devices, ports: stored.gue_ports };
+    Ok(Memory { ours: stored.vips, before, tunnels, held: stored.held })
 }
 
 #[cfg(test)]
@@ -107,8 +116,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let setting = ArpSetting { interface: "all".to_owned(), key: ArpKey::ArpIgnore };
         let memory = Memory {
-            ours: [Ipv4Addr::new(10, 0, 0, 1)].into(),
+            ours: ["10.0.0.1", "2001:db8::1"].map(|vip| vip.parse().unwrap()).into(),
             before: [(setting, 0)].into(),
+            tunnels: Ours {
+                devices: ["fulcrum-ipip-0".to_owned()].into(),
+                ports: [GuePort { port: 6080, is_ipv6: false }].into(),
+            },
             held: true,
         };
         let mut journal = Journal::open(dir.path(), "boot-1").unwrap();
@@ -117,6 +130,18 @@ mod tests {
         assert_eq!(Journal::open(dir.path(), "boot-1").unwrap().memory(), &memory);
         let after_reboot = Memory { held: true, ..Memory::default() };
         assert_eq!(Journal::open(dir.path(), "boot-2").unwrap().memory(), &after_reboot);
+    }
+
+    #[test]
+    fn a_file_without_tunnels_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = r#"{"boot_id":"b","held":false,"vips":["10.0.0.1"],
+            "settings_before":[{"interface":"all","key":"arp_ignore","value":0}]}"#;
+        std::fs::write(dir.path().join("loopback.json"), old).unwrap();
+        let journal = Journal::open(dir.path(), "b").unwrap();
+        let memory = journal.memory();
+        assert_eq!((memory.ours.len(), memory.before.len()), (1, 1));
+        assert_eq!(memory.tunnels, Ours::default());
     }
 
     #[test]

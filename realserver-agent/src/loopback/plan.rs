@@ -1,11 +1,17 @@
-//! What to do to a host's loopback and ARP settings: a pure function of what is wanted, seen and remembered.
+//! What to do to a host's loopback, ARP settings and tunnels: a pure function of what is wanted, seen and remembered.
+//!
+//! ARP is for VIPs of IPv4 alone. Linux answers neighbour solicitations only for addresses of the interface that they come in
+//! by (`ndisc_recv_ns`, net/ipv6/ndisc.c), so that a VIP of IPv6 on lo is quiet without a setting, but where a proxy entry
+//! or another interface speaks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use fulcrum_model::VipEvidence;
 use serde::{Deserialize, Serialize};
+
+use super::tunnels::{self, Need, Ours};
 
 /// The two ARP settings of an interface (Linux `Documentation/networking/ip-sysctl.rst`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,12 +62,16 @@ impl fmt::Display for ArpSetting {
 /// What the host holds now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// /32 addresses on lo beside 127.0.0.1.
-    pub bound: BTreeSet<Ipv4Addr>,
+    /// /32 and /128 addresses on lo beside its own.
+    pub bound: BTreeSet<IpAddr>,
     /// ARP settings of `all` and of the interfaces that matter.
     pub settings: BTreeMap<ArpSetting, u32>,
     /// Interface of each address that is not on lo.
-    pub elsewhere: BTreeMap<Ipv4Addr, String>,
+    pub elsewhere: BTreeMap<IpAddr, String>,
+    /// Interface that answers neighbour solicitations for each of these, by a proxy entry that is in force.
+    pub proxied: BTreeMap<Ipv6Addr, String>,
+    /// What takes packets out of tunnels.
+    pub tunnels: tunnels::Observed,
 }
 
 impl Observed {
@@ -79,9 +89,11 @@ impl Observed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// VIPs that we bound, or found bound with ARP quiet.
-    pub ours: BTreeSet<Ipv4Addr>,
+    pub ours: BTreeSet<IpAddr>,
     /// Settings that we changed, with what they were.
     pub before: BTreeMap<ArpSetting, u32>,
+    /// What we made for tunnels.
+    pub tunnels: Ours,
     /// A person said stop: VIPs stay unbound until start.
     pub held: bool,
 }
@@ -91,10 +103,12 @@ pub struct Memory {
 pub enum Step {
     /// Write a setting.
     Set(ArpSetting, u32),
-    /// Add VIP/32 to lo.
-    Bind(Ipv4Addr),
-    /// Remove VIP/32 from lo.
-    Unbind(Ipv4Addr),
+    /// Add the VIP to lo, as /32 or /128.
+    Bind(IpAddr),
+    /// Remove it from lo.
+    Unbind(IpAddr),
+    /// Make, mend or remove what takes packets out of tunnels.
+    Tunnel(tunnels::Step),
 }
 
 /// Steps in order, and what to remember: `before_steps` must be durable before the first step.
@@ -108,59 +122,59 @@ pub struct Plan {
     pub after_steps: Memory,
 }
 
-/// Decides the steps from what is wanted (`desired`, or nothing where a person said stop), seen and remembered.
-///
-/// `busy` are VIPs that left the plan but still have connections: they stay bound for now.
-pub fn plan(
-    desired: &BTreeSet<Ipv4Addr>,
-    busy: &BTreeSet<Ipv4Addr>,
-    observed: &Observed,
-    memory: &Memory,
-) -> Plan {
-    let wanted: BTreeSet<Ipv4Addr> = if memory.held { BTreeSet::new() } else { desired.clone() };
-    let keep: BTreeSet<Ipv4Addr> = if memory.held {
-        BTreeSet::new()
-    } else {
-        memory.ours.intersection(busy).copied().collect()
-    };
+/// What is wanted of a host.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// VIPs to bind.
+    pub vips: BTreeSet<IpAddr>,
+    /// VIPs that left the plan but still have connections: they stay bound for now.
+    pub busy: BTreeSet<IpAddr>,
+    /// What tunnels need, each with the VIPs whose packets come that way. None leaves what is there.
+    pub needs: Option<BTreeMap<Need, BTreeSet<IpAddr>>>,
+}
+
+/// Decides the steps from what is wanted (nothing where a person said stop), seen and remembered.
+pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
+    let nothing = Desired { needs: Some(BTreeMap::new()), ..Desired::default() };
+    let desired = if memory.held { &nothing } else { desired };
     let mut steps = Vec::new();
     let mut before_steps = memory.clone();
-    let leaving: Vec<Ipv4Addr> = memory
-        .ours
-        .iter()
-        .filter(|vip| !wanted.contains(*vip) && !keep.contains(*vip))
-        .copied()
-        .collect();
+    // What was changed of an interface went with it: another one of its name comes with values of its own.
+    before_steps.before.retain(|setting, _| observed.settings.contains_key(setting));
+    let leaves = |vip: &&IpAddr| !desired.vips.contains(*vip) && !desired.busy.contains(*vip);
+    let leaving: Vec<IpAddr> = memory.ours.iter().filter(leaves).copied().collect();
     steps.extend(
         leaving.iter().filter(|vip| observed.bound.contains(*vip)).map(|vip| Step::Unbind(*vip)),
     );
-
-    if !wanted.is_empty() {
-        let was_loud = observed.loud().next().is_some();
-        for (setting, value) in &observed.settings {
-            if *value < setting.key.wanted() {
-                before_steps.before.entry(setting.clone()).or_insert(*value);
-                steps.push(Step::Set(setting.clone(), setting.key.wanted()));
-            }
+    let tunnels = desired.needs.as_ref().map(|needs| {
+        let planned = tunnels::plan(needs.keys(), &observed.tunnels, &memory.tunnels);
+        steps.extend(planned.removals.into_iter().map(Step::Tunnel));
+        steps.extend(planned.makings.into_iter().map(Step::Tunnel));
+        before_steps.tunnels = planned.before_steps;
+        planned.after_steps
+    });
+    if desired.vips.iter().any(IpAddr::is_ipv4) {
+        silence(observed, &mut steps, &mut before_steps);
+    }
+    let was_loud = observed.loud().next().is_some();
+    for vip in &desired.vips {
+        let bound = observed.bound.contains(vip);
+        // Somebody bound it while ARP was loud, as the usual script does: bind it again in the right order.
+        if bound && vip.is_ipv4() && was_loud && !memory.ours.contains(vip) {
+            steps.push(Step::Unbind(*vip));
+            steps.push(Step::Bind(*vip));
+        } else if !bound {
+            steps.push(Step::Bind(*vip));
         }
-        for vip in &wanted {
-            let bound = observed.bound.contains(vip);
-            // Somebody bound it while ARP was loud, as the usual script does: bind it again in the right order.
-            if bound && was_loud && !memory.ours.contains(vip) {
-                steps.push(Step::Unbind(*vip));
-                steps.push(Step::Bind(*vip));
-            } else if !bound {
-                steps.push(Step::Bind(*vip));
-            }
-            before_steps.ours.insert(*vip);
-        }
+        before_steps.ours.insert(*vip);
     }
 
     let mut after_steps = before_steps.clone();
+    after_steps.tunnels = tunnels.unwrap_or_else(|| memory.tunnels.clone());
     for vip in &leaving {
         after_steps.ours.remove(vip);
     }
-    if after_steps.ours.is_empty() {
+    if !after_steps.ours.iter().any(IpAddr::is_ipv4) {
         for (setting, value) in &memory.before {
             // Only what still holds our value: another program's later choice stands.
             if observed.settings.get(setting) == Some(&setting.key.wanted()) {
@@ -172,38 +186,75 @@ pub fn plan(
     Plan { steps, before_steps, after_steps }
 }
 
-/// What to tell the directors of each VIP.
+/// Sets what does not keep quiet, and remembers what it was.
+fn silence(observed: &Observed, steps: &mut Vec<Step>, memory: &mut Memory) {
+    for (setting, value) in &observed.settings {
+        if *value < setting.key.wanted() {
+            memory.before.entry(setting.clone()).or_insert(*value);
+            steps.push(Step::Set(setting.clone(), setting.key.wanted()));
+        }
+    }
+}
+
+/// What to tell the directors of each VIP. `failed` tells what could not be done for tunnels.
 pub fn evidence(
-    desired: &BTreeSet<Ipv4Addr>,
+    desired: &Desired,
     observed: &Observed,
     memory: &Memory,
+    failed: &BTreeMap<Need, String>,
 ) -> Vec<VipEvidence> {
-    let loud: Vec<String> = observed
-        .loud()
-        .map(|(setting, value)| format!("{setting} is {value}, not {}", setting.key.wanted()))
-        .collect();
-    desired
-        .iter()
-        .map(|vip| {
-            let bound = observed.bound.contains(vip);
-            let ours = memory.ours.contains(vip);
-            let detail = if memory.held {
-                "stopped by hand: run `fulcrum-realserver start` to go on".to_owned()
-            } else if !bound {
-                format!("{vip} is not bound to lo")
-            } else if !loud.is_empty() {
-                loud.join(", ")
-            } else if let Some(interface) = observed.elsewhere.get(vip) {
-                // arp_ignore=1 answers for the addresses of the interface that was asked on.
-                format!("{vip} is also on {interface}, which answers ARP for it: remove it there")
-            } else if ours {
-                String::new()
-            } else {
-                format!("{vip} was bound by another program and is being taken over")
-            };
-            VipEvidence { vip: IpAddr::V4(*vip), bound, arp_safe: detail.is_empty(), detail }
-        })
-        .collect()
+    let told = desired.vips.iter().map(|vip| {
+        let tunnel = || {
+            let needs = desired.needs.iter().flatten();
+            let mut of_vip = needs.filter(|(_, vips)| vips.contains(vip)).map(|(need, _)| need);
+            of_vip.find_map(|need| {
+                tunnels::shortfall(need, &observed.tunnels, &memory.tunnels, failed)
+            })
+        };
+        let wrong = if memory.held {
+            Some("stopped by hand: run `fulcrum-realserver start` to go on".to_owned())
+        } else {
+            is_loud(*vip, observed).or_else(tunnel)
+        };
+        let foreign = || format!("{vip} was bound by another program and is being taken over");
+        let detail = wrong.or_else(|| (!memory.ours.contains(vip)).then(foreign));
+        let (bound, detail) = (observed.bound.contains(vip), detail.unwrap_or_default());
+        VipEvidence { vip: *vip, bound, arp_safe: detail.is_empty(), detail }
+    });
+    told.collect()
+}
+
+/// Why a VIP is not bound, or not quiet.
+fn is_loud(vip: IpAddr, observed: &Observed) -> Option<String> {
+    if !observed.bound.contains(&vip) {
+        return Some(format!("{vip} is not bound to lo"));
+    }
+    let what = match vip {
+        IpAddr::V4(_) => {
+            let loud: Vec<String> = observed
+                .loud()
+                .map(|(setting, value)| {
+                    format!("{setting} is {value}, not {}", setting.key.wanted())
+                })
+                .collect();
+            if !loud.is_empty() {
+                return Some(loud.join(", "));
+            }
+            // arp_ignore=1 answers for the addresses of the interface that was asked on.
+            "ARP"
+        }
+        IpAddr::V6(address) => {
+            if let Some(interface) = observed.proxied.get(&address) {
+                return Some(format!(
+                    "{interface} answers neighbour solicitations for {vip}: `ip -6 neigh del proxy {vip} dev \
+                     {interface}`"
+                ));
+            }
+            "neighbour solicitations"
+        }
+    };
+    let interface = observed.elsewhere.get(&vip)?;
+    Some(format!("{vip} is also on {interface}, which answers {what} for it: remove it there"))
 }
 
 #[cfg(test)]

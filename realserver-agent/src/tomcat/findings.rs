@@ -244,6 +244,7 @@ mod tests {
         let plan = RealServerHostPlan {
             vips: vec!["10.0.0.100".parse().unwrap()],
             servers: vec![server.clone()],
+            tunnels: Vec::new(),
         };
         for (service, connectors, open, expected) in cases {
             let own = Tomcats::Own(Arc::new(tomcat(service, connectors, open)));
@@ -280,6 +281,7 @@ mod tests {
         let plan = RealServerHostPlan {
             vips: Vec::new(),
             servers: vec![server.clone(), watched("web2", 9090)],
+            tunnels: Vec::new(),
         };
         for (connectors, expected) in cases {
             let others = Tomcats::Others(Arc::new(vec![tomcat("", connectors, true)]));

@@ -84,14 +84,12 @@ pub fn read() -> std::io::Result<Vec<TcpSocket>> {
 }
 
 /// Those of `vips` that still have connections.
-pub fn busy(sockets: &[TcpSocket], vips: &BTreeSet<Ipv4Addr>) -> BTreeSet<Ipv4Addr> {
+pub fn busy(sockets: &[TcpSocket], vips: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     sockets
         .iter()
         .filter(|socket| IN_USE.contains(&socket.state))
-        .filter_map(|socket| match socket.address {
-            IpAddr::V4(address) if vips.contains(&address) => Some(address),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        })
+        .map(|socket| socket.address)
+        .filter(|address| vips.contains(address))
         .collect()
 }
 
@@ -106,13 +104,12 @@ mod tests {
     #[test]
     fn finds_listeners_and_connections() {
         let sockets: Vec<TcpSocket> = parse(TCP).chain(parse(TCP6)).collect();
-        let vip = Ipv4Addr::new(192, 168, 1, 150);
-        let listener =
-            |port| sockets.iter().find(|s| s.listens_on(IpAddr::V4(vip), port)).map(|s| s.inode);
+        let vip: IpAddr = "192.168.1.150".parse().unwrap();
+        let listener = |port| sockets.iter().find(|s| s.listens_on(vip, port)).map(|s| s.inode);
         assert_eq!(listener(80), Some(20417), "[::]:80 accepts IPv4 too");
         assert_eq!(listener(22), Some(18231));
         assert_eq!(listener(8080), None);
-        assert_eq!(busy(&sockets, &[vip, Ipv4Addr::new(10, 0, 0, 9)].into()), [vip].into());
+        assert_eq!(busy(&sockets, &[vip, "10.0.0.9".parse().unwrap()].into()), [vip].into());
     }
 
     #[test]
