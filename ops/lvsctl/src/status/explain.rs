@@ -15,6 +15,7 @@ use super::assess::reasons;
 use super::local::{frozen, local_drain};
 use super::render::{drained, listen};
 use super::time::{ago, span};
+use super::tunnels;
 use super::view::{View, verdict_word, vrrp_state_word};
 use super::vrrp;
 use crate::paint::Paint;
@@ -270,13 +271,17 @@ fn told(
     }
     for vip in evidence.vips.iter().filter(|vip| vip.vip == server.vip) {
         let word = match (vip.bound, vip.arp_safe) {
+            (true, true) if vip.vip.contains(':') => "bound, and quiet",
             (true, true) => "bound, and ARP was quiet before",
-            (true, false) => "bound, and ARP is not safe",
+            (true, false) => "bound, and not safe",
             (false, _) => "not bound",
         };
         let detail =
             if vip.detail.is_empty() { String::new() } else { format!(": {}", vip.detail) };
         links.push(link(format!("VIP {} {word}{detail}", vip.vip), None));
+        let observed = status.real_server.as_ref();
+        let ends = observed.map(|of| of.tunnel_ends.as_slice()).unwrap_or_default();
+        links.extend(tunnels::of_vip(&vip.vip, ends).into_iter().map(|what| link(what, None)));
     }
     links
 }

@@ -7,6 +7,7 @@ use fulcrum_proto::v1;
 
 use super::render::{head_and_problems, section, standing};
 use super::time::span;
+use super::tunnels;
 use super::view::verdict_word;
 use crate::paint::Paint;
 use crate::table::{Cell, Table};
@@ -108,10 +109,13 @@ pub(crate) fn real_server(
     let mut vips = Table::default();
     for vip in &evidence.vips {
         let bound = if vip.bound { "bound to lo" } else { "not bound" };
-        let arp = if vip.arp_safe { "ARP quiet" } else { vip.detail.as_str() };
+        let arp = if vip.arp_safe { "quiet" } else { vip.detail.as_str() };
         let cells: [Cell; 3] = [vip.vip.clone().into(), bound.into(), arp.into()];
         vips.row(cells);
     }
     text.push_str(&section("VIPS", &vips.render("  "), paint));
+    let mut ends = Table::default();
+    tunnels::rows(&mut ends, &observed.tunnel_ends, paint);
+    text.push_str(&section("TUNNELS", &ends.render("  "), paint));
     text
 }

@@ -11,6 +11,7 @@ mod local;
 mod render;
 mod restarts;
 mod time;
+mod tunnels;
 mod view;
 mod vrrp;
 

@@ -9,6 +9,7 @@ use fulcrum_proto::v1;
 use super::assess::{is_out, reasons};
 use super::local::orders;
 use super::time::ago;
+use super::tunnels;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
 use super::vrrp;
 use crate::doctor;
@@ -336,11 +337,14 @@ fn real_servers(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
         }
         for vip in &evidence.vips {
             let word = match (vip.bound, vip.arp_safe) {
-                (true, true) => Cell::painted("bound, ARP safe", |text| paint.good(text)),
-                (true, false) => Cell::painted("bound, ARP unsafe", |text| paint.bad(text)),
+                (true, true) => Cell::painted("bound, safe", |text| paint.good(text)),
+                (true, false) => Cell::painted("bound, unsafe", |text| paint.bad(text)),
                 (false, _) => Cell::painted("not bound", |text| paint.bad(text)),
             };
             table.row([format!("VIP {}", vip.vip).into(), word, vip.detail.clone().into()]);
+        }
+        if let Some(observed) = &agent.real_server {
+            tunnels::rows(&mut table, &observed.tunnel_ends, paint);
         }
         text.push_str(&table.render("    "));
     }

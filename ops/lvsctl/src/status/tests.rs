@@ -8,7 +8,7 @@ use fulcrum_proto::v1;
 use super::fixtures::{REVISION, agent, before, now, plan};
 use super::{
     chains_to_node, chains_to_text, director, director_problems, explain, problems, real_server,
-    real_server_problems, subjects, topology,
+    real_server_problems, subjects, topology, tunnels,
 };
 use crate::manifest;
 use crate::paint::Paint;
@@ -436,6 +436,35 @@ fn orders_at_a_director_are_told_and_explained() {
     golden("status-director-orders.txt", &director(&found, &problems, now(), Paint::default()));
 }
 
+fn tunnel_ends() -> Vec<v1::TunnelEnd> {
+    let end = |packets: &str, taken_by: &str, foreign, problem: &str| v1::TunnelEnd {
+        packets: packets.to_owned(),
+        taken_by: taken_by.to_owned(),
+        foreign,
+        vips: vec!["192.168.1.150".to_owned()],
+        problem: problem.to_owned(),
+    };
+    vec![
+        end("GUE at UDP port 6080 of IPv4", "fou", true, ""),
+        end("ipip to 192.168.1.138", "fulcrum-ipip-0", false, ""),
+        end("gre to 192.168.1.138", "", false, "no device takes gre to 192.168.1.138 out"),
+    ]
+}
+
+#[test]
+fn a_vip_has_its_tunnels_in_words() {
+    let ends = tunnel_ends();
+    assert_eq!(
+        tunnels::of_vip("192.168.1.150", &ends),
+        [
+            "its packets in GUE at UDP port 6080 of IPv4 are taken out by fou, another program's",
+            "its packets in ipip to 192.168.1.138 are taken out by fulcrum-ipip-0",
+            "its packets in gre to 192.168.1.138 do not arrive: no device takes gre to 192.168.1.138 out",
+        ]
+    );
+    assert_eq!(tunnels::of_vip("192.168.1.151", &ends), [""; 0]);
+}
+
 #[test]
 fn a_real_servers_agent_tells_of_itself() {
     let mut found = v1::GetRealServerStatusResponse {
@@ -454,6 +483,7 @@ fn a_real_servers_agent_tells_of_itself() {
         frozen: Some(freeze()),
         local_drains: vec![drain()],
         problems: vec!["frozen by ann".to_owned()],
+        tunnel_ends: tunnel_ends(),
         ..Default::default()
     });
     let evidence = found.evidence.as_mut().expect("given");
