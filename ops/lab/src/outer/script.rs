@@ -14,7 +14,7 @@ use crate::peers::collector;
 /// Modules that scenarios use. A missing scheduler is a scenario's matter, hence no failure here.
 const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_dh ip_vs_fo ip_vs_lblc ip_vs_lblcr ip_vs_mh ip_vs_nq \
      ip_vs_ovf ip_vs_sed ip_vs_pe_sip veth bridge macvlan ipv6 nlmon sch_ingress cls_flower act_skbedit \
-     ipip sit fou ip_gre sctp nf_tables nft_ct";
+     ipip sit ip6_tunnel fou fou6 ip_gre ip6_gre sctp nf_tables nft_ct";
 
 /// Whose first program it is.
 pub(crate) enum Ground {

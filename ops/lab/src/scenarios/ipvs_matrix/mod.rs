@@ -1,7 +1,9 @@
 //! Everything that intent can say of IPVS, by both directors and on a real kernel: programmed and read back by `ipvsadm`, then
-//! edited, where nothing may be deleted, then taken away; and every way of forwarding with packets on it.
+//! edited, where nothing may be deleted, then taken away; and every way of forwarding with packets on it, to real servers'
+//! hosts that their agents make ready.
 
 mod ground;
+mod hosts;
 mod programmed;
 mod rows;
 mod traffic;

@@ -1,6 +1,7 @@
 //! Every way of forwarding with packets on it: clients ask through the VIP of the Active director, and two real servers
 //! answer with their names.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::ground::{
     A_STRANGER, CHECK_PORT, ITS_NEIGHBOUR, NAT_CLIENT, ONE_CLIENT, ONE_CLIENT6, TrafficGround,
     address6,
 };
-use super::{VIPS6, instances, server};
+use super::{VIPS6, hosts, instances, server};
 use crate::client::asked;
 use crate::cluster::Cluster;
 use crate::contest::count;
@@ -79,6 +80,11 @@ impl Case {
         }
     }
 
+    /// Whether the real servers' agents are required, and make their hosts ready: where they know how to watch the server.
+    fn has_agent(&self) -> bool {
+        self.transport == Transport::Tcp && self.rip_port == self.port
+    }
+
     fn target(&self) -> Result<Endpoint> {
         let vip = if self.is_ipv6 { VIPS6[1].parse()? } else { IpAddr::V4(VIP) };
         Ok(Endpoint { transport: self.transport, address: (vip, self.port).into() })
@@ -118,6 +124,23 @@ const CASES: &[Case] = &[
         ..Case::new("six-in-four", 88, "forwarding: tunnel")
     },
     Case {
+        is_ipv6: true,
+        has_ipv6_servers: true,
+        client: IpAddr::V6(ONE_CLIENT6),
+        ..Case::new("six-in-six", 89, "forwarding: tunnel")
+    },
+    Case { has_ipv6_servers: true, ..Case::new("four-in-six", 90, "forwarding: tunnel") },
+    Case {
+        has_ipv6_servers: true,
+        ..Case::new("gue6", 91, "forwarding: tunnel, tunnel: {type: gue, port: 6080}")
+    },
+    Case {
+        is_ipv6: true,
+        has_ipv6_servers: true,
+        client: IpAddr::V6(ONE_CLIENT6),
+        ..Case::new("gre6", 92, "forwarding: tunnel, tunnel: {type: gre, checksum: full}")
+    },
+    Case {
         answers: Answers::PerClient,
         ..Case::new("persistent", 85, "forwarding: dr, persistence_timeout: 300s")
     },
@@ -132,11 +155,15 @@ const CASES: &[Case] = &[
     Case { transport: Transport::Sctp, ..Case::new("sctp", 87, "forwarding: dr, protocol: sctp") },
 ];
 
-/// Applies all cases and asks through each. Both directors' agents run.
+/// Applies all cases and asks through each, then lets others spoil the hosts, and takes all away. The agents of both
+/// directors and both real servers run.
 pub(super) fn run(cluster: &mut Cluster, logs: &Path, findings: &mut Findings) -> Result<()> {
-    let ground = TrafficGround::raise(&endpoints()?, logs)?;
+    let mut ground = TrafficGround::raise()?;
     mark_packets(DIRECTORS[0])?;
+    let before = hosts::states()?;
     cluster.apply_text(&manifest())?;
+    hosts::wait_prepared()?;
+    ground.serve(&endpoints()?, logs)?;
     let mut forwarded = 0;
     for case in CASES {
         match ask(case) {
@@ -146,6 +173,11 @@ pub(super) fn run(cluster: &mut Cluster, logs: &Path, findings: &mut Findings) -
     }
     findings.figure("traffic_cases", count(CASES.len()));
     findings.figure("traffic_cases_answered", count(forwarded));
+    hosts::spoil(findings)?;
+    let tunnelled = CASES.iter().find(|case| case.name == "ipip").context("a tunnel")?;
+    ask(tunnelled).context("after the hosts were put right")?;
+    cluster.apply_text(&instances())?;
+    hosts::wait_undone(&before, findings)?;
     ground.take_down()
 }
 
@@ -210,13 +242,17 @@ fn all_are(names: &[String], name: &str) -> bool {
     names.iter().all(|found| found == name)
 }
 
-/// Where each real server listens: at the VIPs, and by nat at its own address.
+/// Where each real server listens: at the VIPs, and where agents or nat need it at every address.
 fn endpoints() -> Result<Vec<Endpoint>> {
-    let mut endpoints: Vec<Endpoint> = vec![
-        format!("tcp/0.0.0.0:{CHECK_PORT}").parse()?,
-        format!("tcp/[::]:{CHECK_PORT}").parse()?,
-    ];
-    for case in CASES {
+    let cases = CASES.iter();
+    let everywhere: BTreeSet<u16> =
+        cases.filter(|case| case.has_agent()).map(|case| case.port).chain([CHECK_PORT]).collect();
+    let mut endpoints = Vec::new();
+    for port in everywhere {
+        endpoints.push(format!("tcp/0.0.0.0:{port}").parse()?);
+        endpoints.push(format!("tcp/[::]:{port}").parse()?);
+    }
+    for case in CASES.iter().filter(|case| !case.has_agent()) {
         let mut target = case.target()?;
         if case.rip_port != case.port {
             target = format!("{}/0.0.0.0:{}", case.transport, case.rip_port).parse()?;
@@ -253,13 +289,14 @@ fn manifest() -> String {
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
-                "---\nkind: RealServer\nname: {name}-{number}\nspec: {{site: main, rip: {rip}, port: {}}}\n",
-                case.rip_port
+                "---\nkind: RealServer\nname: {name}-{number}\nspec: {{site: main, rip: {rip}, port: {}, agent: {}}}\n",
+                case.rip_port, web.name
             );
         }
+        let agent = if case.has_agent() { "required" } else { "none" };
         let _ = write!(
             text,
-            "---\nkind: Pool\nname: {name}\nspec:\n  agent: none\n  \
+            "---\nkind: Pool\nname: {name}\nspec:\n  agent: {agent}\n  \
              check: {{tcp: {{}}, port: {CHECK_PORT}, interval: 2s, timeout: 1s}}\n  \
              members: [{{real_server: {name}-1}}, {{real_server: {name}-2}}]\n"
         );
