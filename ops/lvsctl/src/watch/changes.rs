@@ -132,8 +132,8 @@ fn evidence(agent: &str, old: &v1::Evidence, new: &v1::Evidence) -> Vec<String> 
         Some(format!("{line}: {}", server.reasons.join("; ")))
     });
     let word = |vip: &v1::VipEvidence| match (vip.bound, vip.arp_safe) {
-        (true, true) => "bound, ARP safe",
-        (true, false) => "bound, ARP unsafe",
+        (true, true) => "bound, safe",
+        (true, false) => "bound, unsafe",
         (false, _) => "not bound",
     };
     let bound: BTreeMap<&str, &str> =
