@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{LocalOrders, Name};
+use fulcrum_proto::finding::Look;
 use fulcrum_proto::v1;
 use fulcrum_runtime::local_socket::Writers;
 use fulcrum_runtime::{boot, durable};
@@ -179,7 +180,7 @@ struct Agent {
     skew: Option<ClockReading>,
     /// What is looked for on the host, and what is found there.
     looks_for: watch::Sender<findings::Wanted>,
-    found: watch::Receiver<Vec<v1::Finding>>,
+    found: watch::Receiver<Look>,
     measured: tell::Measured,
 }
 
@@ -193,7 +194,7 @@ struct Inputs {
     vrrp: watch::Receiver<VrrpSnapshot>,
     sync: watch::Receiver<SyncSnapshot>,
     proofs: watch::Receiver<ProofSnapshot>,
-    found: watch::Receiver<Vec<v1::Finding>>,
+    found: watch::Receiver<Look>,
     clock: Clock,
     /// The local door; ends with the program.
     door: Door,

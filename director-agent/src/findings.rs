@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use fulcrum_model::plan::VrrpInstancePlan;
 use fulcrum_model::{ForwardingMethod, Name, Tunnel, TunnelChecksum};
-use fulcrum_proto::v1::Finding;
+use fulcrum_proto::finding::{HostRole, Look};
 use fulcrum_session::host::{self, Paths};
 use tokio::sync::watch;
 
@@ -108,8 +108,8 @@ fn overhead(tunnel: Tunnel, rip: IpAddr) -> u32 {
 }
 
 /// Looks at the host again and again, until the sender of `wanted` is gone.
-pub fn follow(paths: Paths, wanted: watch::Receiver<Wanted>) -> watch::Receiver<Vec<Finding>> {
-    host::follow(wanted, move |wanted: &Wanted, packet_filter| {
+pub fn follow(paths: Paths, wanted: watch::Receiver<Wanted>) -> watch::Receiver<Look> {
+    host::follow(HostRole::Director, wanted, move |wanted: &Wanted, packet_filter| {
         let facts = read::read(&paths, wanted, packet_filter);
         judge::judge(wanted, &facts, SystemTime::now())
     })

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use fulcrum_model::plan::{RealServerHostPlan, WatchedServer};
 use fulcrum_model::{Evidence, EvidenceStamp, Name, ServerEvidence, VipEvidence};
 use fulcrum_proto::convert::real_server_plan_from_objects;
-use fulcrum_proto::finding::merge;
+use fulcrum_proto::finding::Look;
 use fulcrum_proto::v1;
 use fulcrum_runtime::local_socket::{self, Writers};
 use fulcrum_runtime::{boot, durable, trace};
@@ -191,7 +191,7 @@ struct Agent {
     refused: bool,
     /// What is looked for on the host, and what is found there.
     looks_for: watch::Sender<findings::Wanted>,
-    found: watch::Receiver<Vec<v1::Finding>>,
+    found: watch::Receiver<Look>,
     /// What was told of each server last.
     told_servers: BTreeMap<Name, ServerEvidence>,
     told: Option<v1::RealServerObserved>,
@@ -474,9 +474,11 @@ impl Agent {
             report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
         });
         let problems = self.local_problems().chain(self.problem.iter().cloned()).chain(servers);
+        let Look { findings, unchecked } = self.host_look();
         let mut observed = v1::RealServerObserved {
             problems: problems.chain(self.keep_alive.problems()).collect(),
-            findings: self.findings(),
+            findings,
+            unchecked,
             tunnel_ends: self.tunnel_ends.iter().map(tunnel_end).collect(),
             ..Default::default()
         };
@@ -484,16 +486,14 @@ impl Agent {
         observed
     }
 
-    fn findings(&self) -> Vec<v1::Finding> {
-        let servers = self.plan.servers.iter().filter_map(|server| {
-            let report = self.reports.get(&server.real_server)?;
-            Some(tomcat::findings::of(server, &report.tomcats, &self.plan))
+    /// What is wrong on the host, and what is not known.
+    fn host_look(&self) -> Look {
+        let servers = self.plan.servers.iter().map(|server| {
+            let report = self.reports.get(&server.real_server);
+            tomcat::findings::of(server, report.map(|report| &report.tomcats), &self.plan)
         });
-        merge([
-            servers.flatten().collect(),
-            self.skew.iter().filter_map(ClockReading::finding).collect(),
-            self.found.borrow().clone(),
-        ])
+        let beside = [ClockReading::newest(self.skew.as_ref()), self.found.borrow().clone()];
+        Look::merge(servers.chain(beside))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use fulcrum_model::plan::WatchedServer;
 use fulcrum_model::{Name, VipEvidence};
-use fulcrum_proto::v1::Finding;
+use fulcrum_proto::finding::{HostRole, Look};
 use fulcrum_session::host::{self, Paths};
 use tokio::sync::watch;
 
@@ -42,8 +42,8 @@ impl Wanted {
 }
 
 /// Looks at the host again and again, until the sender of `wanted` is gone.
-pub fn follow(paths: Paths, wanted: watch::Receiver<Wanted>) -> watch::Receiver<Vec<Finding>> {
-    host::follow(wanted, move |wanted: &Wanted, packet_filter| {
+pub fn follow(paths: Paths, wanted: watch::Receiver<Wanted>) -> watch::Receiver<Look> {
+    host::follow(HostRole::RealServer, wanted, move |wanted: &Wanted, packet_filter| {
         let names = BTreeSet::from([judge::LOOPBACK.to_owned()]);
         let facts = judge::Facts {
             host: host::read(&paths, &names, packet_filter),
@@ -53,14 +53,14 @@ pub fn follow(paths: Paths, wanted: watch::Receiver<Wanted>) -> watch::Receiver<
     })
 }
 
-/// Addresses and ports on which somebody listens, of the ports that are wanted.
-fn listeners(wanted: &Wanted) -> Vec<(IpAddr, u16)> {
+/// Addresses and ports on which somebody listens, of the ports that are wanted; none where that cannot be seen.
+fn listeners(wanted: &Wanted) -> Option<Vec<(IpAddr, u16)>> {
     if wanted.vips.is_empty() || wanted.servers.is_empty() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let ports: BTreeSet<u16> = wanted.servers.iter().map(|(_, _, port)| *port).collect();
-    let sockets = sockets::read().unwrap_or_default();
+    let sockets = sockets::read().ok()?;
     let listeners =
         sockets.iter().filter(|socket| socket.listens() && ports.contains(&socket.port));
-    listeners.map(|socket| (socket.address, socket.port)).collect()
+    Some(listeners.map(|socket| (socket.address, socket.port)).collect())
 }

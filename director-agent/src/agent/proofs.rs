@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use fulcrum_model::{Name, VipEvidence};
-use fulcrum_proto::finding::merge;
+use fulcrum_proto::finding::{Code, Look};
 use fulcrum_proto::v1;
 use fulcrum_session::ClockReading;
 use fulcrum_vrrp::proof::{Conclusion, Mac, Verdict};
@@ -17,8 +17,6 @@ use crate::vrrp::{VrrpSnapshot, mac_text};
 
 /// Most proofs that are told.
 const MOST_PROOFS: usize = 256;
-/// What findings of this file are for programs.
-pub(super) const ARP_PROOF: &str = "arp-proof";
 
 /// A real server that has an address.
 struct Owner<'a> {
@@ -30,15 +28,15 @@ struct Owner<'a> {
 type Owners<'a> = BTreeMap<Ipv4Addr, Vec<Owner<'a>>>;
 
 impl Agent {
-    /// What is wrong, ordered by code and subject.
-    pub(super) fn findings(&self, vrrp: &VrrpSnapshot) -> Vec<v1::Finding> {
+    /// What is wrong, and what is not known.
+    pub(super) fn host_look(&self, vrrp: &VrrpSnapshot) -> Look {
         let seen = self.proofs_seen.borrow();
         let said =
             |agent: &Name, vip| self.decider.vip_evidence(self.clock.now(), agent, IpAddr::V4(vip));
-        merge([
-            arp_findings(&seen, &self.owners_of(&seen), said),
-            self.skew.iter().filter_map(ClockReading::finding).collect(),
-            findings::vrrp(vrrp),
+        Look::merge([
+            arp_look(&seen, &self.owners_of(&seen), said),
+            ClockReading::newest(self.skew.as_ref()),
+            findings::vrrp(vrrp).into(),
             self.found.borrow().clone(),
         ])
     }
@@ -101,17 +99,27 @@ impl Agent {
     }
 }
 
-/// What stands of the VIPs, where it is wrong. `said` gives what an agent says of a VIP on its host, if its word counts.
-fn arp_findings<'a>(
+/// What stands of the VIPs, where it is wrong or nobody knows. `said` gives what an agent says of a VIP on its host, if its word counts.
+fn arp_look<'a>(
     seen: &ProofSnapshot,
     owners: &Owners<'_>,
     said: impl Fn(&Name, Ipv4Addr) -> Option<&'a VipEvidence>,
-) -> Vec<v1::Finding> {
-    let mut findings = Vec::new();
+) -> Look {
+    let (mut findings, mut unchecked) = (Vec::new(), Vec::new());
+    if seen.vips.is_empty() {
+        unchecked.push(Code::ArpProof.unchecked("it has no IPv4 VIP to ask for yet"));
+    }
     for ((vip, interface), proof) in &seen.vips {
         let stands = proof.conclusion.as_ref().map(|stands| stands.verdict);
-        if stands == Some(Verdict::Unanswered) {
-            findings.push(unanswered(*vip, interface));
+        match stands {
+            Some(Verdict::Unanswered) => findings.push(unanswered(*vip, interface)),
+            Some(Verdict::Undecided) => unchecked.push(Code::ArpProof.unchecked(format!(
+                "whether it is the Active that answers for {vip} cannot be told: its own address is not on {interface}"
+            ))),
+            None => unchecked.push(Code::ArpProof.unchecked(format!(
+                "of {vip} on {interface} nothing was concluded yet"
+            ))),
+            Some(Verdict::Proven | Verdict::Offended) => {}
         }
         for (mac, offender) in &proof.offenders {
             let owner = offender
@@ -126,16 +134,14 @@ fn arp_findings<'a>(
                 (None, None) => stranger(*vip),
             };
             let mac = mac_text(*mac);
-            findings.push(v1::Finding {
-                code: ARP_PROOF.to_owned(),
-                severity: v1::Severity::Error.into(),
-                subject: vip.to_string(),
-                found: format!("VIP {vip} on {interface} is also answered by {mac}, {who}"),
+            findings.push(Code::ArpProof.error(
+                vip.to_string(),
+                format!("VIP {vip} on {interface} is also answered by {mac}, {who}"),
                 remedy,
-            });
+            ));
         }
     }
-    findings
+    Look { findings, unchecked }
 }
 
 /// Who it is, with the setting that is wrong there by its agent's word or by what was heard; and the remedy.
@@ -186,18 +192,14 @@ fn stranger(vip: Ipv4Addr) -> (String, String) {
 }
 
 fn unanswered(vip: Ipv4Addr, interface: &str) -> v1::Finding {
-    v1::Finding {
-        code: ARP_PROOF.to_owned(),
-        severity: v1::Severity::Warning.into(),
-        subject: vip.to_string(),
-        found: format!(
-            "nobody answers ARP for VIP {vip} on {interface}, although the Active lives there"
+    Code::ArpProof.warning(
+        vip.to_string(),
+        format!("nobody answers ARP for VIP {vip} on {interface}, although the Active lives there"),
+        format!(
+            "on the Active: `ip address show to {vip}`, and `sysctl net.ipv4.conf.all.arp_ignore`, which must be 0 or 1 \
+             there; and filters of ARP (`nft list ruleset`, `arptables -L`, the switch)"
         ),
-        remedy: format!(
-            "on the Active: `ip address show to {vip}` and net.ipv4.conf.all.arp_ignore, which must be 0 or 1 there; \
-             and filters of ARP (nft, arptables, the switch)"
-        ),
-    }
+    )
 }
 
 fn to_wire(

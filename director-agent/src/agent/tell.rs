@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fulcrum_model::Name;
+use fulcrum_proto::finding::{Code, Look};
 use fulcrum_proto::v1;
 
 use super::Agent;
-use super::proofs::ARP_PROOF;
 use crate::decide::alarms::alarms;
 use crate::ipvs::{Edits, IpvsSnapshot, drift_to_wire, kernel_to_wire, table_to_wire};
 use crate::report;
@@ -64,7 +64,7 @@ impl Agent {
         let vrrp = self.vrrp_seen.borrow();
         let mut vrrp_instances = report::vrrp(&vrrp);
         report::connections(&mut vrrp_instances, &self.sync_seen.borrow());
-        let findings = self.findings(&vrrp);
+        let Look { findings, unchecked } = self.host_look(&vrrp);
         let mut observed = v1::DirectorObserved {
             vrrp_instances,
             vrrp_lateness: report::lateness(&vrrp),
@@ -75,6 +75,7 @@ impl Agent {
             ipvs_drift: ipvs.drift.iter().map(drift_to_wire).collect(),
             quorum_lost: report::quorum_lost(&self.decider),
             findings,
+            unchecked,
             arp_proofs: self.arp_proofs(),
             ..Default::default()
         };
@@ -94,9 +95,9 @@ impl Agent {
         problems.extend(alarms(self.decider.pools()));
         problems.extend(vrrp.instances.values().flat_map(|status| status.problems.clone()));
         // The others are told by `lvsctl doctor`.
-        let stolen = findings
-            .iter()
-            .filter(|found| found.code == ARP_PROOF && found.severity() == v1::Severity::Error);
+        let stolen = findings.iter().filter(|found| {
+            found.code == Code::ArpProof.as_str() && found.severity() == v1::Severity::Error
+        });
         problems.extend(stolen.map(|found| format!("{}: {}", found.found, found.remedy)));
         problems.extend(self.sync_seen.borrow().problems.clone());
         // What keeps a plan from the kernel is told by both.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use fulcrum_model::Cidr;
-use fulcrum_proto::finding::{Code, HostRole};
-use fulcrum_proto::v1::Finding;
+use fulcrum_proto::finding::{Code, HostRole, Look};
+use fulcrum_proto::v1::{Finding, Unchecked};
 use fulcrum_session::host::facts::{HostFacts, Interface};
 use fulcrum_session::host::judge;
 
@@ -67,12 +67,12 @@ pub(super) enum Presence {
     Unknown,
 }
 
-/// All that is wrong.
-pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Vec<Finding> {
+/// All that is wrong, and what cannot be seen.
+pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Look {
     let devices = facts.host.interfaces.keys().filter(|name| is_virtual_mac_device(name));
     let interfaces = wanted.instances.iter().map(|instance| &instance.interface);
     let vip_interfaces: BTreeSet<String> = interfaces.chain(devices).cloned().collect();
-    let mut findings =
+    let Look { mut findings, mut unchecked } =
         judge::host(HostRole::Director, &facts.host, &vip_interfaces, &vip_interfaces, now);
     findings.extend(modules(facts));
     findings.extend(forwarding(wanted, facts));
@@ -92,7 +92,38 @@ pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Vec<Find
              over",
         )
     }));
-    findings
+    unchecked.extend(unseen(wanted, facts));
+    Look { findings, unchecked }
+}
+
+fn unseen(wanted: &Wanted, facts: &Facts) -> Vec<Unchecked> {
+    let hidden = facts.missing_modules.iter().filter(|(_, presence)| match presence {
+        Presence::Unknown => true,
+        Presence::OnDisk | Presence::Nowhere => false,
+    });
+    let hidden = hidden.map(|(module, _)| {
+        Code::IpvsModules.unchecked(format!(
+            "{module} is not loaded, and /lib/modules is hidden from the agent (ProtectKernelModules)"
+        ))
+    });
+    let nat = [
+        (facts.forwards_ipv4, wanted.nat.iter().any(IpAddr::is_ipv4), "net.ipv4.ip_forward"),
+        (
+            facts.forwards_ipv6,
+            wanted.nat.iter().any(IpAddr::is_ipv6),
+            "net.ipv6.conf.all.forwarding",
+        ),
+    ];
+    let forwarding = nat
+        .into_iter()
+        .filter(|(value, is_needed, _)| *is_needed && value.is_none())
+        .map(|(_, _, name)| Code::IpForward.unchecked(format!("{name} cannot be read")));
+    let needs_machine = wanted.instances.iter().any(|instance| instance.has_virtual_mac);
+    let machine = (needs_machine && facts.machine.is_empty()).then(|| {
+        Code::HypervisorMac
+            .unchecked("the firmware does not tell what machine this is (/sys/class/dmi)")
+    });
+    hidden.chain(forwarding).chain(machine).collect()
 }
 
 fn is_virtual_mac_device(name: &str) -> bool {

@@ -2,7 +2,9 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use fulcrum_model::{Cidr, Tunnel, TunnelChecksum};
-use fulcrum_session::host::facts::{Bridge, Interface, InvalidDrop, Manager, PacketFilter};
+use fulcrum_session::host::facts::{
+    Bridge, Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
+};
 
 use super::judge::{Facts, Presence, judge};
 use super::{Instance, Wanted, overhead};
@@ -178,11 +180,37 @@ fn of_hosts() -> Vec<Case> {
 #[test]
 fn each_fact_has_its_finding() {
     for (what, wanted, facts, expected) in of_interfaces().into_iter().chain(of_hosts()) {
-        let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH);
+        let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH).findings;
         let told: Vec<String> =
             found.iter().map(|f| format!("{} {} {:?}", f.code, f.subject, f.severity())).collect();
         assert_eq!(told, expected, "{what}");
         assert!(found.iter().all(|f| !f.found.is_empty() && !f.remedy.is_empty()), "{what}");
+    }
+}
+
+/// What cannot be seen is not told to be well.
+#[test]
+fn what_is_not_seen_is_told() {
+    let virtual_mac = || with(|instance| instance.has_virtual_mac = true);
+    let seen = |facts: Facts| {
+        let disk = Disk { path: "/var".into(), free_bytes: 1 << 30, free_inodes: None };
+        Facts { host: HostFacts { disk: Some(disk), ..facts.host }, ..facts }
+    };
+    let cases: [(&str, Wanted, Facts, &[&str]); 8] = [
+        ("no disk", wanted(), plain(), &["disk-space"]),
+        ("all is seen", wanted(), seen(plain()), &[]),
+        ("hidden", wanted(), seen(missing(Presence::Unknown)), &["ipvs-modules"]),
+        ("nowhere, which is found", wanted(), seen(missing(Presence::Nowhere)), &[]),
+        ("nat", nat("10.9.0.8"), seen(plain()), &["ip-forward"]),
+        ("nat of IPv6", nat("2001:db8::8"), seen(forwarding(true, true)), &[]),
+        ("an unknown machine", virtual_mac(), seen(plain()), &["hypervisor-mac"]),
+        ("a known one", virtual_mac(), seen(on("Dell Inc. PowerEdge R650")), &[]),
+    ];
+    for (what, wanted, facts, expected) in cases {
+        let unchecked = judge(&wanted, &facts, SystemTime::UNIX_EPOCH).unchecked;
+        let codes: Vec<&str> = unchecked.iter().map(|unseen| unseen.code.as_str()).collect();
+        assert_eq!(codes, expected, "{what}");
+        assert!(unchecked.iter().all(|unseen| !unseen.why.is_empty()), "{what}");
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) struct Global {
         value_name = "HOST:PORT"
     )]
     pub(crate) endpoint: Vec<String>,
-    /// Ask or order an agent on this host by its local socket, without any controller: status, drain, undrain, freeze and thaw of
-    /// a director or a real-server agent, and doctor and ipvs of a director.
+    /// Ask or order an agent on this host by its local socket, without any controller: status, doctor, drain, undrain, freeze
+    /// and thaw of a director or a real-server agent, and ipvs of a director.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Certificates of those who may sign a controller's, in PEM.

@@ -153,7 +153,7 @@ fn exit_of(status: &Status) -> Exit {
 }
 
 /// The controller's words, with the details that it sent.
-fn told(status: &Status) -> String {
+pub(crate) fn told(status: &Status) -> String {
     let mut text = status.message().to_owned();
     if let Some(info) = status.get_details_error_info() {
         let known: Vec<String> = info

@@ -1,4 +1,4 @@
-//! How far the clock of this host is from its controller's.
+//! How far the clock of this host is from a controller's.
 //!
 //! Nothing is decided by wall clocks. But logs and traces are read by them, certificates and the HMAC
 //! of adverts are judged by them, so that people are told where they are wrong. The exchange is NTP's
@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fulcrum_proto::finding::{Code, Look};
 use fulcrum_proto::v1;
 
 /// Time between two comparisons: a clock that drifts by 500 ppm, the worst that NTP puts right, is off
@@ -14,8 +15,6 @@ const EVERY: Duration = Duration::from_mins(1);
 /// A clock that is off by more than this, beyond doubt, is told of: traces and logs of two hosts no longer
 /// read in order.
 pub const MOST_SKEW: Duration = Duration::from_secs(1);
-/// What findings of this kind are for programs.
-const CLOCK_SKEW: &str = "clock-skew";
 const NANOS_PER_MS: i128 = 1_000_000;
 
 /// A comparison of two clocks.
@@ -38,27 +37,50 @@ impl ClockReading {
         }
         let Self { controller, ahead_ms, error } = self;
         let side = if *ahead_ms > 0 { "behind" } else { "ahead of" };
-        Some(v1::Finding {
-            code: CLOCK_SKEW.to_owned(),
-            severity: v1::Severity::Warning.into(),
-            subject: String::new(),
-            found: format!(
+        Some(Code::ClockSkew.warning(
+            "",
+            format!(
                 "this host's clock is {:.1} s {side} that of controller {controller}, give or take {} ms",
                 off.as_secs_f64(),
                 error.as_millis().max(1)
             ),
-            remedy: format!(
-                "let both follow NTP: see `timedatectl` or `chronyc tracking` here and on {controller}; where all \
-                 agents of {controller} find the same, the wrong clock is there. Leases, health and VRRP do not depend on it; \
-                 logs, certificates and auth_hmac do"
+            format!(
+                "`timedatectl` or `chronyc tracking`, on this host and on {controller}, shows which of them follows no \
+                 NTP server: let it, and `chronyc makestep` sets it at once; where others find the same of {controller}, \
+                 the wrong clock is there. Leases, health and VRRP do not depend on it; logs, certificates and auth_hmac do"
             ),
-        })
+        ))
+    }
+
+    /// The finding, or that the comparison says too little: it may be as far off as nobody would know.
+    fn look(&self) -> Look {
+        let Self { controller, error, .. } = self;
+        let findings: Vec<v1::Finding> = self.finding().into_iter().collect();
+        let says_little = findings.is_empty() && *error > MOST_SKEW;
+        let unchecked = says_little.then(|| {
+            let ms = error.as_millis();
+            Code::ClockSkew.unchecked(format!(
+                "controller {controller} answers too slowly: give or take {ms} ms"
+            ))
+        });
+        Look { findings, unchecked: unchecked.into_iter().collect() }
+    }
+
+    /// What the newest comparison with a controller came to; with `None` there was none yet.
+    pub fn newest(reading: Option<&Self>) -> Look {
+        match reading {
+            Some(reading) => reading.look(),
+            None => {
+                let why = "its clock was not compared with a controller's yet";
+                Look { findings: Vec::new(), unchecked: vec![Code::ClockSkew.unchecked(why)] }
+            }
+        }
     }
 }
 
-/// The comparisons of one session: at most one question is open, and at most one is asked in [`EVERY`].
+/// The comparisons with one controller: at most one question is open, and at most one is asked in [`EVERY`].
 #[derive(Debug)]
-pub(crate) struct Comparison {
+pub struct Comparison {
     controller: String,
     due: Instant,
     open: Option<(v1::Clock, Instant)>,
@@ -66,17 +88,17 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// The first question is due at once.
-    pub(crate) fn new(controller: &str, now: Instant) -> Self {
+    pub fn new(controller: &str, now: Instant) -> Self {
         Self { controller: controller.to_owned(), due: now, open: None }
     }
 
     /// When to ask next.
-    pub(crate) fn due(&self) -> Instant {
+    pub fn due(&self) -> Instant {
         self.due
     }
 
     /// The next question. One that was never answered is given up: an older controller has no answer.
-    pub(crate) fn ask(&mut self, wall: SystemTime, now: Instant) -> v1::Clock {
+    pub fn ask(&mut self, wall: SystemTime, now: Instant) -> v1::Clock {
         let question = v1::Clock { asked_at: Some(wall.into()), ..v1::Clock::default() };
         self.due = now + EVERY;
         self.open = Some((question, now));
@@ -84,7 +106,7 @@ impl Comparison {
     }
 
     /// Takes an answer; none where it is not the open question's, or not whole.
-    pub(crate) fn hear(&mut self, answer: &v1::Clock, now: Instant) -> Option<ClockReading> {
+    pub fn hear(&mut self, answer: &v1::Clock, now: Instant) -> Option<ClockReading> {
         let (question, asked) = self.open.take_if(|(open, _)| open.asked_at == answer.asked_at)?;
         let nanos = |time: SystemTime| match time.duration_since(UNIX_EPOCH) {
             Ok(since) => signed(since),

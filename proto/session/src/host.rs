@@ -1,4 +1,4 @@
-//! What both agents look at on their hosts beside their own work, and the pace at which they look.
+//! What programs look at on their hosts beside their own work, and the pace at which they look.
 //!
 //! Facts are plain structs ([`facts`]), read from /proc, /sys, /run and by `nft` ([`read`]); what is wrong with them is
 //! decided without touching anything ([`judge`], [`packet_filter`]). Nothing is ever changed here. Start reading at
@@ -12,5 +12,5 @@ mod read;
 mod tests;
 mod watch;
 
-pub use read::{Paths, read, sysctl};
+pub use read::{Paths, certificates, disk, read, sysctl};
 pub use watch::follow;

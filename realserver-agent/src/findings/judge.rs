@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use fulcrum_proto::finding::{Code, HostRole};
-use fulcrum_proto::v1::Finding;
+use fulcrum_proto::finding::{Code, HostRole, Look};
+use fulcrum_proto::v1::{Finding, Unchecked};
 use fulcrum_session::host::facts::{HostFacts, Interface};
 use fulcrum_session::host::judge;
 
@@ -22,18 +22,18 @@ const STRICT: u32 = 1;
 pub(super) struct Facts {
     /// What both agents look at.
     pub(super) host: HostFacts,
-    /// Addresses and ports on which somebody listens, of the servers' ports.
-    pub(super) listeners: Vec<(IpAddr, u16)>,
+    /// Addresses and ports on which somebody listens, of the servers' ports; none where that cannot be seen.
+    pub(super) listeners: Option<Vec<(IpAddr, u16)>>,
 }
 
-/// All that is wrong.
-pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Vec<Finding> {
+/// All that is wrong, and what cannot be seen.
+pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Look {
     // A host without VIPs takes packets to its own addresses alone: any host can.
     let has_vips = !wanted.vips.is_empty();
     let vip_interfaces: BTreeSet<String> =
         has_vips.then(|| LOOPBACK.to_owned()).into_iter().collect();
     let clients = if has_vips { client_interfaces(wanted, &facts.host) } else { BTreeSet::new() };
-    let mut findings =
+    let Look { mut findings, mut unchecked } =
         judge::host(HostRole::RealServer, &facts.host, &vip_interfaces, &clients, now);
     if has_vips {
         let elsewhere = elsewhere(wanted, &facts.host);
@@ -54,8 +54,20 @@ pub(super) fn judge(wanted: &Wanted, facts: &Facts, now: SystemTime) -> Vec<Find
         }));
         findings.extend(tunnels(&facts.host));
         findings.extend(listening(wanted, facts));
+        unchecked.extend(unseen(wanted, facts));
     }
-    findings
+    Look { findings, unchecked }
+}
+
+fn unseen(wanted: &Wanted, facts: &Facts) -> Vec<Unchecked> {
+    let listeners = facts
+        .listeners
+        .is_none()
+        .then(|| Code::ListenAddress.unchecked("/proc/net/tcp cannot be read"));
+    let told = |vip: &IpAddr| wanted.loopback.iter().any(|evidence| evidence.vip == *vip);
+    let loopback = (!wanted.vips.iter().all(told))
+        .then(|| Code::VipLoopback.unchecked("lo was not looked at since the plan came"));
+    listeners.into_iter().chain(loopback).collect()
 }
 
 /// Those that carry a server's own address, and tunnels: packets to VIPs come in there.
@@ -125,6 +137,7 @@ fn listening(wanted: &Wanted, facts: &Facts) -> Vec<Finding> {
         let on: BTreeSet<IpAddr> = facts
             .listeners
             .iter()
+            .flatten()
             .filter(|(_, listens)| listens == port)
             .map(|(address, _)| *address)
             .collect();

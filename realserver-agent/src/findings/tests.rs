@@ -2,7 +2,9 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use fulcrum_model::{Cidr, VipEvidence};
-use fulcrum_session::host::facts::{HostFacts, Interface, InvalidDrop, Manager, PacketFilter};
+use fulcrum_session::host::facts::{
+    Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
+};
 
 use super::Wanted;
 use super::judge::{Facts, judge};
@@ -33,12 +35,12 @@ fn host(more: &[(&str, Interface)]) -> HostFacts {
 }
 
 fn facts(more: &[(&str, Interface)]) -> Facts {
-    Facts { host: host(more), listeners: vec![(ip("::"), 80)] }
+    Facts { host: host(more), listeners: Some(vec![(ip("::"), 80)]) }
 }
 
 fn listening(on: &[(&str, u16)]) -> Facts {
     let listeners = on.iter().map(|(address, port)| (ip(address), *port)).collect();
-    Facts { listeners, ..facts(&[]) }
+    Facts { listeners: Some(listeners), ..facts(&[]) }
 }
 
 fn tunnel(rp_filter: u32, is_up: bool) -> Facts {
@@ -104,7 +106,7 @@ fn each_fact_has_its_finding() {
         ("lo is not", one(), of_lo(None), &[]),
     ];
     for (what, wanted, facts, expected) in cases {
-        let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH);
+        let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH).findings;
         let told: Vec<String> =
             found.iter().map(|f| format!("{} {} {:?}", f.code, f.subject, f.severity())).collect();
         assert_eq!(told, expected, "{what}");
@@ -116,7 +118,40 @@ fn a_vip_that_is_not_bound_is_told_whatever_else_holds_it() {
     let mut wanted = wanted(&[80], "stopped by hand");
     wanted.loopback[0].bound = false;
     let facts = facts(&[("eth1", interface("10.0.0.150"))]);
-    let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH);
+    let found = judge(&wanted, &facts, SystemTime::UNIX_EPOCH).findings;
     let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
     assert_eq!(codes, ["vip-loopback", "vip-elsewhere"]);
+}
+
+/// What cannot be seen, or was not yet, is not told to be well.
+#[test]
+fn what_is_not_seen_is_told() {
+    let disk = Disk { path: "/var".into(), free_bytes: 1 << 30, free_inodes: None };
+    let seen = |facts: Facts| Facts {
+        host: HostFacts { disk: Some(disk.clone()), ..facts.host },
+        ..facts
+    };
+    let one = || wanted(&[80], "");
+    let cases: [(&str, Wanted, Facts, &[&str]); 5] = [
+        ("all is seen", one(), seen(facts(&[])), &[]),
+        ("no disk", one(), facts(&[]), &["disk-space"]),
+        ("no sockets", one(), seen(Facts { listeners: None, ..facts(&[]) }), &["listen-address"]),
+        (
+            "lo not yet",
+            Wanted { loopback: Vec::new(), ..one() },
+            seen(facts(&[])),
+            &["vip-loopback"],
+        ),
+        (
+            "without VIPs nothing matters",
+            Wanted::default(),
+            seen(Facts { listeners: None, ..facts(&[]) }),
+            &[],
+        ),
+    ];
+    for (what, wanted, facts, expected) in cases {
+        let unchecked = judge(&wanted, &facts, SystemTime::UNIX_EPOCH).unchecked;
+        let codes: Vec<&str> = unchecked.iter().map(|unseen| unseen.code.as_str()).collect();
+        assert_eq!(codes, expected, "{what}");
+    }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fulcrum_model::plan::{RealServerHostPlan, WatchedServer};
-use fulcrum_proto::v1;
+use fulcrum_proto::finding::{Code, Look};
+use fulcrum_proto::v1::{Finding, Unchecked};
 
 use super::installation::Installation;
 use super::server_xml::{Address, Connector};
@@ -20,28 +21,79 @@ pub enum Tomcats {
     Others(Arc<Vec<Installation>>),
 }
 
-/// The findings of one server.
-pub fn of(
-    server: &WatchedServer,
-    tomcats: &Tomcats,
-    plan: &RealServerHostPlan,
-) -> Vec<v1::Finding> {
+/// What is looked for in a Tomcat's files.
+const CODES: [Code; 4] =
+    [Code::TomcatAddress, Code::TomcatPort, Code::TomcatStopLosesRequests, Code::TomcatManagerOpen];
+
+/// What one server's watcher found; none before its first report.
+pub fn of(server: &WatchedServer, tomcats: Option<&Tomcats>, plan: &RealServerHostPlan) -> Look {
+    let port_of = server.port;
+    let nothing = |why: String| Look {
+        findings: Vec::new(),
+        unchecked: CODES.iter().map(|code| unseen(*code, server, &why)).collect(),
+    };
     match tomcats {
-        Tomcats::None => Vec::new(),
-        Tomcats::Own(own) => {
-            let connectors = own.server.connectors.iter();
-            let connectors = connectors.filter(|c| c.port == Some(server.port.get()));
-            let mut found: Vec<v1::Finding> = connectors
-                .flat_map(|connector| {
-                    [address(server, own, connector, plan), stop(server, own, connector)]
-                })
-                .flatten()
-                .collect();
-            found.extend(manager(server, own));
-            found
+        None => nothing("it was not looked at yet".to_owned()),
+        Some(Tomcats::None) => {
+            nothing(format!("no Tomcat whose files the agent may read listens on port {port_of}"))
         }
-        Tomcats::Others(others) => port(server, others, plan).into_iter().collect(),
+        Some(Tomcats::Own(own)) => of_own(server, own, plan),
+        Some(Tomcats::Others(others)) => {
+            let mut look = nothing(format!("nobody listens on port {port_of}"));
+            if let Some(finding) = port(server, others, plan) {
+                look.unchecked.retain(|unchecked| unchecked.code != finding.code);
+                look.findings.push(finding);
+            }
+            look
+        }
     }
+}
+
+/// Of the one that listens, which has the port by that.
+fn of_own(server: &WatchedServer, own: &Installation, plan: &RealServerHostPlan) -> Look {
+    let connectors = own.server.connectors.iter();
+    let connectors: Vec<&Connector> =
+        connectors.filter(|c| c.port == Some(server.port.get())).collect();
+    let mut findings: Vec<Finding> = connectors
+        .iter()
+        .flat_map(|connector| [address(server, own, connector, plan), stop(server, own, connector)])
+        .flatten()
+        .collect();
+    findings.extend(manager(server, own));
+    Look { findings, unchecked: untold(server, own, &connectors, plan) }
+}
+
+/// What server.xml leaves open, such as by a property that is set elsewhere.
+fn untold(
+    server: &WatchedServer,
+    own: &Installation,
+    connectors: &[&Connector],
+    plan: &RealServerHostPlan,
+) -> Vec<Unchecked> {
+    let path = server_xml(own);
+    // Without VIPs on loopback no address is wrong.
+    let needs_address = !plan.vips.is_empty();
+    if connectors.is_empty() {
+        let codes =
+            [needs_address.then_some(Code::TomcatAddress), Some(Code::TomcatStopLosesRequests)];
+        let why = format!("{path} names no connector of port {}", server.port);
+        return codes.into_iter().flatten().map(|code| unseen(code, server, &why)).collect();
+    }
+    let has_no_address = |c: &&Connector| c.address == Address::Unknown;
+    let has_no_stop = |c: &&Connector| c.binds_on_init.is_none() || c.awaits_ms.is_none();
+    let address = (needs_address && connectors.iter().any(has_no_address)).then(|| {
+        let why = format!("{path}: address of the connector cannot be told");
+        unseen(Code::TomcatAddress, server, &why)
+    });
+    let stop = connectors.iter().any(has_no_stop).then(|| {
+        let why = format!("{path}: bindOnInit or gracefulStopAwaitMillis cannot be told");
+        unseen(Code::TomcatStopLosesRequests, server, &why)
+    });
+    address.into_iter().chain(stop).collect()
+}
+
+fn unseen(code: Code, server: &WatchedServer, why: &str) -> Unchecked {
+    code.unchecked(format!("{}: {why}", server.real_server))
 }
 
 /// A packet that is forwarded by dr or through a tunnel still has the VIP as its destination.
@@ -50,7 +102,7 @@ fn address(
     tomcat: &Installation,
     connector: &Connector,
     plan: &RealServerHostPlan,
-) -> Option<v1::Finding> {
+) -> Option<Finding> {
     let only = match connector.address {
         Address::One(only) => only,
         Address::Any | Address::Unknown => return None,
@@ -60,17 +112,15 @@ fn address(
         return None;
     }
     let port = server.port;
-    Some(v1::Finding {
-        code: "tomcat-address".to_owned(),
-        severity: v1::Severity::Error.into(),
-        subject: server.real_server.to_string(),
-        found: format!(
+    Some(Code::TomcatAddress.error(
+        server.real_server.to_string(),
+        format!(
             "{}: the connector of port {port} listens on {only} alone, where requests to {} are refused",
             server_xml(tomcat),
             list(&plan.vips)
         ),
-        remedy: format!("leave address out of the connector of port {port}, and restart Tomcat"),
-    })
+        format!("leave address out of the connector of port {port}, and restart Tomcat"),
+    ))
 }
 
 /// Told only where the Tomcat is surely meant: none of its ports is that of another server of this host.
@@ -78,7 +128,7 @@ fn port(
     server: &WatchedServer,
     tomcats: &[Installation],
     plan: &RealServerHostPlan,
-) -> Option<v1::Finding> {
+) -> Option<Finding> {
     let planned = |port: u16| plan.servers.iter().any(|server| server.port.get() == port);
     let (tomcat, ports) = tomcats.iter().find_map(|tomcat| {
         let connectors = tomcat.server.connectors.iter();
@@ -88,27 +138,21 @@ fn port(
         (!is_another).then_some((tomcat, ports))
     })?;
     let wanted = server.port;
-    Some(v1::Finding {
-        code: "tomcat-port".to_owned(),
-        severity: v1::Severity::Error.into(),
-        subject: server.real_server.to_string(),
-        found: format!(
+    Some(Code::TomcatPort.error(
+        server.real_server.to_string(),
+        format!(
             "nobody listens on port {wanted}, and {} has a connector of port {} only",
             server_xml(tomcat),
             list(&ports)
         ),
-        remedy: format!(
+        format!(
             "set port=\"{wanted}\" on the connector and restart Tomcat, or plan the port that it has: in dr \
              the virtual server's port must be the same"
         ),
-    })
+    ))
 }
 
-fn stop(
-    server: &WatchedServer,
-    tomcat: &Installation,
-    connector: &Connector,
-) -> Option<v1::Finding> {
+fn stop(server: &WatchedServer, tomcat: &Installation, connector: &Connector) -> Option<Finding> {
     // What cannot be told is taken to be well.
     let keeps_open = connector.binds_on_init?;
     let is_hasty = connector.awaits_ms? == 0;
@@ -127,16 +171,14 @@ fn stop(
             "set bindOnInit=\"false\" on the connector and gracefulStopAwaitMillis=\"10000\" on the Service",
         ),
     };
-    Some(v1::Finding {
-        code: "tomcat-stop-loses-requests".to_owned(),
-        severity: v1::Severity::Warning.into(),
-        subject: server.real_server.to_string(),
-        found: format!("{}: the connector of port {}: {found}", server_xml(tomcat), server.port),
-        remedy: remedy.to_owned(),
-    })
+    Some(Code::TomcatStopLosesRequests.warning(
+        server.real_server.to_string(),
+        format!("{}: the connector of port {}: {found}", server_xml(tomcat), server.port),
+        remedy.to_owned(),
+    ))
 }
 
-fn manager(server: &WatchedServer, tomcat: &Installation) -> Option<v1::Finding> {
+fn manager(server: &WatchedServer, tomcat: &Installation) -> Option<Finding> {
     let path = tomcat.open_manager.as_ref()?;
     let is_reachable = |connector: &Connector| match connector.address {
         Address::Any => true,
@@ -146,18 +188,16 @@ fn manager(server: &WatchedServer, tomcat: &Installation) -> Option<v1::Finding>
     if !tomcat.server.connectors.iter().any(is_reachable) {
         return None;
     }
-    Some(v1::Finding {
-        code: "tomcat-manager-open".to_owned(),
-        severity: v1::Severity::Warning.into(),
-        subject: server.real_server.to_string(),
-        found: format!(
+    Some(Code::TomcatManagerOpen.warning(
+        server.real_server.to_string(),
+        format!(
             "{}: the manager asks other hosts for a password, and keeps none of them out",
             path.display()
         ),
-        remedy: "put <Valve className=\"org.apache.catalina.valves.RemoteCIDRValve\" allow=\"127.0.0.0/8,::1/128\"/> into its \
+        "put <Valve className=\"org.apache.catalina.valves.RemoteCIDRValve\" allow=\"127.0.0.0/8,::1/128\"/> into its \
                  Context"
             .to_owned(),
-    })
+    ))
 }
 
 fn server_xml(tomcat: &Installation) -> String {
@@ -200,6 +240,47 @@ mod tests {
             base: PathBuf::from("/var/lib/tomcat10"),
             server: parse(&text, &Properties::new()).unwrap(),
             open_manager: open_manager.then(|| PathBuf::from("/var/lib/tomcat10/manager.xml")),
+        }
+    }
+
+    fn codes(findings: Vec<Finding>) -> Vec<String> {
+        findings.into_iter().map(|finding| finding.code).collect()
+    }
+
+    /// What is not known is told by code, and a finding of the same code stands for itself.
+    #[test]
+    fn what_is_not_seen_is_told() {
+        const ALL: &[&str] =
+            &["tomcat-address", "tomcat-port", "tomcat-stop-loses-requests", "tomcat-manager-open"];
+        let own = |connectors: &str| Tomcats::Own(Arc::new(tomcat(GRACE, connectors, false)));
+        let stopped =
+            |connectors: &str| Tomcats::Others(Arc::new(vec![tomcat("", connectors, false)]));
+        let well = r#"<Connector port="80" bindOnInit="false"/>"#;
+        let elsewhere = r#"<Connector port="8080"/>"#;
+        let cases: [(&str, Option<Tomcats>, &[&str]); 8] = [
+            ("not yet", None, ALL),
+            ("no Tomcat", Some(Tomcats::None), ALL),
+            ("nobody listens", Some(Tomcats::Others(Arc::default())), ALL),
+            ("on another port", Some(stopped(elsewhere)), &[ALL[0], ALL[2], ALL[3]]),
+            ("all is told", Some(own(well)), &[]),
+            ("no such port", Some(own(r#"<Connector port="${x}"/>"#)), &[ALL[0], ALL[2]]),
+            (
+                "no address",
+                Some(own(r#"<Connector port="80" bindOnInit="false" address="${x}"/>"#)),
+                &[ALL[0]],
+            ),
+            ("no stop", Some(own(r#"<Connector port="80" bindOnInit="${x}"/>"#)), &[ALL[2]]),
+        ];
+        let server = watched("web1", 80);
+        let plan = RealServerHostPlan {
+            vips: vec!["10.0.0.100".parse().unwrap()],
+            servers: vec![server.clone()],
+        };
+        for (what, tomcats, expected) in cases {
+            let unchecked = of(&server, tomcats.as_ref(), &plan).unchecked;
+            assert!(unchecked.iter().all(|unseen| unseen.why.starts_with("web1: ")), "{what}");
+            let told: Vec<&str> = unchecked.iter().map(|unseen| unseen.code.as_str()).collect();
+            assert_eq!(told, expected, "{what}");
         }
     }
 
@@ -248,13 +329,12 @@ mod tests {
         };
         for (service, connectors, open, expected) in cases {
             let own = Tomcats::Own(Arc::new(tomcat(service, connectors, open)));
-            let codes: Vec<String> =
-                of(&server, &own, &plan).into_iter().map(|finding| finding.code).collect();
+            let codes: Vec<String> = codes(of(&server, Some(&own), &plan).findings);
             assert_eq!(codes, expected, "{service} {connectors} {open}");
         }
         let bound =
             tomcat(GRACE, r#"<Connector port="80" bindOnInit="false" address="10.0.0.7"/>"#, false);
-        let found = of(&server, &Tomcats::Own(Arc::new(bound.clone())), &plan);
+        let found = of(&server, Some(&Tomcats::Own(Arc::new(bound.clone()))), &plan).findings;
         assert_eq!(
             found[0].found,
             "/var/lib/tomcat10/conf/server.xml: the connector of port 80 listens on 10.0.0.7 alone, where requests to \
@@ -262,8 +342,8 @@ mod tests {
         );
         let nat = RealServerHostPlan { vips: Vec::new(), ..plan };
         assert_eq!(
-            of(&server, &Tomcats::Own(Arc::new(bound)), &nat),
-            [],
+            of(&server, Some(&Tomcats::Own(Arc::new(bound))), &nat),
+            Look::default(),
             "nothing is forwarded by dr"
         );
     }
@@ -285,7 +365,7 @@ mod tests {
         };
         for (connectors, expected) in cases {
             let others = Tomcats::Others(Arc::new(vec![tomcat("", connectors, true)]));
-            let found = of(&server, &others, &plan);
+            let found = of(&server, Some(&others), &plan).findings;
             match expected {
                 None => assert_eq!(found, [], "{connectors}"),
                 Some(words) => assert!(found[0].found.ends_with(words), "{}", found[0].found),

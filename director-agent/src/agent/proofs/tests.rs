@@ -69,11 +69,12 @@ fn whoever_answers_is_named_with_what_is_wrong_there() {
         (true, &[], None, "none of the plan's real servers".to_owned()),
     ] {
         let seen = offended(answers, addresses);
-        let findings = arp_findings(&seen, &owners(), |of, vip| {
+        let found = arp_look(&seen, &owners(), |of, vip| {
             assert_eq!((of, vip), (&agent, VIP));
             said
         });
-        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!(found.unchecked, []);
+        let [finding] = &found.findings[..] else { panic!("{found:?}") };
         assert_eq!(
             (finding.code.as_str(), finding.subject.as_str()),
             ("arp-proof", "192.168.1.150")
@@ -81,6 +82,36 @@ fn whoever_answers_is_named_with_what_is_wrong_there() {
         assert_eq!(finding.severity(), v1::Severity::Error);
         assert!(finding.found.starts_with(&format!("{named}{expected}")), "{}", finding.found);
         assert!(!finding.remedy.is_empty());
+    }
+}
+
+/// A VIP of which nothing was concluded, or nothing can be, is not told to be the Active's alone.
+#[test]
+fn what_nobody_has_concluded_is_not_known() {
+    let of = |conclusion: Option<Verdict>| {
+        let conclusion = conclusion.map(|verdict| Conclusion {
+            verdict,
+            asked_at: Duration::ZERO,
+            answered_by: None,
+        });
+        let proof = VipProof { conclusion, offenders: BTreeMap::new() };
+        ProofSnapshot { vips: [((VIP, "eth0".to_owned()), proof)].into() }
+    };
+    for (what, seen, expected) in [
+        ("no VIP", ProofSnapshot::default(), Some("no IPv4 VIP")),
+        ("nothing yet", of(None), Some("of 192.168.1.150 on eth0 nothing was concluded")),
+        ("undecided", of(Some(Verdict::Undecided)), Some("cannot be told")),
+        ("proven", of(Some(Verdict::Proven)), None),
+    ] {
+        let found = arp_look(&seen, &Owners::new(), |_, _| None);
+        assert_eq!(found.findings, [], "{what}");
+        let told = found.unchecked.iter().map(|unseen| (unseen.code.as_str(), unseen.why.as_str()));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{what}: {told:?}");
+        let says = |(code, why): &(&str, &str)| {
+            *code == "arp-proof" && expected.is_some_and(|part| why.contains(part))
+        };
+        assert!(told.iter().all(says), "{what}: {told:?}");
     }
 }
 

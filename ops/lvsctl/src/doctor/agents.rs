@@ -1,25 +1,16 @@
 //! What is told of each agent, and what it tells of its host.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use fulcrum_proto::finding::{Code, HostRole};
+use fulcrum_proto::finding::HostRole;
 use fulcrum_proto::v1;
 
-use super::cluster::VERSION;
-use super::{Check, Group, Outcome, Trouble};
+use super::host::{self, Report};
+use super::{Check, Group, Trouble};
 use crate::status::ago;
 
 /// A director reports every 5 s, of a large table less often; a report older than this, beside the newest of all, is old.
 const FRESH: Duration = Duration::from_mins(1);
-
-/// An agent's last word on its host.
-struct Report<'a> {
-    /// None where it has told nothing.
-    findings: Option<&'a [v1::Finding]>,
-    /// Why nothing that it told counts any more, or less was looked at than lvsctl knows of.
-    doubt: Option<String>,
-}
 
 pub(super) fn groups(topology: &v1::Topology, now: SystemTime) -> Vec<Group> {
     // Clocks of hosts differ: old is what is older than the others.
@@ -28,18 +19,18 @@ pub(super) fn groups(topology: &v1::Topology, now: SystemTime) -> Vec<Group> {
     agents
         .map(|agent| {
             let role = role_of(agent);
-            let mut checks = vec![attached(agent, now), applied(agent, topology.revision)];
+            let mut checks = vec![attached(agent, now), applied(agent, role, topology.revision)];
             let age = match role {
                 HostRole::Director => heard(agent).and_then(|at| newest.duration_since(at).ok()),
                 // Its evidence comes more often than its reports, which differ seldom.
-                HostRole::RealServer => evidence_age(topology, &agent.name),
+                HostRole::RealServer | HostRole::Controller => evidence_age(topology, &agent.name),
             };
             let is_fresh = age.is_some_and(|age| age <= FRESH);
             if agent.attached {
-                checks.push(fresh(is_fresh));
+                checks.push(fresh(role, is_fresh));
             }
-            let report = Report { findings: findings(agent), doubt: doubt(agent, is_fresh) };
-            checks.extend(host(role, &report));
+            let report = Report { told: told(agent), doubt: doubt(agent, is_fresh) };
+            checks.extend(host::checks(role, &report));
             Group { role: agent.role.clone(), name: agent.name.clone(), checks }
         })
         .collect()
@@ -47,26 +38,50 @@ pub(super) fn groups(topology: &v1::Topology, now: SystemTime) -> Vec<Group> {
 
 /// One director, by its own account.
 pub(crate) fn director(found: &v1::GetDirectorStatusResponse) -> Vec<Group> {
-    let mut troubles = Vec::new();
-    if found.controller.is_empty() {
-        troubles.push(Trouble::warning(
+    let told = found.observed.as_ref();
+    let told = told.map(|seen| (seen.findings.as_slice(), seen.unchecked.as_slice()));
+    vec![of_itself(HostRole::Director, &found.name, found.plan.is_some(), &found.controller, told)]
+}
+
+/// One real-server agent, by its own account.
+pub(crate) fn real_server(found: &v1::GetRealServerStatusResponse) -> Vec<Group> {
+    let told = found.observed.as_ref();
+    let told = told.map(|seen| (seen.findings.as_slice(), seen.unchecked.as_slice()));
+    let has_plan = found.plan.is_some();
+    vec![of_itself(HostRole::RealServer, &found.name, has_plan, &found.controller, told)]
+}
+
+fn of_itself(
+    role: HostRole,
+    name: &str,
+    has_plan: bool,
+    controller: &str,
+    told: Option<(&[v1::Finding], &[v1::Unchecked])>,
+) -> Group {
+    let (word, kind) = match role {
+        HostRole::Director => ("director", "Director"),
+        HostRole::RealServer => ("realserver", "RealServer"),
+        HostRole::Controller => ("controller", "controller"),
+    };
+    let alone = controller.is_empty().then(|| {
+        Trouble::warning(
             "",
             "it is attached to no controller, and goes on by its last plan",
-            "see whether controllers run, and the network to them",
-        ));
-    }
-    let mut checks = vec![Check::new("agent-attached", "the agent is attached", troubles)];
-    let no_plan = found.plan.is_none().then(|| {
-        Trouble::error(
-            "",
-            "it has no plan",
-            "name it in the intent and let it attach to a controller",
+            "see whether controllers run, and the network to them: `lvsctl doctor cluster`, and the agent's log",
         )
     });
-    checks.push(Check::new("plan-applied", "the plan is applied", no_plan.into_iter().collect()));
-    let findings = found.observed.as_ref().map(|observed| observed.findings.as_slice());
-    checks.extend(host(HostRole::Director, &Report { findings, doubt: None }));
-    vec![Group { role: "director".to_owned(), name: found.name.clone(), checks }]
+    let no_plan = (!has_plan).then(|| {
+        let remedy = format!(
+            "name {name} in a {kind} of the intent (`lvsctl apply`), and let the agent attach to a controller"
+        );
+        Trouble::error("", "it has no plan", remedy)
+    });
+    let mut checks = vec![
+        Check::new("agent-attached", "the agent is attached", alone.into_iter().collect()),
+        Check::new("plan-applied", "the plan is applied", no_plan.into_iter().collect()),
+    ];
+    checks.extend(host::checks(role, &Report { told, doubt: None }));
+    Group { role: word.to_owned(), name: name.to_owned(), checks }
 }
 
 fn role_of(agent: &v1::AgentStatus) -> HostRole {
@@ -82,9 +97,12 @@ fn evidence_age(topology: &v1::Topology, agent: &str) -> Option<Duration> {
     Some(Duration::from_millis(evidence.age_ms.into()))
 }
 
-fn findings(agent: &v1::AgentStatus) -> Option<&[v1::Finding]> {
-    let of_director = agent.director.as_ref().map(|observed| observed.findings.as_slice());
-    of_director.or_else(|| agent.real_server.as_ref().map(|observed| observed.findings.as_slice()))
+fn told(agent: &v1::AgentStatus) -> Option<(&[v1::Finding], &[v1::Unchecked])> {
+    match (&agent.director, &agent.real_server) {
+        (Some(director), _) => Some((&director.findings, &director.unchecked)),
+        (None, Some(real_server)) => Some((&real_server.findings, &real_server.unchecked)),
+        (None, None) => None,
+    }
 }
 
 fn doubt(agent: &v1::AgentStatus, is_fresh: bool) -> Option<String> {
@@ -94,50 +112,60 @@ fn doubt(agent: &v1::AgentStatus, is_fresh: bool) -> Option<String> {
     if !is_fresh {
         return Some("its last report is old".to_owned());
     }
-    (agent.program_version != VERSION).then(|| {
-        let theirs = match agent.program_version.as_str() {
-            "" => "an unknown version",
-            version => version,
-        };
-        format!("the agent is of {theirs}, and may not look at it")
-    })
+    host::doubt_of("the agent", &agent.program_version)
 }
 
 fn attached(agent: &v1::AgentStatus, now: SystemTime) -> Check {
-    let unit = match role_of(agent) {
-        HostRole::Director => "fulcrum-director",
-        HostRole::RealServer => "fulcrum-realserver",
-    };
+    let unit = role_of(agent).unit();
     let trouble = (!agent.attached).then(|| match agent.last_heard {
-        None => Trouble::error("", "it was never heard", format!("start {unit} on its host")),
+        None => Trouble::error(
+            "",
+            "it was never heard",
+            format!(
+                "on {}'s host `systemctl enable --now {unit}`; where it runs, see `controllers` and `name` of its \
+                 configuration",
+                agent.name
+            ),
+        ),
         Some(heard) => Trouble::error(
             "",
             format!("it was last heard {} ago", ago(heard, now)),
-            format!("`systemctl status {unit}` on its host, and the network to the controllers"),
+            format!(
+                "on {}'s host `systemctl status {unit}`; where it runs, see its log for which controllers it tries, \
+                 and the network to them",
+                agent.name
+            ),
         ),
     });
     Check::new("agent-attached", "the agent is attached", trouble.into_iter().collect())
 }
 
-fn fresh(is_fresh: bool) -> Check {
+fn fresh(role: HostRole, is_fresh: bool) -> Check {
     let trouble = (!is_fresh).then(|| {
         Trouble::error(
             "",
             "nothing was heard of it for a minute, although it is attached",
-            "see on its host whether the agent hangs: its log, and its threads in /proc",
+            format!(
+                "on its host `journalctl -u {unit} -n 50` tells what the agent waits for; `systemctl restart {unit}` \
+                 takes nothing from the kernel",
+                unit = role.unit()
+            ),
         )
     });
     Check::new("agent-fresh", "the agent's reports are fresh", trouble.into_iter().collect())
 }
 
-fn applied(agent: &v1::AgentStatus, revision: u64) -> Check {
+fn applied(agent: &v1::AgentStatus, role: HostRole, revision: u64) -> Check {
     let trouble = match &agent.ack {
         // Without intent there is nothing to acknowledge.
         None if revision == 0 => None,
         None => Some(Trouble::error(
             "",
             "it has not answered any plan yet",
-            "wait a moment after its start; then see the agent's log",
+            format!(
+                "wait a moment after its start; then see `journalctl -u {} -n 50` on its host",
+                role.unit()
+            ),
         )),
         Some(ack) => {
             let acked = ack.version.as_ref().map_or(0, |version| version.revision);
@@ -151,7 +179,10 @@ fn applied(agent: &v1::AgentStatus, revision: u64) -> Check {
                 Some(Trouble::warning(
                     "",
                     format!("it is at revision {acked} of {revision}"),
-                    "`lvsctl wait`; if it stays so, see the agent's log",
+                    format!(
+                        "`lvsctl wait` waits for it; if it stays so, see `journalctl -u {} -n 50` on its host",
+                        role.unit()
+                    ),
                 ))
             } else {
                 None
@@ -159,44 +190,4 @@ fn applied(agent: &v1::AgentStatus, revision: u64) -> Check {
         }
     };
     Check::new("plan-applied", "the plan is applied", trouble.into_iter().collect())
-}
-
-/// What agents of the role look at, and what this one found beyond that.
-fn host(role: HostRole, report: &Report<'_>) -> Vec<Check> {
-    let mut found: BTreeMap<&str, Vec<Trouble>> = BTreeMap::new();
-    for finding in report.findings.into_iter().flatten() {
-        found.entry(&finding.code).or_default().push(trouble(finding));
-    }
-    let known = Code::ALL.into_iter().filter(|code| code.is_of(role));
-    let mut checks: Vec<Check> = known
-        .map(|code| {
-            let troubles = found.remove(code.as_str()).unwrap_or_default();
-            let mut check = Check::new(code.as_str(), code.title(), troubles);
-            let is_unknown = report.findings.is_none() || report.doubt.is_some();
-            if check.outcome == Outcome::Well && is_unknown {
-                check.outcome = Outcome::Unknown;
-            }
-            check
-        })
-        .collect();
-    // Of an agent that is newer than lvsctl, or of another source than the catalogue's.
-    checks.extend(found.into_iter().map(|(code, troubles)| Check::new(code, code, troubles)));
-    if let Some(doubt) = &report.doubt {
-        for check in &mut checks {
-            if check.outcome == Outcome::Unknown {
-                check.title = format!("{}: not known, {doubt}", check.title);
-            }
-        }
-    }
-    checks
-}
-
-fn trouble(finding: &v1::Finding) -> Trouble {
-    let v1::Finding { subject, found, remedy, .. } = finding;
-    match finding.severity() {
-        v1::Severity::Error => Trouble::error(subject, found, remedy),
-        v1::Severity::Warning | v1::Severity::Unspecified => {
-            Trouble::warning(subject, found, remedy)
-        }
-    }
 }

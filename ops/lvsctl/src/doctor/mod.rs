@@ -1,16 +1,21 @@
 //! Every precondition of the cluster, host by host: what is well, what is wrong, and the remedy.
 //!
 //! Pure: from the API's topology and the time to groups of checks, and from these to text. What agents look at is in
-//! [`fulcrum_proto::finding`]; what controllers can be asked is in [`cluster`]. Start reading at [`topology`].
+//! [`fulcrum_proto::finding`]; what controllers
+//! can be asked, together and each by itself, is in [`cluster`] and [`controllers`]. Start reading at [`topology`].
 
 mod agents;
 mod cluster;
+mod controllers;
+mod host;
 mod render;
+mod versions;
 
 use fulcrum_proto::v1;
 
-pub(crate) use agents::director;
+pub(crate) use agents::{director, real_server};
 pub(crate) use cluster::certificates;
+pub(crate) use controllers::{Answer, Answers};
 pub(crate) use render::{to_node, to_text};
 
 use std::time::SystemTime;
@@ -36,6 +41,8 @@ pub(crate) struct Check {
     /// What holds where it is well.
     pub(crate) title: String,
     pub(crate) outcome: Outcome,
+    /// Why it is not known; empty where it is.
+    pub(crate) why: String,
     /// What is wrong.
     pub(crate) troubles: Vec<Trouble>,
 }
@@ -50,12 +57,12 @@ pub(crate) struct Trouble {
     pub(crate) remedy: String,
 }
 
-/// The checks of a host, or of the controllers together.
+/// The checks of a program's host, or of the controllers together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
-    /// `cluster`, `director` or `realserver`.
+    /// `cluster`, `controller`, `director` or `realserver`.
     pub(crate) role: String,
-    /// Of the agent; empty for the cluster.
+    /// Of the program; empty for the cluster.
     pub(crate) name: String,
     pub(crate) checks: Vec<Check>,
 }
@@ -95,8 +102,14 @@ impl Check {
             code: code.to_owned(),
             title: title.to_owned(),
             outcome: outcome.unwrap_or(Outcome::Well),
+            why: String::new(),
             troubles,
         }
+    }
+
+    /// The same, which could not be made.
+    pub(crate) fn not_known(self, why: String) -> Self {
+        Self { outcome: Outcome::Unknown, why, ..self }
     }
 }
 
@@ -110,19 +123,23 @@ impl Group {
         }
     }
 
-    /// Whether a person means it by this word.
+    /// Whether a person means it by this word; `cluster` is the controllers, too.
     pub(crate) fn is_called(&self, word: &str) -> bool {
-        self.title() == word || (!self.name.is_empty() && self.name == word)
+        let is_of_cluster = word == "cluster" && self.role == "controller";
+        self.title() == word || (!self.name.is_empty() && self.name == word) || is_of_cluster
     }
 }
 
-/// Every group of a cluster: the controllers first, then each agent of the intent or that is attached.
+/// Every group of a cluster: the controllers first, together and one by one, then each agent of the intent or that is
+/// attached.
 pub(crate) fn topology(
     topology: &v1::Topology,
+    answers: &Answers,
     own_certificates: Option<Check>,
     now: SystemTime,
 ) -> Vec<Group> {
     let mut groups = vec![cluster::group(topology, own_certificates)];
+    groups.extend(controllers::groups(topology, answers));
     groups.extend(agents::groups(topology, now));
     groups
 }

@@ -12,7 +12,7 @@ pub(crate) fn to_text(groups: &[Group], is_terminal: bool, paint: Paint) -> Stri
     for group in groups {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", paint.bold(&group.title()));
-        for check in &group.checks {
+        for check in group.checks.iter().filter(|check| check.outcome != Outcome::Unknown) {
             let mark = mark(check.outcome, is_terminal, paint);
             let code = match check.outcome {
                 Outcome::Well => String::new(),
@@ -27,6 +27,11 @@ pub(crate) fn to_text(groups: &[Group], is_terminal: bool, paint: Paint) -> Stri
                 let _ = writeln!(text, "      {} {remedy}", paint.dim("remedy:"));
             }
         }
+        for (why, codes) in not_known(group) {
+            let mark = mark(Outcome::Unknown, is_terminal, paint);
+            let codes = paint.dim(&format!("[{}]", codes.join(", ")));
+            let _ = writeln!(text, "  {mark} not known, {why} {codes}");
+        }
         text.push('\n');
     }
     let (errors, warnings) = (count(groups, Outcome::Error), count(groups, Outcome::Warning));
@@ -35,14 +40,22 @@ pub(crate) fn to_text(groups: &[Group], is_terminal: bool, paint: Paint) -> Stri
     } else {
         paint.bad(&counted(errors, warnings))
     };
-    let unknown = groups
-        .iter()
-        .flat_map(|group| &group.checks)
-        .filter(|check| check.outcome == Outcome::Unknown)
-        .count();
+    let unknown = unknown(groups);
     let unknown = if unknown == 0 { String::new() } else { format!("; {unknown} not known") };
     let _ = writeln!(text, "{sum}{unknown}");
     text
+}
+
+/// Codes of what is not known, by why: of a host that is away one line says all.
+fn not_known(group: &Group) -> Vec<(&str, Vec<&str>)> {
+    let mut by_why: Vec<(&str, Vec<&str>)> = Vec::new();
+    for check in group.checks.iter().filter(|check| check.outcome == Outcome::Unknown) {
+        match by_why.iter_mut().find(|(why, _)| *why == check.why) {
+            Some((_, codes)) => codes.push(&check.code),
+            None => by_why.push((&check.why, vec![&check.code])),
+        }
+    }
+    by_why
 }
 
 fn mark(outcome: Outcome, is_terminal: bool, paint: Paint) -> String {
@@ -66,6 +79,12 @@ fn word(outcome: Outcome) -> &'static str {
     }
 }
 
+/// Checks of which nobody knows.
+fn unknown(groups: &[Group]) -> usize {
+    let checks = groups.iter().flat_map(|group| &group.checks);
+    checks.filter(|check| check.outcome == Outcome::Unknown).count()
+}
+
 /// `1 error, 2 warnings`
 pub(super) fn counted(errors: usize, warnings: usize) -> String {
     let counted = |count: usize, noun: &str| match count {
@@ -77,12 +96,13 @@ pub(super) fn counted(errors: usize, warnings: usize) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// `errors`, `warnings` and `hosts`, each with its `checks`.
+/// `errors`, `warnings`, `unknown` and `hosts`, each with its `checks`.
 pub(crate) fn to_node(groups: &[Group]) -> Node {
     let number = |severity| Node::Plain(count(groups, severity).to_string());
     Node::Map(vec![
         ("errors".to_owned(), number(Outcome::Error)),
         ("warnings".to_owned(), number(Outcome::Warning)),
+        ("unknown".to_owned(), Node::Plain(unknown(groups).to_string())),
         ("hosts".to_owned(), Node::List(groups.iter().map(group_node).collect())),
     ])
 }
@@ -109,6 +129,7 @@ fn check_node(check: &Check) -> Node {
         ("code".to_owned(), Node::text(&check.code)),
         ("result".to_owned(), Node::text(word(check.outcome))),
         ("title".to_owned(), Node::text(&check.title)),
+        ("why".to_owned(), Node::text(&check.why)),
         ("findings".to_owned(), Node::List(findings.collect())),
     ])
 }

@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime};
 use fulcrum_proto::finding::Code;
 use fulcrum_proto::v1;
 
-use super::cluster::VERSION;
-use super::{Outcome, certificates, count, director, summary, to_node, to_text, topology};
+use super::versions::VERSION;
+use super::{
+    Answer, Answers, Group, Outcome, certificates, count, director, real_server, summary, to_node,
+    to_text,
+};
 use crate::paint::Paint;
 use crate::status::fixtures::{self, REVISION, before, now, plan};
 use crate::text::to_json;
@@ -27,7 +30,25 @@ fn controller(number: u32) -> v1::ControllerStatus {
         reachable: true,
         applied_revision: REVISION,
         program_version: VERSION.to_owned(),
+        ..v1::ControllerStatus::default()
     }
+}
+
+/// What each controller answers that is not silent, in the words of the topology that was asked for.
+fn answers(topology: &v1::Topology) -> Answers {
+    let of = |controller: &v1::ControllerStatus| {
+        let answer = if controller.reachable {
+            Answer::Told(topology.controllers.clone())
+        } else {
+            Answer::Silent("Connection refused (os error 111)".to_owned())
+        };
+        (controller.name.clone(), answer)
+    };
+    topology.controllers.iter().map(of).collect()
+}
+
+fn topology(found: &v1::Topology) -> Vec<Group> {
+    super::topology(found, &answers(found), None, now())
 }
 
 /// Agents in this order: d1, d2, web1.
@@ -83,7 +104,7 @@ fn of_no_version(text: &str) -> String {
 
 #[test]
 fn all_is_well() {
-    let groups = topology(&healthy(), None, now());
+    let groups = topology(&healthy());
     assert_eq!(count(&groups, Outcome::Error) + count(&groups, Outcome::Warning), 0);
     golden("doctor-healthy.txt", &to_text(&groups, false, Paint::default()));
 }
@@ -92,6 +113,13 @@ fn a_bad_night() -> v1::Topology {
     let mut found = healthy();
     found.controllers[2].reachable = false;
     found.controllers[1].program_version = "0.0.9".to_owned();
+    found.controllers[0].findings = vec![Code::DiskSpace.error(
+        "/var/lib/fulcrum/controller",
+        "its disk is full",
+        "free space",
+    )];
+    let unheard = "the clock of controller c3 was not compared with: it is out of reach";
+    found.controllers[0].unchecked = vec![Code::ClockSkew.unchecked(unheard)];
     *findings_of(&mut found, 0) = vec![
         Code::ConntrackInvalid.error("inet filter input", "a rule drops", "accept before"),
         Code::VridCollision.error(
@@ -124,7 +152,7 @@ fn a_bad_night() -> v1::Topology {
 
 #[test]
 fn a_bad_night_is_told_with_remedies() {
-    let groups = topology(&a_bad_night(), None, now());
+    let groups = topology(&a_bad_night());
     golden("doctor-bad-night.txt", &of_no_version(&to_text(&groups, false, Paint::default())));
     golden(
         "doctor-bad-night-terminal.txt",
@@ -137,11 +165,17 @@ fn a_bad_night_is_told_with_remedies() {
 #[test]
 fn each_trouble_is_at_its_host() {
     type Edit = fn(&mut v1::Topology);
-    let cases: [(&str, Edit, &[&str]); 8] = [
+    let cases: [(&str, Edit, &[&str]); 10] = [
         (
             "a controller is away",
             |t| t.controllers[1].reachable = false,
-            &["cluster controller-reachable Error"],
+            &[
+                "controller/c2 controller-reachable Error",
+                "controller/c2 program-version Unknown",
+                "controller/c2 disk-space Unknown",
+                "controller/c2 certificate Unknown",
+                "controller/c2 clock-skew Unknown",
+            ],
         ),
         (
             "nobody leads",
@@ -151,7 +185,29 @@ fn each_trouble_is_at_its_host() {
         (
             "a controller of before",
             |t| t.controllers[0].program_version.clear(),
-            &["cluster program-version Warning"],
+            &[
+                "controller/c1 program-version Warning",
+                "controller/c1 disk-space Unknown",
+                "controller/c1 certificate Unknown",
+                "controller/c1 clock-skew Unknown",
+            ],
+        ),
+        (
+            "a controller that has found something",
+            |t| {
+                let finding = Code::DiskSpace.error("/var/lib/fulcrum", "x", "y");
+                t.controllers[2].findings.push(finding);
+                t.controllers[2].unchecked.push(Code::ClockSkew.unchecked("x"));
+            },
+            &["controller/c3 disk-space Error", "controller/c3 clock-skew Unknown"],
+        ),
+        (
+            "what an agent could not look at",
+            |t| {
+                let seen = t.agents[2].real_server.as_mut().expect("it told");
+                seen.unchecked = vec![Code::TomcatPort.unchecked("x")];
+            },
+            &["realserver/web1 tomcat-port Unknown"],
         ),
         ("no plan answered", |t| t.agents[0].ack = None, &["director/d1 plan-applied Error"]),
         (
@@ -187,7 +243,7 @@ fn each_trouble_is_at_its_host() {
     for (what, edit, expected) in cases {
         let mut found = healthy();
         edit(&mut found);
-        let groups = topology(&found, None, now());
+        let groups = topology(&found);
         let told: Vec<String> = groups
             .iter()
             .flat_map(|group| group.checks.iter().map(move |check| (group, check)))
@@ -213,7 +269,7 @@ fn doubt_is_not_health() {
     for (what, edit, agent) in cases {
         let mut found = healthy();
         edit(&mut found);
-        let group = &topology(&found, None, now())[1 + agent];
+        let group = &topology(&found)[4 + agent];
         let is_of_host = |code: &str| Code::ALL.iter().any(|known| known.as_str() == code);
         let of_host = group.checks.iter().filter(|check| is_of_host(&check.code));
         assert!(of_host.clone().count() > 5, "{what}");
@@ -240,6 +296,118 @@ fn a_director_tells_of_itself() {
     assert_eq!((count(&groups, Outcome::Error), count(&groups, Outcome::Warning)), (1, 1));
     assert!(groups[0].is_called("d1") && groups[0].is_called("director/d1"));
     assert!(!groups[0].is_called("director") && !groups[0].is_called(""));
+}
+
+#[test]
+fn a_real_servers_agent_tells_of_itself() {
+    let observed = v1::RealServerObserved {
+        findings: vec![Code::ListenAddress.error("port 80", "x", "y")],
+        unchecked: vec![Code::TomcatPort.unchecked("web1: nobody listens on port 80")],
+        ..v1::RealServerObserved::default()
+    };
+    let found = v1::GetRealServerStatusResponse {
+        name: "web1".to_owned(),
+        controller: "c1".to_owned(),
+        observed: Some(observed),
+        ..v1::GetRealServerStatusResponse::default()
+    };
+    let groups = real_server(&found);
+    let not_well = groups[0].checks.iter().filter(|check| check.outcome != Outcome::Well);
+    let told: Vec<_> = not_well.map(|check| (check.code.as_str(), check.outcome)).collect();
+    let expected = [
+        ("plan-applied", Outcome::Error),
+        ("listen-address", Outcome::Error),
+        ("tomcat-port", Outcome::Unknown),
+    ];
+    assert_eq!(told, expected);
+    assert!(groups[0].is_called("realserver/web1"));
+}
+
+/// Who reaches a controller decides how bad it is: lvsctl and the others are asked apart.
+#[test]
+fn reach_is_told_from_both_sides() {
+    type Edit = fn(&mut v1::Topology, &mut Answers);
+    let cases: [(&str, Edit, Outcome, &str); 6] = [
+        ("all reach it", |_, _| {}, Outcome::Well, ""),
+        (
+            "lvsctl alone does not",
+            |_, answers| {
+                answers.insert("c3".to_owned(), Answer::Silent("timed out".to_owned()));
+            },
+            Outcome::Warning,
+            "it does not answer lvsctl (timed out), and the other controllers reach it",
+        ),
+        (
+            "nobody does",
+            |t, answers| {
+                t.controllers[2].reachable = false;
+                *answers = self::answers(t);
+            },
+            Outcome::Error,
+            "it does not answer lvsctl (Connection refused (os error 111)), and controller c1, controller c2 do not \
+             reach it either",
+        ),
+        (
+            "one of the others does not",
+            |t, answers| {
+                let mut known = t.controllers.clone();
+                known[2].reachable = false;
+                answers.insert("c2".to_owned(), Answer::Told(known));
+            },
+            Outcome::Error,
+            "it answers lvsctl, but controller c2 does not reach it",
+        ),
+        (
+            "nobody was asked beside",
+            |t, answers| {
+                t.controllers[2].reachable = false;
+                answers.clear();
+            },
+            Outcome::Error,
+            "the controller that was asked does not reach it",
+        ),
+        (
+            "it has its hands full",
+            |_, answers| {
+                answers.insert("c3".to_owned(), Answer::Told(Vec::new()));
+            },
+            Outcome::Well,
+            "",
+        ),
+    ];
+    for (what, edit, outcome, expected) in cases {
+        let mut found = healthy();
+        let mut answers = answers(&found);
+        edit(&mut found, &mut answers);
+        let groups = super::topology(&found, &answers, None, now());
+        let (c3, others): (Vec<&Group>, Vec<&Group>) = groups
+            .iter()
+            .filter(|group| group.role == "controller")
+            .partition(|group| group.name == "c3");
+        let check = &c3[0].checks[0];
+        assert_eq!(
+            (check.code.as_str(), check.outcome),
+            ("controller-reachable", outcome),
+            "{what}"
+        );
+        let told = check.troubles.first().map_or("", |trouble| trouble.found.as_str());
+        assert_eq!(told, expected, "{what}");
+        let mut others = others.iter().flat_map(|group| &group.checks);
+        assert!(others.all(|check| check.outcome == Outcome::Well), "{what}");
+    }
+}
+
+#[test]
+fn the_cluster_is_all_controllers() {
+    let groups = topology(&healthy());
+    let called = |word: &str| {
+        let called = groups.iter().filter(|group| group.is_called(word));
+        called.map(Group::title).collect::<Vec<_>>()
+    };
+    let all = ["cluster", "controller/c1", "controller/c2", "controller/c3"];
+    assert_eq!(called("cluster"), all);
+    assert_eq!(called("c2"), ["controller/c2"]);
+    assert_eq!(called("controller/c2"), ["controller/c2"]);
 }
 
 #[test]

@@ -47,6 +47,26 @@ pub(super) fn orders(
     if lines.is_empty() { lines } else { section("LOCAL ORDERS", &lines, paint) }
 }
 
+/// What the agent finds on its host, each with its remedy, and what it could not look at; empty when there is neither.
+pub(super) fn host(findings: &[v1::Finding], unchecked: &[v1::Unchecked], paint: Paint) -> String {
+    let mut lines = String::new();
+    for finding in findings {
+        let v1::Finding { code, subject, found, remedy, .. } = finding;
+        let word = match finding.severity() {
+            v1::Severity::Error => paint.bad("error"),
+            v1::Severity::Warning | v1::Severity::Unspecified => "warning".to_owned(),
+        };
+        let colon = if subject.is_empty() { "" } else { ": " };
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "  {word} [{code}] {subject}{colon}{found}");
+        let _ = writeln!(lines, "      {} {remedy}", paint.dim("remedy:"));
+    }
+    for v1::Unchecked { code, why } in unchecked {
+        let _ = writeln!(lines, "  {} [{code}] {why}", paint.dim("not known"));
+    }
+    if lines.is_empty() { lines } else { section("HOST", &lines, paint) }
+}
+
 /// What is unhealthy at one real-server agent, by its own account.
 pub(crate) fn real_server_problems(found: &v1::GetRealServerStatusResponse) -> Vec<String> {
     let mut problems = Vec::new();
@@ -95,6 +115,7 @@ pub(crate) fn real_server(
     let mut text = head_and_problems(&head, problems, paint);
     let observed = found.observed.clone().unwrap_or_default();
     text.push_str(&orders(observed.frozen.as_ref(), &observed.local_drains, now, paint));
+    text.push_str(&host(&observed.findings, &observed.unchecked, paint));
     let evidence = found.evidence.clone().unwrap_or_default();
     let mut servers = Table::default();
     for server in &evidence.servers {

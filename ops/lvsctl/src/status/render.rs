@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use fulcrum_proto::v1;
 
 use super::assess::{is_out, reasons};
-use super::local::orders;
+use super::local::{host, orders};
 use super::time::ago;
 use super::tunnels;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
@@ -64,7 +64,7 @@ pub(crate) fn director(
     let head = standing(&agent, &found.controller, found.plan.as_ref());
     let mut text = head_and_problems(&head, problems, paint);
     text.push_str(&orders(observed.frozen.as_ref(), &observed.local_drains, now, paint));
-    text.push_str(&findings("  ", &observed.findings));
+    text.push_str(&host(&observed.findings, &observed.unchecked, paint));
     let mut instances = Table::default();
     for vrrp in &observed.vrrp_instances {
         instances.row(instance_row(&vrrp.instance, Some(vrrp), now, paint));
@@ -117,7 +117,11 @@ fn controllers(topology: &v1::Topology, paint: Paint) -> String {
             format!("revision {}", controller.applied_revision).into(),
         ]);
     }
-    table.render("  ")
+    let mut text = table.render("  ");
+    for controller in &topology.controllers {
+        text.push_str(&findings(&format!("  {}  ", controller.name), &controller.findings));
+    }
+    text
 }
 
 fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
@@ -144,7 +148,7 @@ fn directors(view: &View<'_>, now: SystemTime, paint: Paint) -> String {
     text
 }
 
-/// A line where something is wrong on the host.
+/// A line where something is wrong on a host.
 fn findings(indent: &str, findings: &[v1::Finding]) -> String {
     doctor::summary(findings).map_or(String::new(), |summary| format!("{indent}{summary}\n"))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use fulcrum_proto::finding::Code;
 use fulcrum_proto::v1;
 
 use super::fixtures::{REVISION, agent, before, now, plan};
@@ -73,6 +74,7 @@ fn controller(number: u32) -> v1::ControllerStatus {
         reachable: true,
         applied_revision: REVISION,
         program_version: "0.1.0".to_owned(),
+        ..v1::ControllerStatus::default()
     }
 }
 
@@ -484,6 +486,15 @@ fn a_real_servers_agent_tells_of_itself() {
         local_drains: vec![drain()],
         problems: vec!["frozen by ann".to_owned()],
         tunnel_ends: tunnel_ends(),
+        findings: vec![
+            Code::ListenAddress.error(
+                "port 80",
+                "it listens on 10.0.0.8 alone",
+                "let it listen on 0.0.0.0",
+            ),
+            Code::ClockSkew.warning("", "this host's clock is 3.2 s behind", "let it follow NTP"),
+        ],
+        unchecked: vec![Code::TomcatPort.unchecked("web1: nobody listens on port 80")],
         ..Default::default()
     });
     let evidence = found.evidence.as_mut().expect("given");

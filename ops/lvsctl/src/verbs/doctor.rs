@@ -1,5 +1,7 @@
 //! `lvsctl doctor`
 
+mod ask;
+
 use std::io::IsTerminal as _;
 use std::time::SystemTime;
 
@@ -14,26 +16,41 @@ use crate::out;
 use crate::paint::Paint;
 use crate::suggest::suggest;
 use crate::text::{to_json, to_yaml};
-use crate::verbs::status::{ask, ask_director};
+use crate::verbs::status;
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = FORM)]
 pub(crate) struct Arguments {
-    /// Only these hosts: an agent by its name or as director/NAME or realserver/NAME, or cluster for the controllers.
+    /// Only these hosts: a program by its name, or as controller/NAME, director/NAME or realserver/NAME, or cluster for all
+    /// controllers.
     #[arg(value_name = "HOST")]
     hosts: Vec<String>,
 }
 
+const FORM: &str = "\
+Each check is ok, warning, error or unknown: nobody has looked, or what was told is old. Controllers and agents look at \
+their hosts by themselves, every 30 s; lvsctl asks every controller. Nothing is changed.
+
+Exit codes: 0 no error, whatever the warnings; 1 errors; 2 usage; 3 no controller or agent answers; 4 no such host; 6 denied.
+
+With -o json (or yaml) one object: errors, warnings and unknown as numbers, and hosts, a list of objects with role (cluster, \
+controller, director, realserver), name (empty for cluster) and checks. A check has code, result (ok, warning, error, \
+unknown), title (what holds when it is ok), why (of unknown; else empty) and findings, a list of objects with severity \
+(warning, error), subject, found and remedy. Codes and keys stay; more of both may come.";
+
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let groups = if let Some(socket) = &global.socket {
-        doctor::director(&ask_director(socket).await?)
+        ask::agent(socket).await?
     } else {
         let tls = global.tls()?;
         let controllers = Controllers::new(&global.endpoint, tls.as_ref())?;
-        let topology = ask(&controllers).await?;
+        let topology = status::ask(&controllers).await?;
+        let answers = ask::each(&topology.controllers, tls.as_ref()).await;
         // Not before the answer, which would then be from the future.
         let now = SystemTime::now();
-        doctor::topology(&topology, tls.as_ref().map(|files| certificates(files, now)), now)
+        let own = tls.as_ref().map(|files| certificates(files, now));
+        doctor::topology(&topology, &answers, own, now)
     };
     let groups = chosen(groups, &arguments.hosts)?;
     match global.output.unwrap_or(Output::Table) {

@@ -13,9 +13,9 @@ pub struct HostFacts {
     pub interfaces: BTreeMap<String, Interface>,
     /// Rules about connection tracking.
     pub packet_filter: PacketFilter,
-    /// Where the agent keeps its state; none where it cannot be seen.
+    /// Where the program keeps its state; none where it cannot be seen.
     pub disk: Option<Disk>,
-    /// The agent's certificates.
+    /// The program's certificates.
     pub certificates: Vec<Certificate>,
 }
 
@@ -97,11 +97,11 @@ pub struct Disk {
     pub path: PathBuf,
     /// Bytes that an unprivileged program may still write.
     pub free_bytes: u64,
-    /// No further file can be made.
-    pub lacks_inodes: bool,
+    /// Files that can still be made; none where the file system does not count them.
+    pub free_inodes: Option<u64>,
 }
 
-/// A certificate file of the agent.
+/// A certificate file of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The file.

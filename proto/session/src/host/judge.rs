@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use fulcrum_proto::finding::{Code, HostRole};
-use fulcrum_proto::v1::Finding;
+use fulcrum_proto::finding::{Code, HostRole, Look};
+use fulcrum_proto::v1::{Finding, Unchecked};
 
 use super::facts::{Certificate, Disk, HostFacts, Manager, PacketFilter};
 
@@ -14,6 +14,8 @@ const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 const NO_ROOM: u64 = 1 << 20;
 /// Below this something fills the disk.
 const LITTLE_ROOM: u64 = 64 << 20;
+/// Below this something makes files without end: a program of ours makes some ten.
+const FEW_INODES: u64 = 1_000;
 
 /// What both agents look at. VIPs stand on `vip_interfaces`; clients' packets come in by `client_interfaces`.
 pub fn host(
@@ -22,12 +24,17 @@ pub fn host(
     vip_interfaces: &BTreeSet<String>,
     client_interfaces: &BTreeSet<String>,
     now: SystemTime,
-) -> Vec<Finding> {
+) -> Look {
     let mut findings = packet_filter(role, &host.packet_filter, client_interfaces);
     findings.extend(managers(host, vip_interfaces));
     findings.extend(host.disk.iter().filter_map(disk));
-    findings.extend(host.certificates.iter().filter_map(|file| certificate(file, now)));
-    findings
+    findings.extend(host.certificates.iter().filter_map(|file| certificate(role, file, now)));
+    Look { findings, unchecked: unseen_disk(host.disk.as_ref()).into_iter().collect() }
+}
+
+/// A disk that cannot be seen.
+pub fn unseen_disk(disk: Option<&Disk>) -> Option<Unchecked> {
+    disk.is_none().then(|| Code::DiskSpace.unchecked("the room on its disk cannot be read"))
 }
 
 /// A director in dr and tunnel sees clients' half alone. Without `net.ipv4.vs.conntrack` IPVS takes its packets out of
@@ -39,6 +46,12 @@ fn packet_filter(
     filter: &PacketFilter,
     interfaces: &BTreeSet<String>,
 ) -> Vec<Finding> {
+    let is_director = match role {
+        HostRole::Director => true,
+        HostRole::RealServer => false,
+        // No client's packet comes by.
+        HostRole::Controller => return Vec::new(),
+    };
     // Without VIPs no packet matters.
     if interfaces.is_empty() {
         return Vec::new();
@@ -54,15 +67,11 @@ fn packet_filter(
             )];
         }
         // Whoever is liberal with packets outside the window loses sight of nothing on a real server.
-        PacketFilter::Seen { is_liberal: true, .. } if role == HostRole::RealServer => {
-            return Vec::new();
-        }
+        PacketFilter::Seen { is_liberal: true, .. } if !is_director => return Vec::new(),
         PacketFilter::Seen { drops, .. } => drops,
     };
-    let concerns = |hook: &str| match role {
-        HostRole::Director => ["prerouting", "input", "forward"].contains(&hook),
-        HostRole::RealServer => ["prerouting", "input", "output"].contains(&hook),
-    };
+    let third = if is_director { "forward" } else { "output" };
+    let concerns = |hook: &str| ["prerouting", "input", third].contains(&hook);
     let takes = |named: &BTreeSet<String>| {
         interfaces.iter().any(|interface| {
             named.iter().any(|name| match name.strip_suffix('*') {
@@ -74,25 +83,31 @@ fn packet_filter(
     let drops = drops
         .iter()
         .filter(|drop| concerns(&drop.hook) && drop.interfaces.as_ref().is_none_or(takes));
-    let finding = |chain: &str, hook: &str| match role {
-        HostRole::Director => Code::ConntrackInvalid.error(
-            chain,
-            format!(
-                "a rule at {hook} drops packets of state invalid: of connections through IPVS a \
-                 director sees one half alone, so their ends, and in nat every answer, are dropped"
-            ),
-            "accept packets to the VIPs, and in nat those of real servers, before that rule, or \
-             leave it out",
-        ),
-        HostRole::RealServer => Code::ConntrackInvalid.warning(
+    let finding = |chain: &str, hook: &str| {
+        if is_director {
+            return Code::ConntrackInvalid.error(
+                chain,
+                format!(
+                    "a rule at {hook} drops packets of state invalid: of connections through IPVS a \
+                     director sees one half alone, so their ends, and in nat every answer, are dropped"
+                ),
+                format!(
+                    "`nft -a list chain {chain}` shows it: accept packets to the VIPs, and in nat those of \
+                     real servers, before that rule, or `nft delete rule {chain} handle HANDLE`"
+                ),
+            );
+        }
+        Code::ConntrackInvalid.warning(
             chain,
             format!(
                 "a rule at {hook} drops packets of state invalid: connections that began before \
                  tracking did, or that it has lost sight of, hang"
             ),
-            "accept packets of the VIPs before that rule, or set \
-             net.netfilter.nf_conntrack_tcp_be_liberal=1",
-        ),
+            format!(
+                "accept packets of the VIPs before that rule (`nft -a list chain {chain}`), or \
+                 `sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1`"
+            ),
+        )
     };
     drops.map(|drop| finding(&drop.chain, &drop.hook)).collect()
 }
@@ -129,10 +144,13 @@ fn managers<'a>(
 
 fn disk(disk: &Disk) -> Option<Finding> {
     let path = disk.path.display().to_string();
-    let remedy = "free space on its disk, or move state_dir to another one";
+    let remedy = format!(
+        "`df -h {path}` shows the disk, `du -xh MOUNT | sort -h | tail` what fills it: free space, or move \
+         state_dir to another one"
+    );
     let mebibytes = disk.free_bytes >> 20;
-    if disk.lacks_inodes {
-        return Some(Code::DiskSpace.error(path, "its file system has no inode left", remedy));
+    if let Some(finding) = inodes(disk) {
+        return Some(finding);
     }
     if disk.free_bytes < NO_ROOM {
         let found = "its disk is full: the agent cannot save its plan, so a restart without \
@@ -144,20 +162,40 @@ fn disk(disk: &Disk) -> Option<Finding> {
     })
 }
 
-/// What is wrong with a certificate of whoever asks controllers.
-pub fn certificate(file: &Certificate, now: SystemTime) -> Option<Finding> {
+/// What is wrong with the number of files that can be made.
+pub fn inodes(disk: &Disk) -> Option<Finding> {
+    let left = disk.free_inodes?;
+    let path = disk.path.display().to_string();
+    let remedy = format!(
+        "`df -i {path}` shows the file system, `du -x --inodes MOUNT | sort -n | tail` who makes the files: \
+         remove them"
+    );
+    if left == 0 {
+        let found = "its file system has no inode left, so no file can be made";
+        return Some(Code::DiskSpace.error(path, found, remedy));
+    }
+    (left < FEW_INODES).then(|| {
+        let found = format!("its file system has {left} inodes left");
+        Code::DiskSpace.warning(path, found, remedy)
+    })
+}
+
+/// What is wrong with a certificate of a program.
+pub fn certificate(role: HostRole, file: &Certificate, now: SystemTime) -> Option<Finding> {
     let path = file.path.display().to_string();
-    let remedy = "put a new one there and start the agent again";
+    let unit = role.unit();
+    let ended = match role {
+        HostRole::Director | HostRole::RealServer => "no controller is reached with it",
+        HostRole::Controller => "agents and other controllers refuse this one",
+    };
+    let remedy =
+        format!("put a new one and its key there, then `systemctl restart {unit}` on this host");
     let ends_at = match &file.ends_at {
         Ok(ends_at) => *ends_at,
         Err(why) => return Some(Code::Certificate.error(path, why, remedy)),
     };
     match ends_at.duration_since(now) {
-        Err(_) => Some(Code::Certificate.error(
-            path,
-            "it has ended: no controller is reached with it",
-            remedy,
-        )),
+        Err(_) => Some(Code::Certificate.error(path, format!("it has ended: {ended}"), remedy)),
         Ok(left) if left < ENDS_SOON => {
             let days = left.as_secs() / 86_400;
             // Told by days, so that the report changes once a day.

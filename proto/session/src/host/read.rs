@@ -30,7 +30,7 @@ const TUNNELS: [u32; 4] = [768, 769, 776, 778];
 /// Longest time for nft: 10,000 rules take it a second.
 const NFT_WITHIN: Duration = Duration::from_secs(5);
 
-/// The agent's own files.
+/// The program's own files.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// Where it keeps its state.
@@ -41,17 +41,22 @@ pub struct Paths {
 
 /// Reads all that is the same for both agents, of these interfaces and of those that carry addresses.
 pub fn read(paths: &Paths, names: &BTreeSet<String>, packet_filter: PacketFilter) -> HostFacts {
-    let certificates = paths.tls.as_ref().map(certificate::of_identity).unwrap_or_default();
-    let certificates = certificates.into_iter().map(|(path, ends_at)| Certificate {
-        path: path.to_owned(),
-        ends_at: ends_at.map_err(|error| error.to_string()),
-    });
     HostFacts {
         interfaces: interfaces(names),
         packet_filter,
         disk: disk(&paths.state_dir),
-        certificates: certificates.collect(),
+        certificates: certificates(paths.tls.as_ref()),
     }
+}
+
+/// The certificates of an identity, each with its end.
+pub fn certificates(tls: Option<&TlsFiles>) -> Vec<Certificate> {
+    let files = tls.map(certificate::of_identity).unwrap_or_default();
+    let files = files.into_iter().map(|(path, ends_at)| Certificate {
+        path: path.to_owned(),
+        ends_at: ends_at.map_err(|error| error.to_string()),
+    });
+    files.collect()
 }
 
 /// A setting below /proc/sys, by its path there.
@@ -164,13 +169,14 @@ fn manager(index: u32) -> Option<Manager> {
     (!keeps).then_some(Manager::Networkd)
 }
 
-fn disk(path: &Path) -> Option<Disk> {
+/// Room on the disk of a directory; none where it cannot be seen.
+pub fn disk(path: &Path) -> Option<Disk> {
     let found = statvfs(path).ok()?;
     Some(Disk {
         path: path.to_owned(),
         free_bytes: found.blocks_available().saturating_mul(found.fragment_size()),
         // Some file systems count no inodes at all.
-        lacks_inodes: found.files() > 0 && found.files_available() == 0,
+        free_inodes: (found.files() > 0).then(|| found.files_available()),
     })
 }
 

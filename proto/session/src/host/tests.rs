@@ -72,8 +72,8 @@ fn filter(drops: &[InvalidDrop]) -> HostFacts {
     HostFacts { packet_filter, ..HostFacts::default() }
 }
 
-fn disk(free_bytes: u64, lacks_inodes: bool) -> HostFacts {
-    let disk = Some(Disk { path: "/var".into(), free_bytes, lacks_inodes });
+fn disk(free_bytes: u64, free_inodes: Option<u64>) -> HostFacts {
+    let disk = Some(Disk { path: "/var".into(), free_bytes, free_inodes });
     HostFacts { disk, ..HostFacts::default() }
 }
 
@@ -90,7 +90,7 @@ fn managed(name: &str, manager: Manager) -> HostFacts {
 /// Facts in, `code subject severity` out.
 #[test]
 fn each_fact_has_its_finding() {
-    use HostRole::{Director, RealServer};
+    use HostRole::{Controller, Director, RealServer};
     let unseen = HostFacts {
         packet_filter: PacketFilter::Unseen("nft cannot be run".to_owned()),
         ..HostFacts::default()
@@ -103,7 +103,7 @@ fn each_fact_has_its_finding() {
         }
         facts
     };
-    let cases: [(&str, HostRole, HostFacts, &[&str]); 24] = [
+    let cases: [(&str, HostRole, HostFacts, &[&str]); 27] = [
         ("liberal director", Director, liberal(&invalid), &["conntrack-invalid inet f c Error"]),
         ("liberal real server", RealServer, liberal(&invalid), &[]),
         ("nothing known", Director, HostFacts::default(), &[]),
@@ -120,10 +120,13 @@ fn each_fact_has_its_finding() {
             &["conntrack-invalid c Error"],
         ),
         ("unseen", Director, unseen, &["conntrack-invalid  Warning"]),
-        ("much room", Director, disk(1 << 30, false), &[]),
-        ("little room", Director, disk(32 << 20, false), &["disk-space /var Warning"]),
-        ("no room", Director, disk(1 << 10, false), &["disk-space /var Error"]),
-        ("no inode", RealServer, disk(1 << 30, true), &["disk-space /var Error"]),
+        ("much room", Director, disk(1 << 30, None), &[]),
+        ("little room", Director, disk(32 << 20, Some(9_000)), &["disk-space /var Warning"]),
+        ("no room", Director, disk(1 << 10, None), &["disk-space /var Error"]),
+        ("no inode", RealServer, disk(1 << 30, Some(0)), &["disk-space /var Error"]),
+        ("few inodes", RealServer, disk(1 << 30, Some(9)), &["disk-space /var Warning"]),
+        ("a controller has no clients", Controller, filter(&[drop("c", "input", None)]), &[]),
+        ("a controller's", Controller, certificate(Ok(at(-1))), &["certificate /c.pem Error"]),
         ("lasts", Director, certificate(Ok(at(15))), &[]),
         ("ends soon", Director, certificate(Ok(at(13))), &["certificate /c.pem Warning"]),
         ("ends now", Director, certificate(Ok(at(0))), &["certificate /c.pem Warning"]),
@@ -146,7 +149,7 @@ fn each_fact_has_its_finding() {
     ];
     let eth0 = names(&["eth0"]);
     for (what, role, facts, expected) in cases {
-        let found = judge::host(role, &facts, &eth0, &eth0, at(0));
+        let found = judge::host(role, &facts, &eth0, &eth0, at(0)).findings;
         let told: Vec<String> =
             found.iter().map(|f| format!("{} {} {:?}", f.code, f.subject, f.severity())).collect();
         assert_eq!(told, expected, "{what}");
