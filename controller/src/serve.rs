@@ -18,6 +18,7 @@ use tonic::Status;
 
 use crate::api::apply::Applier;
 use crate::config::Config;
+use crate::host;
 use crate::mesh::publish::publish;
 use crate::metrics;
 use crate::raft::{Member, Raft, RaftConfig, RaftTiming, StartError};
@@ -161,11 +162,14 @@ impl Running {
         let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub) };
         let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone())?;
 
+        let mut peers = Vec::new();
         for peer in config.peers() {
             let channel = transport::connect_lazy(&peer.raft, config.tls.as_ref())?;
+            peers.push((peer.name.clone(), channel.clone()));
             let hub = Arc::clone(&hub);
             tokio::spawn(publish(peer.name.clone(), channel, hub, api_token.clone()));
         }
+        host::follow(config, peers, Arc::clone(&hub), api_token.clone());
         tokio::spawn(follow::intent(raft.state(), Arc::clone(&hub), publish_plans));
         let leadership = raft.leadership();
         tokio::spawn(follow::leadership(leadership, Arc::clone(&hub), reporter, api_token.clone()));

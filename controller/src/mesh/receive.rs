@@ -1,13 +1,17 @@
 //! Hears from peers.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fulcrum_proto::internal::v1::mesh_service_server::MeshService;
 use fulcrum_proto::internal::v1::publish_request::News;
-use fulcrum_proto::internal::v1::{PublishRequest, PublishResponse};
+use fulcrum_proto::internal::v1::{
+    CompareClocksRequest, CompareClocksResponse, PublishRequest, PublishResponse,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::host::clocks;
 use crate::sessions::Hub;
 use crate::sessions::hub::PeerStream;
 
@@ -41,6 +45,19 @@ impl MeshService for Mesh {
             ended = listening.hear(requests) => ended,
         };
         ended.map(|()| Response::new(PublishResponse {}))
+    }
+
+    async fn compare_clocks(
+        &self,
+        request: Request<CompareClocksRequest>,
+    ) -> Result<Response<CompareClocksResponse>, Status> {
+        let received = SystemTime::now();
+        let question = request.into_inner().question;
+        let question = question
+            .filter(|question| question.asked_at.is_some())
+            .ok_or_else(|| Status::invalid_argument("question.asked_at: say when it was asked"))?;
+        let answer = Some(clocks::answer(question, received));
+        Ok(Response::new(CompareClocksResponse { answer }))
     }
 }
 

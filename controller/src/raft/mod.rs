@@ -54,6 +54,7 @@ pub use config::{Member, RaftConfig, RaftTiming};
 pub use error::{StartError, WriteError, WriteOutcome};
 pub use leadership::{Leadership, Role};
 pub use service::ForwardHandler;
+pub(crate) use space::LOW_BYTES;
 pub use state::{CommandOutcome, IntentState};
 
 use log_store::LogStore;

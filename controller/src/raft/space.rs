@@ -12,7 +12,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
 
 /// Below this no writes are taken: ten times what a snapshot and the log between two snapshots usually take.
-const LOW_BYTES: u64 = 64 << 20;
+pub(crate) const LOW_BYTES: u64 = 64 << 20;
 /// Writes are taken again from this on, so that a file that comes and goes does not make it flicker.
 const ENOUGH_BYTES: u64 = 96 << 20;
 /// Time between two looks: at full speed the log grows by less than `LOW_BYTES` in it.

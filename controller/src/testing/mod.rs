@@ -6,6 +6,7 @@ pub(crate) mod examples;
 
 mod agents;
 mod applying;
+mod hosts;
 mod listeners;
 mod many;
 mod tracing;

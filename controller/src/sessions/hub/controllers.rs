@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fulcrum_proto::finding::{Code, HostRole, Look};
 use fulcrum_proto::v1;
 use tonic::Status;
 
@@ -39,6 +40,7 @@ pub(super) fn all(
 ) -> BTreeMap<String, Controller> {
     let known = controllers.iter().map(|controller| {
         let is_me = controller.name == me;
+        let look = if is_me { before_the_first_look() } else { Look::default() };
         let status = v1::ControllerStatus {
             name: controller.name.clone(),
             endpoint: controller.api.clone(),
@@ -46,13 +48,37 @@ pub(super) fn all(
             reachable: is_me,
             applied_revision: if is_me { revision } else { 0 },
             program_version: if is_me { env!("CARGO_PKG_VERSION") } else { "" }.to_owned(),
+            findings: look.findings,
+            unchecked: look.unchecked,
         };
         (controller.name.clone(), Controller { status, stream: None })
     });
     known.collect()
 }
 
+fn before_the_first_look() -> Look {
+    let mut look = Look::not_yet(HostRole::Controller);
+    look.unchecked
+        .push(Code::ClockSkew.unchecked("no other controller was asked for the time yet"));
+    look
+}
+
 impl Hub {
+    /// What is found on this controller's host.
+    pub fn set_my_look(&self, look: Look) {
+        let mut inner = self.lock();
+        let me = inner.controllers.get(&inner.me).map(|known| &known.status);
+        let is_new = me.is_some_and(|status| {
+            (&status.findings, &status.unchecked) != (&look.findings, &look.unchecked)
+        });
+        if is_new {
+            inner.change_me(|status| {
+                status.findings = look.findings;
+                status.unchecked = look.unchecked;
+            });
+        }
+    }
+
     /// This controller has another role in Raft.
     pub fn set_my_role(&self, role: v1::ControllerRole) {
         let mut inner = self.lock();
