@@ -63,6 +63,19 @@ pub(super) const ALL: &[Fault] = &[
         },
     },
     Fault {
+        what: "another program that sets forwarding back, where nat needs it",
+        told: &[("d2", "ip-forward")],
+        begin: |world| {
+            let (label, program) = ("sets-back".to_owned(), PathBuf::from("sh"));
+            let args = vec!["-c".to_owned(), SETS_BACK.to_owned()];
+            world.start(
+                "sets-back",
+                Launch { node: Some(D2.name), label, program, args, env: Vec::new() },
+            )
+        },
+        end: |world| world.stop("sets-back"),
+    },
+    Fault {
         what: "strict reverse-path filtering, before a virtual MAC and behind a tunnel",
         told: &[("d1", "rp-filter"), ("web1", "rp-filter")],
         begin: |world| {
@@ -162,7 +175,13 @@ pub(super) const ALL: &[Fault] = &[
     },
     Fault {
         what: "a disk that is nearly full",
-        told: &[("d1", "disk-space"), ("web2", "disk-space")],
+        told: &[
+            ("d1", "disk-space"),
+            ("web2", "disk-space"),
+            ("c1", "disk-space"),
+            ("c2", "disk-space"),
+            ("c3", "disk-space"),
+        ],
         begin: |world| {
             let room = statvfs(world.paths.dir).context("cannot see the disk's room")?;
             let blocks = room.blocks() - room.blocks_free();
@@ -172,6 +191,9 @@ pub(super) const ALL: &[Fault] = &[
         end: |_| resize("50%"),
     },
 ];
+
+/// What other programs do at their pace, this one does at once, so that whoever looks sees it.
+const SETS_BACK: &str = "while :; do echo 0 > /proc/sys/net/ipv4/ip_forward; sleep 0.1; done";
 
 /// A router of another VRID, with a VIP of its own.
 const BESIDE: &str = "vrrp_instance BESIDE {\n    state BACKUP\n    interface eth0\n    virtual_router_id 77\n    \
