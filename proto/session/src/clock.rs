@@ -68,13 +68,13 @@ impl ClockReading {
 
     /// What the newest comparison with a controller came to; with `None` there was none yet.
     pub fn newest(reading: Option<&Self>) -> Look {
-        match reading {
-            Some(reading) => reading.look(),
-            None => {
+        reading.map_or_else(
+            || {
                 let why = "its clock was not compared with a controller's yet";
                 Look { findings: Vec::new(), unchecked: vec![Code::ClockSkew.unchecked(why)] }
-            }
-        }
+            },
+            Self::look,
+        )
     }
 }
 

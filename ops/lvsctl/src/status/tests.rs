@@ -495,7 +495,6 @@ fn a_real_servers_agent_tells_of_itself() {
             Code::ClockSkew.warning("", "this host's clock is 3.2 s behind", "let it follow NTP"),
         ],
         unchecked: vec![Code::TomcatPort.unchecked("web1: nobody listens on port 80")],
-        ..Default::default()
     });
     let evidence = found.evidence.as_mut().expect("given");
     evidence.servers[0].verdict = v1::Verdict::Draining.into();
