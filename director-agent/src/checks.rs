@@ -1,6 +1,6 @@
-//! Checks of real servers: one task for each check that the plan asks for.
+//! Checks of real servers: one task for each check that the plan asks for, and one thread for all that only try by TCP.
 //!
-//! The tasks only try and tell; [`CheckState`] decides when to try again and what the tries mean.
+//! They only try and tell; [`CheckState`](crate::decide::check::CheckState) decides when to try again and what the tries mean.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
-use crate::decide::check::{CheckKey, CheckNews, CheckState, Tried};
+use crate::decide::check::{CheckKey, CheckNews};
 use crate::ipvs::IpvsSnapshot;
 use crate::metrics::Metrics;
 
@@ -24,15 +24,21 @@ mod dns;
 mod endpoint;
 mod grpc;
 mod http;
+mod knock;
+mod knocker;
 mod lane;
 mod lines;
 mod local;
 mod mysql;
 mod path;
 mod tls;
+mod watched;
 
 use endpoint::Endpoint;
+use knock::IdleSockets;
+use knocker::Knocker;
 use lane::Lanes;
+use watched::Watched;
 
 /// How a single try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +65,11 @@ fn failed<T>(seen: impl Into<String>) -> Result<T, Outcome> {
 /// The running checks.
 #[derive(Debug)]
 pub struct Checks {
+    /// Those with a task of their own.
     running: BTreeMap<CheckKey, AbortHandle>,
     lanes: Lanes,
+    /// None where the host grants it no thread: then those have tasks too.
+    knocker: Option<Knocker>,
     shared: Shared,
 }
 
@@ -71,10 +80,24 @@ struct Shared {
     slots: Arc<Semaphore>,
     news: mpsc::Sender<CheckNews>,
     attention: Attention,
-    /// Of the programs that this host offers.
-    command_dir: Option<Arc<Path>>,
+    means: Means,
     /// What the kernel forwards.
     kernel: watch::Receiver<IpvsSnapshot>,
+}
+
+/// What tries make use of.
+#[derive(Clone, Debug, Default)]
+pub struct Means {
+    /// Of the programs that this host offers.
+    command_dir: Option<Arc<Path>>,
+    idle: IdleSockets,
+}
+
+impl Means {
+    /// `command_dir` holds the programs that checks may run.
+    pub fn new(command_dir: Option<&Path>) -> Self {
+        Self { command_dir: command_dir.map(Arc::from), idle: IdleSockets::default() }
+    }
 }
 
 /// After somebody fell silent or was heard again, each try of anybody is told for a while: who else answers tells whether the
@@ -115,10 +138,13 @@ impl Checks {
     ) -> (Self, mpsc::Receiver<CheckNews>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
-        let command_dir = command_dir.map(Arc::from);
-        let attention = Attention::default();
-        let shared = Shared { clock, metrics, slots, news, attention, command_dir, kernel };
-        (Self { running: BTreeMap::new(), lanes: Lanes::start(), shared }, receiver)
+        let (attention, means) = (Attention::default(), Means::new(command_dir));
+        let shared = Shared { clock, metrics, slots, news, attention, means, kernel };
+        let knocker = Knocker::start(shared.clone()).inspect_err(|error| {
+            tracing::warn!(%error, "checks by TCP get no thread of their own, and run beside the rest");
+        });
+        let (running, lanes) = (BTreeMap::new(), Lanes::start());
+        (Self { running, lanes, knocker: knocker.ok(), shared }, receiver)
     }
 
     /// Begins checks, with their first try at once, and ends others. The rest goes on as it was.
@@ -128,6 +154,15 @@ impl Checks {
                 task.abort();
             }
         }
+        let begun = match &self.knocker {
+            None => begun,
+            Some(knocker) => {
+                let (knocked, others) = begun.into_iter().partition(knocker::takes);
+                let gone = ended.iter().filter(|key| knocker::takes(key)).cloned().collect();
+                knocker.change(knocked, gone);
+                others
+            }
+        };
         for key in begun {
             let lane = self.lanes.of(&key.check.probe);
             let task = lane.spawn(run(key.clone(), self.shared.clone())).abort_handle();
@@ -149,60 +184,35 @@ impl Drop for Checks {
 /// Tries for as long as the check is wanted.
 async fn run(key: CheckKey, mut shared: Shared) {
     let clock = shared.clock;
-    let mut state = CheckState::new(rand::random());
+    let mut watched = Watched::new(key);
     let mut due = clock.now();
-    let mut is_fault_logged = false;
     loop {
-        let late = key.check.jitter.mul_f64(rand::random());
-        tokio::time::sleep_until(clock.at(due + late)).await;
-        if !path::is_there(&key, &mut shared.kernel).await {
+        tokio::time::sleep_until(clock.at(watched.time_of(clock.now(), due))).await;
+        if !path::is_there(&watched.key, &mut shared.kernel).await {
             return;
         }
         let Ok(slot) = shared.slots.acquire().await else { return };
         let started = clock.now();
-        let outcome = path::tried(&key, shared.command_dir.as_deref()).await;
+        let outcome = path::tried(&watched.key, &shared.means).await;
         drop(slot);
-        let ended = clock.now();
-        shared.metrics.checked(&key.check.probe, &outcome, ended.saturating_sub(started));
-        let is_answered = !matches!(outcome, Outcome::Silent(_));
-        let outcome = match outcome {
-            Outcome::Passed => Ok(None),
-            Outcome::Remarked(remark) => Ok(Some(remark)),
-            Outcome::Failed(seen) | Outcome::Silent(seen) => Err(seen),
-            Outcome::NotTried(fault) => {
-                if !is_fault_logged {
-                    tracing::warn!(rip = %key.rip, port = %key.port, fault, "check not possible");
-                }
-                is_fault_logged = true;
-                due = ended + key.check.interval;
-                continue;
-            }
-        };
-        is_fault_logged = false;
-        let (before, tries) = (state.probe().clone(), state.tries());
-        due = state.step(&key.check, Tried { started, ended, outcome, is_answered });
-        let turns = tries.silence.is_some() != state.tries().silence.is_some();
-        if turns {
-            shared.attention.call(ended);
-        }
-        if turns || *state.probe() != before || shared.attention.is_called(ended) {
-            let probe = state.probe().clone();
-            let news = CheckNews { key: key.clone(), probe, tries: state.tries() };
-            if shared.news.send(news).await.is_err() {
-                return;
-            }
+        let news;
+        (due, news) = watched.ended(&shared, (started, clock.now()), outcome);
+        if let Some(news) = news
+            && shared.news.send(news).await.is_err()
+        {
+            return;
         }
     }
 }
 
-/// Tries once, for at most the check's timeout. `command_dir` holds the programs that this host offers.
-pub async fn try_once(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
+/// Tries once, for at most the check's timeout.
+pub async fn try_once(key: &CheckKey, means: &Means) -> Outcome {
     let check = &key.check;
     let endpoint = match endpoint(key) {
         Ok(endpoint) => endpoint,
         Err(outcome) => return outcome,
     };
-    match tokio::time::timeout(check.timeout, attempt(&endpoint, &check.probe, command_dir)).await {
+    match tokio::time::timeout(check.timeout, attempt(&endpoint, &check.probe, means)).await {
         Ok(Ok(None)) => Outcome::Passed,
         Ok(Ok(Some(remark))) => Outcome::Remarked(remark),
         Ok(Err(outcome)) => outcome,
@@ -235,9 +245,9 @@ fn endpoint(key: &CheckKey) -> Result<Endpoint, Outcome> {
     Ok(Endpoint { address, source: check.source, fwmark: check.fwmark, hops: None })
 }
 
-async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, command_dir: Option<&Path>) -> Attempt {
+async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, means: &Means) -> Attempt {
     match probe {
-        ProbeKind::Tcp(None) => endpoint.is_accepted().await.map(|()| None),
+        ProbeKind::Tcp(None) => endpoint.is_accepted(&means.idle).await.map(|()| None),
         ProbeKind::Tcp(Some(check)) => {
             let stream = endpoint.connect().await?;
             let rip = endpoint.address.ip();
@@ -251,7 +261,9 @@ async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, command_dir: Option<&Pa
         ProbeKind::Smtp(check) => lines::smtp(endpoint, check).await,
         ProbeKind::Redis(check) => lines::redis(endpoint, check).await,
         ProbeKind::Mysql => mysql::handshake(endpoint).await,
-        ProbeKind::Command(check) => local::run(endpoint, check, command_dir).await,
+        ProbeKind::Command(check) => {
+            local::run(endpoint, check, means.command_dir.as_deref()).await
+        }
         ProbeKind::File(check) => local::file(check).await,
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_director::checks::{Outcome, try_once};
+use fulcrum_director::checks::{Means, Outcome, try_once};
 use fulcrum_director::decide::check::CheckKey;
 use fulcrum_model::{
     BodyDigest, Check, CommandCheck, DnsCheck, DnsRecord, FileCheck, GrpcCheck, HttpCheck,
@@ -32,7 +32,7 @@ fn key(address: SocketAddr, probe: ProbeKind, timeout: Duration) -> CheckKey {
 }
 
 async fn outcome(address: SocketAddr, probe: ProbeKind) -> Outcome {
-    try_once(&key(address, probe, SECOND), None).await
+    try_once(&key(address, probe, SECOND), &Means::default()).await
 }
 
 fn failed(seen: &str) -> Outcome {
@@ -122,11 +122,12 @@ async fn redis_says_pong() {
     ];
     for (password_file, lines, expected) in cases {
         let probe = ProbeKind::Redis(RedisCheck { password_file });
-        let found = try_once(&key(talker(lines).await, probe, MOMENT), None).await;
+        let found = try_once(&key(talker(lines).await, probe, MOMENT), &Means::default()).await;
         assert_eq!(found, expected.map_or_else(failed, |()| Outcome::Passed));
     }
     let probe = ProbeKind::Redis(RedisCheck { password_file: None });
-    let half = try_once(&key(talker(&[b"", b"+PONG"]).await, probe, MOMENT), None).await;
+    let half =
+        try_once(&key(talker(&[b"", b"+PONG"]).await, probe, MOMENT), &Means::default()).await;
     assert_eq!(half, Outcome::Silent("Redis timed out after 100ms".to_owned()));
     let probe = ProbeKind::Redis(RedisCheck { password_file: with() });
     let wrong = outcome(talker(&[b"", b"-WRONGPASS no\r\n"]).await, probe).await;
@@ -165,10 +166,10 @@ async fn datagrams_are_answered_or_not() {
         (nobody, udp(None), Err(refused.as_str())),
     ];
     for (address, probe, expected) in cases {
-        let found = try_once(&key(address, probe.clone(), MOMENT), None).await;
+        let found = try_once(&key(address, probe.clone(), MOMENT), &Means::default()).await;
         assert_eq!(found, expected.map_or_else(failed, |()| Outcome::Passed), "{probe:?}");
     }
-    let unheard = try_once(&key(silent, udp(Some(0)), MOMENT), None).await;
+    let unheard = try_once(&key(silent, udp(Some(0)), MOMENT), &Means::default()).await;
     assert_eq!(unheard, Outcome::Silent("no answer of UDP within 100ms".to_owned()));
 }
 
@@ -386,7 +387,7 @@ async fn programs_and_files_decide() {
     };
     let address: SocketAddr = "127.0.0.1:80".parse().expect("an address");
     let run = async |probe, timeout| {
-        try_once(&key(address, probe, timeout), Some(directory.path())).await
+        try_once(&key(address, probe, timeout), &Means::new(Some(directory.path()))).await
     };
     assert_eq!(run(command("is", &["{rip}", "{port}"], false), SECOND).await, Outcome::Passed);
     let told = run(command("is", &["x", "{port}"], false), SECOND).await;
@@ -429,18 +430,49 @@ async fn a_source_of_this_host_is_used() {
     let address = listener.local_addr().expect("bound");
     let with = |source: &str| {
         let source = Some(source.parse().expect("an address"));
-        let check = Check { source, ..Check::default() };
+        let probe = ProbeKind::Redis(RedisCheck { password_file: None });
+        let check = Check { source, probe, ..Check::default() };
         CheckKey::new(address.ip(), Port::new(address.port().into()).expect("a port"), &check)
     };
-    let key = with("127.0.0.7");
-    let (outcome, accepted) = tokio::join!(try_once(&key, None), listener.accept());
+    let answered = async {
+        let (mut stream, from) = listener.accept().await.expect("a connection");
+        stream.write_all(b"+PONG\r\n").await.expect("it listens");
+        from
+    };
+    let (key, means) = (with("127.0.0.7"), Means::default());
+    let (outcome, from) = tokio::join!(try_once(&key, &means), answered);
     assert_eq!(outcome, Outcome::Passed);
-    assert_eq!(accepted.expect("a connection").1.ip().to_string(), "127.0.0.7");
+    assert_eq!(from.ip().to_string(), "127.0.0.7");
     for (source, words) in [
         ("192.0.2.1", "check.source must be an address of this director"),
         ("::1", "check.source must be of the RIP's"),
     ] {
-        let outcome = try_once(&with(source), None).await;
+        let outcome = try_once(&with(source), &Means::default()).await;
         assert!(matches!(&outcome, Outcome::NotTried(why) if why.ends_with(words)), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_by_tcp_reaches_no_program() {
+    let means = Means::default();
+    for (loopback, source) in
+        [("127.0.0.1", None), ("[::1]", None), ("127.0.0.1", Some("127.0.0.7"))]
+    {
+        let listener = std::net::TcpListener::bind(format!("{loopback}:0")).expect("loopback");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("bound");
+        let source = source.map(|source| source.parse().expect("an address"));
+        let check = Check { source, ..Check::default() };
+        let port = Port::new(address.port().into()).expect("a port");
+        let key = CheckKey::new(address.ip(), port, &check);
+        // The second is made with what the first has left behind.
+        for _ in 0..2 {
+            assert_eq!(try_once(&key, &means).await, Outcome::Passed, "{key:?}");
+        }
+        let accepted = listener.accept().map_err(|error| error.kind());
+        assert_eq!(accepted.expect_err("nobody is there"), io::ErrorKind::WouldBlock);
+        drop(listener);
+        let refused = failed(&format!("connect to {address} refused"));
+        assert_eq!(try_once(&key, &means).await, refused, "a socket remembers no answer");
     }
 }

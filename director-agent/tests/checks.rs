@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use fulcrum_director::checks::{Checks, Outcome, try_once};
+use fulcrum_director::checks::{Checks, Means, Outcome, try_once};
 use fulcrum_director::clock::Clock;
 use fulcrum_director::decide::check::{CheckKey, CheckNews};
 use fulcrum_director::ipvs::IpvsSnapshot;
@@ -97,12 +97,12 @@ async fn tries_tell_what_they_saw() {
             Ok(()) => Outcome::Passed,
             Err(seen) => Outcome::Failed(seen.to_owned()),
         };
-        assert_eq!(try_once(&key, None).await, expected, "{what}");
+        assert_eq!(try_once(&key, &Means::default()).await, expected, "{what}");
     }
-    let unheard = try_once(&key(silent, http("/", &[]), MOMENT), None).await;
+    let unheard = try_once(&key(silent, http("/", &[]), MOMENT), &Means::default()).await;
     assert_eq!(unheard, Outcome::Silent("GET / timed out after 50ms".to_owned()));
     let bad_path = key(well, http("a b", &[]), SECOND);
-    assert!(matches!(try_once(&bad_path, None).await, Outcome::NotTried(_)));
+    assert!(matches!(try_once(&bad_path, &Means::default()).await, Outcome::NotTried(_)));
 }
 
 #[tokio::test]
@@ -129,4 +129,51 @@ async fn running_checks_tell_changes_only() {
     let back = news.recv().await.expect("checks run");
     assert_eq!((&back.key, back.probe), (&bad, OwnProbe::Passing));
     checks.change(Vec::new(), &[good]);
+}
+
+/// A port whose queue is full: what asks for a connection gets no answer.
+fn deaf() -> (Socket, Vec<Socket>, SocketAddr) {
+    let (listening, address) = nobody();
+    listening.listen(0).expect("the port is ours");
+    // The kernel takes one more than it was asked for, and answers no third.
+    let waiting = [(); 2].map(|()| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("a socket");
+        // It is under way, which non-blocking sockets tell as an error.
+        let _ = socket.connect(&address.into());
+        socket
+    });
+    (listening, waiting.into(), address)
+}
+
+/// With one slot for all of them: the tries take turns, and a silent server holds the others up no longer than its timeout.
+#[tokio::test]
+async fn tries_by_tcp_share_a_thread() {
+    let (_listening, _waiting, deaf) = deaf();
+    let (_reserved, gone) = nobody();
+    let well: Vec<SocketAddr> = (0..20).map(|_| serve(Some(""))).collect();
+    let (_kernel, seen) = watch::channel(IpvsSnapshot::default());
+    let (mut checks, mut news) = Checks::new(Clock::start(), Metrics::new(), 1, None, seen);
+    let tcp = |address| {
+        let mut key = key(address, ProbeKind::Tcp(None), Duration::from_millis(100));
+        key.check.retries = 0;
+        key
+    };
+    let keys: Vec<CheckKey> = well.iter().copied().chain([deaf, gone]).map(tcp).collect();
+    checks.change(keys.clone(), &[]);
+    let mut told = std::collections::BTreeMap::new();
+    while told.len() < keys.len() {
+        let CheckNews { key, probe, tries } = news.recv().await.expect("checks run");
+        told.insert(key, (probe, tries.silence.is_some()));
+    }
+    for address in well {
+        assert_eq!(told[&tcp(address)], (OwnProbe::Passing, false));
+    }
+    let failing = |why: String| OwnProbe::Failing(why);
+    let silent = failing("connect timed out after 100ms".to_owned());
+    assert_eq!(told[&tcp(deaf)], (silent, true));
+    assert_eq!(told[&tcp(gone)], (failing(format!("connect to {gone} refused")), false));
+    // Nobody is tried any more when all have ended, and the news end with the checks.
+    checks.change(Vec::new(), &keys);
+    drop(checks);
+    while news.recv().await.is_some() {}
 }

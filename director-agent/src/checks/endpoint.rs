@@ -3,19 +3,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::os::fd::AsFd as _;
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::Outcome;
-
-/// When a connection is looked at for the first time.
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// Where a try goes, and what its packets look like.
 #[derive(Clone, Copy, Debug)]
@@ -40,36 +34,14 @@ impl Endpoint {
         socket.connect(self.address).await.map_err(|error| self.not_connected(&error))
     }
 
-    /// Sees whether a connection is accepted, and ends it.
-    ///
-    /// A real server on the same network answers within a moment, so a first look comes after one, and only who has not answered
-    /// by then is waited for by notice: that saves half of the system calls of a try.
-    pub(super) async fn is_accepted(&self) -> Result<(), Outcome> {
-        let fault = |error: io::Error| self.not_connected(&error);
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::for_address(self.address), kind, None).map_err(fault)?;
-        self.prepare(&SockRef::from(&socket))?;
-        match socket.connect(&self.address.into()) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
-            Err(error) => return Err(fault(error)),
-        }
-        tokio::time::sleep(MOMENT).await;
-        match seen_now(&socket).map_err(|errno| fault(errno.into()))? {
-            PollFlags::POLLOUT => return Ok(()),
-            none if none.is_empty() => {
-                let stream = TcpStream::from_std(socket.into()).map_err(fault)?;
-                stream.writable().await.map_err(fault)?;
-                stream.take_error()
-            }
-            _error => socket.take_error(),
-        }
-        .and_then(|error| error.map_or(Ok(()), Err))
-        .map_err(fault)
+    /// A socket for it is as the kernel makes it.
+    pub(super) fn is_plain(&self) -> bool {
+        let Self { address: _, source, fwmark, hops } = self;
+        source.is_none() && fwmark.is_none() && hops.is_none()
     }
 
     /// Gives a socket its mark and its source.
-    fn prepare(&self, socket: &SockRef<'_>) -> Result<(), Outcome> {
+    pub(super) fn prepare(&self, socket: &SockRef<'_>) -> Result<(), Outcome> {
         self.mark(socket)?;
         self.limit(socket).map_err(|error| self.not_connected(&error))?;
         let Some(source) = self.source()? else { return Ok(()) };
@@ -80,7 +52,8 @@ impl Endpoint {
         socket.bind(&address).map_err(|error| unbound(source, &error))
     }
 
-    fn not_connected(&self, error: &io::Error) -> Outcome {
+    /// Why there is no connection.
+    pub(super) fn not_connected(&self, error: &io::Error) -> Outcome {
         explain(&format!("connect to {}", self.address), error)
     }
 
@@ -130,14 +103,6 @@ impl Endpoint {
             source => Ok(source),
         }
     }
-}
-
-/// What the kernel knows of a socket that connects, without waiting.
-fn seen_now(socket: &Socket) -> Result<PollFlags, Errno> {
-    let mut looked = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut looked, PollTimeout::ZERO)?;
-    // Flags that nix does not know are no word of an answer.
-    Ok(looked[0].revents().unwrap_or(PollFlags::POLLERR))
 }
 
 fn unbound(source: IpAddr, error: &io::Error) -> Outcome {

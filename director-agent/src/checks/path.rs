@@ -5,14 +5,13 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
 use fulcrum_ipvs::plan::path_key;
 use fulcrum_model::ForwardingMethod;
 use tokio::sync::watch;
 
 use super::endpoint::Endpoint;
-use super::{Outcome, try_once};
+use super::{Means, Outcome, try_once};
 use crate::decide::check::{CheckKey, Via};
 use crate::ipvs::{IpvsSnapshot, source_towards};
 
@@ -42,13 +41,13 @@ fn leads_there(key: &CheckKey, via: Via, kernel: &IpvsSnapshot) -> bool {
 
 /// Tries once. That a VIP does not answer tells of its way only while the RIP answers: otherwise a server that has just died would be
 /// told as gray by whichever check comes first.
-pub(super) async fn tried(key: &CheckKey, command_dir: Option<&Path>) -> Outcome {
-    let outcome = try_once(key, command_dir).await;
+pub(super) async fn tried(key: &CheckKey, means: &Means) -> Outcome {
+    let outcome = try_once(key, means).await;
     let (Outcome::Failed(seen) | Outcome::Silent(seen), Some(at_rip)) = (&outcome, key.at_rip())
     else {
         return outcome;
     };
-    match try_once(&at_rip, command_dir).await {
+    match try_once(&at_rip, means).await {
         Outcome::Passed | Outcome::Remarked(_) => outcome,
         Outcome::Failed(_) | Outcome::Silent(_) | Outcome::NotTried(_) => Outcome::NotTried(
             format!("neither the VIP nor the RIP answers ({seen}), so the way is not to blame"),

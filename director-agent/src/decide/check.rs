@@ -183,6 +183,22 @@ impl CheckState {
     }
 }
 
+/// Coarsest grid of [`gathered`], in milliseconds: with a thousand checks a second some eight tries meet on each of its lines.
+const COARSEST_GRID_MS: u32 = 8;
+/// A try is moved by no more than one part in so many of its wait.
+const GRID_SHARE: u32 = 100;
+
+/// When a try that is due is made: a little early, together with others. A try costs little more than the wake-up of the program for it, so
+/// tries meet on the lines of grids, of which each coarser one is part of the finer. Those of shorter intervals have finer ones.
+pub fn gathered(now: Duration, due: Duration) -> Duration {
+    let most = due.saturating_sub(now).as_millis() / u128::from(GRID_SHARE);
+    let most = u32::try_from(most).unwrap_or(COARSEST_GRID_MS).min(COARSEST_GRID_MS);
+    let Some(grid_ms) = most.checked_ilog2().map(|power| 1_u64 << power) else { return due };
+    let grid = Duration::from_millis(grid_ms).as_nanos();
+    let beyond = u64::try_from(due.as_nanos() % grid).unwrap_or_default();
+    due.saturating_sub(Duration::from_nanos(beyond))
+}
+
 fn passing(remark: Option<Remark>) -> OwnProbe {
     remark.map_or(OwnProbe::Passing, OwnProbe::Remarked)
 }
@@ -323,6 +339,38 @@ mod tests {
         let ended = Some(EndedSilence { since: MS(1100), until: MS(4100) });
         assert_eq!(refused.ended, ended);
         assert_eq!(tried(5000, false, false).silence.and_then(|s| s.fell), None, "fell before");
+    }
+
+    #[test]
+    fn tries_that_are_due_within_a_moment_meet() {
+        let cases = [
+            // now, due, made; microseconds.
+            (0, 0, 0),
+            (5_000, 5_001, 5_001),
+            (0, 99_999, 99_999),
+            (0, 100_999, 100_000),
+            (0, 203_999, 202_000),
+            (0, 1_000_999, 1_000_000),
+            (0, 1_007_999, 1_000_000),
+            (0, 1_008_000, 1_008_000),
+            (3_000_123, 9_000_123, 9_000_000),
+            (9, 8, 8),
+        ];
+        for (now, due, made) in cases {
+            let [now, due, made] = [now, due, made].map(Duration::from_micros);
+            assert_eq!(gathered(now, due), made, "due {due:?} at {now:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_try_is_late_nor_much_too_early(now in 0_u64..1 << 40, wait in 0_u64..1 << 40) {
+            let (now, wait) = (Duration::from_micros(now), Duration::from_micros(wait));
+            let made = gathered(now, now + wait);
+            proptest::prop_assert!(made <= now + wait);
+            proptest::prop_assert!(now + wait - made <= wait / GRID_SHARE);
+            proptest::prop_assert!(now + wait - made < MS(u64::from(COARSEST_GRID_MS)));
+        }
     }
 
     #[test]
