@@ -28,8 +28,27 @@ impl Clock {
 
     /// The wall clock's time of a moment that has passed, as the wall clock stands now.
     pub fn wall(&self, moment: Duration) -> SystemTime {
-        let ago = self.now().saturating_sub(moment);
-        SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+        self.reading().wall(moment)
+    }
+
+    /// Both clocks, read once for many moments.
+    pub fn reading(&self) -> Reading {
+        Reading { now: self.now(), wall: SystemTime::now() }
+    }
+}
+
+/// What both clocks said.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    now: Duration,
+    wall: SystemTime,
+}
+
+impl Reading {
+    /// The wall clock's time of a moment that has passed.
+    pub fn wall(&self, moment: Duration) -> SystemTime {
+        let ago = self.now.saturating_sub(moment);
+        self.wall.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 

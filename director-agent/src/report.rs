@@ -11,7 +11,7 @@ use fulcrum_vrrp::track::{Health, Weighed};
 use fulcrum_vrrp::{LatenessSummary, Role};
 use prost::Message;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::decide::decided::Decided;
 use crate::decide::weights::Decider;
 use crate::sync::{SyncRole, SyncSnapshot};
@@ -19,17 +19,18 @@ use crate::vrrp::{InstanceStatus, Rival, VrrpSnapshot, mac_text};
 
 /// Every weight with its reasons, ordered by virtual server and real server.
 pub fn weights(decider: &Decider, clock: Clock) -> Vec<v1::WeightDecision> {
+    let read = clock.reading();
     decider
         .pools()
         .flat_map(|(name, pool)| {
             let mut decided: Vec<&Decided> = pool.all().collect();
             decided.sort_by(|a, b| a.real_server.cmp(&b.real_server));
-            decided.into_iter().map(move |decided| weight(name.as_str(), decided, clock))
+            decided.into_iter().map(move |decided| weight(name.as_str(), decided, read))
         })
         .collect()
 }
 
-fn weight(virtual_server: &str, decided: &Decided, clock: Clock) -> v1::WeightDecision {
+fn weight(virtual_server: &str, decided: &Decided, read: Reading) -> v1::WeightDecision {
     v1::WeightDecision {
         virtual_server: virtual_server.to_owned(),
         real_server: decided.real_server.to_string(),
@@ -38,7 +39,7 @@ fn weight(virtual_server: &str, decided: &Decided, clock: Clock) -> v1::WeightDe
         reasons: decided.reasons.to_vec(),
         probe: probe(decided.probe.as_ref()).into(),
         verdict: verdict_to_wire(decided.verdict).into(),
-        since: Some(clock.wall(decided.since).into()),
+        since: Some(read.wall(decided.since).into()),
         path: path(&decided.path).into(),
         load_permille: decided.load_share.map_or(0, u32::from),
     }
