@@ -1,8 +1,9 @@
 //! Many real servers: one host that accepts connections to any of their addresses.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,7 +51,6 @@ pub(crate) fn manifest_with_pool(count: u16, interval: Duration) -> String {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     stop: Arc<AtomicBool>,
-    accepted: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -67,16 +67,13 @@ impl Crowd {
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&accepted);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 listener.accept()?;
-                counter.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
-        Ok(Self { stop, accepted, thread: Some(thread) })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Gives a director its route to them, which it loses with its address.
@@ -85,9 +82,13 @@ impl Crowd {
         ip_batch(Some(director.name), &[route])
     }
 
-    /// Connections accepted until now.
-    pub(crate) fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
+    /// Connections that a director began until now and that were not refused, by its kernel's count. Not every try is accepted by a
+    /// program: Fulcrum's end before.
+    pub(crate) fn tried_by(director: Node) -> Result<usize> {
+        let text = namespace::inside(director.name, || {
+            fs::read_to_string("/proc/thread-self/net/snmp").context("cannot read the TCP counts")
+        })?;
+        tries(&text).context("the kernel does not count connections")
     }
 
     /// Ends, and tells what went wrong meanwhile.
@@ -106,10 +107,33 @@ impl Crowd {
     }
 }
 
+/// From the lines of names and values in proc(5)'s net/snmp.
+fn tries(text: &str) -> Option<usize> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let count = |wanted| {
+        let place = names.split(' ').position(|name| name == wanted)?;
+        values.split(' ').nth(place)?.parse::<usize>().ok()
+    };
+    count("ActiveOpens")?.checked_sub(count("AttemptFails")?)
+}
+
 impl Drop for Crowd {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             say!("while stopping the many real servers: {error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_are_counted() {
+        let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens PassiveOpens AttemptFails\nTcp: 200 70 9 4\n";
+        assert_eq!(tries(text), Some(66));
+        assert_eq!(tries("Tcp: ActiveOpens\nTcp: 7\n"), None);
     }
 }
