@@ -27,11 +27,29 @@ const BEFORE_CRASH: Duration = Duration::from_secs(1);
 /// Around an outage, time that certainly holds a success.
 const MARGIN: Duration = Duration::from_millis(300);
 
+/// How often things are measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Trials of a power loss, each side; of a planned stop as many, up to [`HANDOVERS`].
+    pub(crate) trials: u8,
+    /// What is rare is measured [`FULL`] times as often, so that its worst can be told.
+    pub(crate) is_full: bool,
+}
+
+/// How many times as often.
+pub(crate) const FULL: u8 = 10;
+
+impl Effort {
+    /// Time that it takes, in multiples of the usual.
+    pub(crate) fn of_usual(self) -> u32 {
+        u32::from(self.trials.div_ceil(TRIALS)) * if self.is_full { u32::from(FULL) } else { 1 }
+    }
+}
+
 /// All that was measured so far.
 #[derive(Debug)]
 pub(crate) struct Contest {
-    /// Trials of a power loss, each side; of a planned stop as many, up to [`HANDOVERS`].
-    pub(crate) trials: u8,
+    pub(crate) effort: Effort,
     failovers: Vec<(Settings, BTreeMap<Side, Failovers>)>,
     crashes: Vec<(Side, Settings, Crash)>,
 }
@@ -62,8 +80,8 @@ pub(crate) struct Crash {
 
 impl Contest {
     /// Nothing was measured yet.
-    pub(crate) fn new(trials: u8) -> Self {
-        Self { trials, failovers: Vec::new(), crashes: Vec::new() }
+    pub(crate) fn new(effort: Effort) -> Self {
+        Self { effort, failovers: Vec::new(), crashes: Vec::new() }
     }
 }
 
@@ -90,7 +108,7 @@ pub(crate) fn failovers(lab: &mut Lab, settings: &Settings) -> Result<BTreeMap<S
         (Side::Fulcrum, Failovers::default()),
         (Side::Keepalived, Failovers::default()),
     ]);
-    let trials = lab.contest.trials;
+    let trials = lab.contest.effort.trials;
     for trial in 0..trials {
         // Whoever is first in one trial is second in the next.
         let mut sides = [Side::Fulcrum, Side::Keepalived];

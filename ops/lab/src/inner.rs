@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::catalog::Scenario;
-use crate::contest::Contest;
+use crate::contest::{Contest, Effort};
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::process::tail_of;
@@ -27,12 +27,12 @@ pub(crate) fn run(
     scenarios: &[&'static Scenario],
     out: &Path,
     bin_dir: &Path,
-    trials: u8,
+    effort: Effort,
 ) -> Result<()> {
     let logs = out.join("logs");
     fs::create_dir_all(&logs)?;
     let scratch = tempfile::Builder::new().prefix("fulcrum-lab-").tempdir()?;
-    let mut lab = Lab::new(scratch.path(), &logs, bin_dir, Contest::new(trials));
+    let mut lab = Lab::new(scratch.path(), &logs, bin_dir, Contest::new(effort));
     for scenario in scenarios {
         say!("=== {}: {}", scenario.name, scenario.summary);
         let (began, before) = (Instant::now(), lengths(&logs));

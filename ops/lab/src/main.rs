@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use contest::Effort;
 use net::endpoint::Endpoint;
 
 /// Runs Fulcrum's programs on a real kernel and measures what a client of the cluster sees.
@@ -63,6 +64,9 @@ enum Command {
         /// Power losses each side in measured comparisons with keepalived, the sides in turn.
         #[arg(long, default_value_t = contest::TRIALS, value_parser = trials())]
         trials: u8,
+        /// Measure what is rare often enough to tell its worst: fifty kills in `health-detect`.
+        #[arg(long)]
+        full: bool,
         /// Keep the logs even when all passed.
         #[arg(long)]
         keep: bool,
@@ -91,6 +95,9 @@ enum Command {
         /// As `run` was told.
         #[arg(long, value_parser = trials())]
         trials: u8,
+        /// As `run` was told.
+        #[arg(long)]
+        full: bool,
         /// Names of scenarios.
         scenarios: Vec<String>,
     },
@@ -119,19 +126,38 @@ fn run(command: Command) -> Result<bool> {
             catalog::print();
             Ok(true)
         }
-        Command::Run { scenarios, json, kernel, clock, machines, trials, keep, list: false } => {
+        Command::Run {
+            scenarios,
+            json,
+            kernel,
+            clock,
+            machines,
+            trials,
+            full,
+            keep,
+            list: false,
+        } => {
             let scenarios = catalog::chosen(&scenarios)?;
             let bin_dir = outer::bin_dir()?;
-            let request =
-                outer::Request { scenarios, json, bin_dir, kernel, clock, machines, trials, keep };
+            let request = outer::Request {
+                scenarios,
+                json,
+                bin_dir,
+                kernel,
+                clock,
+                machines,
+                effort: Effort { trials, is_full: full },
+                keep,
+            };
             outer::run(&request)
         }
         Command::Answer { name, endpoints } => {
             peers::answerer::serve(&name, &endpoints).map(|()| true)
         }
-        Command::Inner { out, bin_dir, power_off, trials, scenarios } => {
-            let done = catalog::chosen(&scenarios)
-                .and_then(|scenarios| inner::run(&scenarios, &out, &bin_dir, trials));
+        Command::Inner { out, bin_dir, power_off, trials, full, scenarios } => {
+            let done = catalog::chosen(&scenarios).and_then(|scenarios| {
+                inner::run(&scenarios, &out, &bin_dir, Effort { trials, is_full: full })
+            });
             if let Err(error) = &done {
                 eprintln!("fulcrum-lab: {error:#}");
             }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::catalog::{Ground, Scenario};
-use crate::contest;
+use crate::contest::Effort;
 use crate::findings::Findings;
 use crate::inner;
 use crate::peers::collector;
@@ -41,8 +41,8 @@ pub(crate) struct Request {
     pub(crate) clock: Clock,
     /// Machines at the same time; as many as the host has room for when none.
     pub(crate) machines: Option<u8>,
-    /// Power losses each side in measured comparisons.
-    pub(crate) trials: u8,
+    /// How often things are measured.
+    pub(crate) effort: Effort,
     /// Keep the logs even when all passed.
     pub(crate) keep: bool,
 }
@@ -165,7 +165,7 @@ fn run_batch(request: &Request, batch: &[&'static Scenario], out: &Path, label: 
         let made =
             fs::create_dir_all(out.join("logs")).context("cannot make a directory for the run");
         let outcome = made.and_then(|()| match batch[0].ground {
-            Ground::Host => inner::run(batch, out, &request.bin_dir, request.trials),
+            Ground::Host => inner::run(batch, out, &request.bin_dir, request.effort),
             Ground::Kernel | Ground::Timed => {
                 on_kernel(chosen(request.kernel), request, batch, out, label)
             }
@@ -194,9 +194,9 @@ fn on_kernel(
     host::require_programs(kernel)?;
     let needs_collector = batch.iter().any(|scenario| scenario.needs_collector);
     let collector = if needs_collector { Some(collector::install()?) } else { None };
-    // Budgets are of the usual number of trials.
+    // Budgets are of the usual effort.
     let budget = batch.iter().map(|scenario| scenario.budget).sum::<Duration>();
-    let budget = BRING_UP + budget * u32::from(request.trials.div_ceil(contest::TRIALS));
+    let budget = BRING_UP + budget * request.effort.of_usual();
     let is_of = |ground| batch.iter().any(|scenario| scenario.ground == ground);
     let is_twin = is_of(Ground::Twin);
     // What one of two machines sends arrives at the other by the host's clock.

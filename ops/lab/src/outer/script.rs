@@ -84,9 +84,10 @@ pub(crate) fn write(
          ip link set lo up\n\
          mkdir -p /run/tmp; export TMPDIR=/run/tmp\n\
          {collector}\
-         {} inner{power_off} --trials {} --out /run/out --bin-dir {} {}\n",
+         {} inner{power_off} --trials {}{} --out /run/out --bin-dir {} {}\n",
         quoted(&own),
-        request.trials,
+        request.effort.trials,
+        if request.effort.is_full { " --full" } else { "" },
         quoted(&request.bin_dir),
         names.join(" ")
     );

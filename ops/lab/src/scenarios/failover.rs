@@ -18,7 +18,7 @@ const ALLOWANCE_MS: f64 = 20.0;
 
 /// Power loss: link down and SIGKILL, right after an advert.
 pub(crate) fn power_loss(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    findings.figure("trials", f64::from(lab.contest.trials));
+    findings.figure("trials", f64::from(lab.contest.effort.trials));
     for (settings, adverts) in ADVERTS {
         let results = contest::failovers(lab, settings)?;
         let ours = results[&Side::Fulcrum].outage()?;

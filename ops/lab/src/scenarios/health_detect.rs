@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use crate::cluster::told;
-use crate::contest::{count, millis};
+use crate::contest::{FULL, millis};
 use crate::findings::{Findings, median};
 use crate::lab::{Lab, Segment, Stage, both};
 use crate::pair::Side;
@@ -14,8 +14,8 @@ use crate::process::wait_until;
 use crate::say;
 use crate::settings::PROMPT;
 
-/// Kills of a Tomcat, each side.
-const KILLS: usize = 5;
+/// Kills of a Tomcat, each side; of Fulcrum's [`FULL`] times as many with `--full`.
+const KILLS: u8 = 5;
 /// From kill -9 until out of both tables.
 const MOST_KILL_MS: f64 = 100.0;
 /// From SIGSTOP until out of both tables, in intervals of the checks.
@@ -36,33 +36,42 @@ struct Measured {
 
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     for side in [Side::Fulcrum, Side::Keepalived] {
-        let measured = measure(lab, side)?;
-        let worst = measured.kills.iter().copied().fold(0.0, f64::max);
+        let kills = match side {
+            Side::Fulcrum if lab.contest.effort.is_full => KILLS * FULL,
+            Side::Fulcrum | Side::Keepalived => KILLS,
+        };
+        let measured = measure(lab, side, kills)?;
+        let worst_kill = worst(&measured.kills);
         let middle = median(&measured.kills).context("no kill was measured")?;
         let name = side.as_str();
+        findings.figure(format!("{name}_kills"), f64::from(kills));
         findings.figure(format!("{name}_kill_out_ms"), middle);
-        findings.figure(format!("{name}_kill_out_worst_ms"), worst);
+        findings.figure(format!("{name}_kill_out_worst_ms"), worst_kill);
         findings.figure(format!("{name}_hang_out_ms"), measured.hang);
         if let Some(seen) = median(&measured.exits_seen) {
             findings.figure("exit_seen_ms", seen);
+            findings.figure("exit_seen_worst_ms", worst(&measured.exits_seen));
         }
         if side == Side::Fulcrum {
-            findings.at_most("milliseconds from a Tomcat's death to out", worst, MOST_KILL_MS);
+            findings.at_most("milliseconds from a Tomcat's death to out", worst_kill, MOST_KILL_MS);
             let intervals = measured.hang / millis(PROMPT.check.interval);
             findings.at_most("check intervals from a hang to out", intervals, MOST_HANG_INTERVALS);
         }
     }
-    findings.figure("kills", count(KILLS));
     Ok(())
 }
 
-fn measure(lab: &mut Lab, side: Side) -> Result<Measured> {
+fn worst(measured: &[f64]) -> f64 {
+    measured.iter().copied().fold(0.0, f64::max)
+}
+
+fn measure(lab: &mut Lab, side: Side, times: u8) -> Result<Measured> {
     say!("{}, {}", side.as_str(), PROMPT.name);
     let mut stage = lab.stage(side, &PROMPT)?;
-    let mut kills = Vec::with_capacity(KILLS);
+    let mut kills = Vec::with_capacity(times.into());
     let mut exits_seen = Vec::new();
-    for turn in 0..KILLS {
-        let (out, seen) = kill(&mut stage, side, turn % 2)?;
+    for turn in 0..times {
+        let (out, seen) = kill(&mut stage, side, usize::from(turn % 2))?;
         kills.push(millis(out));
         exits_seen.extend(seen.map(millis));
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     findings.figure("keepalived_1000_ms", keepalived.programmed_ms);
     findings.figure("keepalived_1000_reload_ms", keepalived.reloaded_ms);
 
-    let trials = lab.contest.trials.min(MOST_TRIALS);
+    let trials = lab.contest.effort.trials.min(MOST_TRIALS);
     let agent = agent::measure(lab, findings, trials)?;
     told(findings, "raw_loop_ms", &agent.raw_loop_ms)?;
     told(findings, "fulcrum_ms", &agent.programmed_ms)?;
