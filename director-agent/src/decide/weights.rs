@@ -9,7 +9,7 @@ use fulcrum_model::fuse::{Candidate, History, OwnProbe, PathProbe, PoolEvidence,
 use fulcrum_model::plan::{DestinationPlan, VirtualServerPlan};
 use fulcrum_model::resource::AgentRequirement;
 use fulcrum_model::{
-    DynamicWeights, Evidence, FailurePolicy, LocalOrder, Name, Quorum, Shared, Verdict,
+    DynamicWeights, Evidence, FailurePolicy, LocalOrder, Name, Quorum, ServerLoad, Shared, Verdict,
     VipEvidence, Weight,
 };
 
@@ -185,10 +185,17 @@ impl Decider {
         Some(said.collect())
     }
 
-    /// What weights that follow load depend on: threads busy, and threads, of each server.
-    fn load(&self, now: Duration, agent: &Name) -> Option<Vec<Option<(u32, u32)>>> {
+    /// What weights that follow load depend on, of each server.
+    fn load(&self, now: Duration, agent: &Name) -> Option<Vec<Option<ServerLoad>>> {
         let servers = &self.evidence.fresh(now, agent)?.servers;
-        let load = |load: fulcrum_model::ServerLoad| (load.busy_threads, load.max_threads);
+        // Counts since the start change nothing.
+        let load = |load: ServerLoad| ServerLoad {
+            busy_threads: load.busy_threads,
+            max_threads: load.max_threads,
+            gc_share_permille: load.gc_share_permille,
+            mean_request_us: load.mean_request_us,
+            ..ServerLoad::default()
+        };
         Some(servers.iter().map(|server| server.load.map(load)).collect())
     }
 

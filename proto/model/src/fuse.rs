@@ -28,7 +28,8 @@
 //! 15. Silence together: where several of a pool stop answering at once and nobody of it was heard since, each that falls stays as
 //!     it is until there is better evidence, at most [`HOLD`]: this director may be cut off. Not one whose agent says down, nor where
 //!     nobody is left, of which laws 5 and 9 speak. It loses no quorum and meets none ([`Tries`]).
-//! 16. Load, where the pool asks for it: who is busier than the freest has a smaller weight, never zero nor above the whole.
+//! 16. Load, where the pool asks for it: who is busier than the freest, spends more time in pauses of its garbage collector or takes longer
+//!     for a request than is usual in the pool has a smaller weight, never zero nor above the whole.
 //!     All as busy are whole, and one whose load is not known is. Takes the place of law 3's quarter ([`load`]).
 //!
 //! ```text

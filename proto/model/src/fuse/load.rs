@@ -5,12 +5,15 @@
 //! relative to the greatest of the pool: where all are as busy, all are whole, and the freest always is.
 //!
 //! ```text
-//!   threads busy -> mean over time -> share of its own -> relative to the freest -> steps of a tenth, now and then -> weight
+//!   threads busy, and what slows it -> means over time -> share of its own -> relative to the freest -> steps of a tenth, now and then -> weight
 //! ```
+
+mod strain;
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use self::strain::Strain;
 use super::settle::Settled;
 use super::{PoolEvidence, earlier, standing};
 use crate::{DynamicWeights, ServerEvidence, Verdict, Weight};
@@ -76,18 +79,26 @@ enum Basis {
     /// The agent's verdict, without numbers.
     Verdict,
     /// So many threads were busy, of so many.
-    Threads { busy: u32, all: u32 },
+    Threads { busy: u32, all: u32, strain: Strain },
 }
 
-/// The mean of what was told.
+/// The means of what was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Mean {
-    /// In millionths of all threads.
-    busy: u32,
-    /// What was told last, in the same: the mean moves towards it.
-    told: u32,
-    /// Ticks until which it has moved.
+    /// Of threads busy.
+    busy: Course,
+    /// Of what its strain takes of the share.
+    drag: Course,
+    /// Ticks until which both have moved.
     tick: u128,
+}
+
+/// One mean, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Course {
+    value: u32,
+    /// What was told last: the mean moves towards it.
+    told: u32,
 }
 
 /// What an agent tells of load.
@@ -97,6 +108,7 @@ struct Told {
     busy: u32,
     threads: u32,
     is_full: bool,
+    strain: Strain,
 }
 
 /// What the agent's evidence says of load; none when nothing. Whatever else tells how busy a server is belongs here.
@@ -106,12 +118,17 @@ fn told(agent: Option<&ServerEvidence>) -> Option<Told> {
     let threads = load.map_or(0, |load| load.max_threads);
     let is_full = evidence.verdict == Verdict::Saturated
         || load.is_some_and(|load| load.busy_threads >= load.max_threads);
+    let strain = load.map_or_else(Strain::default, |load| Strain {
+        gc_permille: load.gc_share_permille,
+        request_us: u32::try_from(load.mean_request_us).unwrap_or(u32::MAX),
+        usual_us: 0,
+    });
     if is_full {
-        return Some(Told { busy: MILLION, threads, is_full });
+        return Some(Told { busy: MILLION, threads, is_full, strain });
     }
     let load = load?;
     let busy = u64::from(load.busy_threads) * u64::from(MILLION) / u64::from(load.max_threads);
-    Some(Told { busy: u32::try_from(busy).unwrap_or(MILLION), threads, is_full })
+    Some(Told { busy: u32::try_from(busy).unwrap_or(MILLION), threads, is_full, strain })
 }
 
 /// What the pool's planned weights are times in the table. One factor for all, so that their ratios stay.
@@ -134,21 +151,23 @@ pub(super) fn lower(
     };
     let clock = Clock::of(now, law.smoothing);
     let scale = scale(pool);
-    let mut all_told = Vec::with_capacity(members.len());
-    for (candidate, member) in pool.members.iter().zip(&mut *members) {
+    let heard = pool.members.iter().map(|member| standing::heard_agent(pool.requirement, member));
+    let mut all_told: Vec<Option<Told>> = heard.map(told).collect();
+    strain::compare(&mut all_told, |place| {
+        members.get(place).is_some_and(|member| !member.is_held && member.weight > Weight::ZERO)
+    });
+    for ((candidate, member), told) in pool.members.iter().zip(&mut *members).zip(&all_told) {
         member.whole = times(member.whole, scale);
-        let told = told(standing::heard_agent(pool.requirement, candidate));
         if !member.is_held {
             member.weight = times(member.weight, scale);
             let weights = (candidate.history.weight, member.weight);
-            member.load = member.load.heard(clock, law, told, weights);
+            member.load = member.load.heard(clock, law, *told, weights);
         }
-        all_told.push(told);
     }
     let in_rotation = || members.iter().filter(|member| !member.is_held);
-    let busy = || in_rotation().filter_map(|member| member.load.busy());
-    let freest = busy().map(|busy| own_share(law, busy)).max().unwrap_or(WHOLE);
-    let nobody_is_freer = busy().all(|busy| busy >= ALL_FULL);
+    let followed = || in_rotation().filter_map(|member| member.load.followed());
+    let freest = followed().map(|followed| followed.own_share(law)).max().unwrap_or(WHOLE);
+    let nobody_is_freer = followed().all(|followed| followed.busy() >= ALL_FULL);
     let mut next_look = None;
     for (member, told) in members.iter_mut().zip(all_told) {
         if member.is_held {
@@ -222,22 +241,43 @@ impl Clock {
 impl Mean {
     /// Moves on with what was told until now, and takes what is told from now on. Whatever has no thread left is full at once.
     fn moved(before: Option<Self>, clock: Clock, told: Told) -> Self {
-        let tick = clock.ticks();
-        let mut mean = before.unwrap_or(Self { busy: told.busy, told: told.busy, tick });
+        let (tick, drag) = (clock.ticks(), told.strain.drag());
+        let begun = Self { busy: Course::at(told.busy), drag: Course::at(drag), tick };
+        let mut mean = before.unwrap_or(begun);
         for _ in mean.tick..tick {
-            if mean.busy.abs_diff(mean.told) <= NEAR {
-                mean.busy = mean.told;
+            if !mean.is_moving() {
                 break;
             }
-            let step = mean.busy.abs_diff(mean.told).div_ceil(TICKS);
-            mean.busy = if mean.told > mean.busy { mean.busy + step } else { mean.busy - step };
+            (mean.busy, mean.drag) = (mean.busy.stepped(), mean.drag.stepped());
         }
-        let busy = if told.is_full { MILLION } else { mean.busy };
-        Self { busy, told: told.busy, tick }
+        let busy = if told.is_full { MILLION } else { mean.busy.value };
+        Self {
+            busy: Course { value: busy, told: told.busy },
+            drag: Course { told: drag, ..mean.drag },
+            tick,
+        }
     }
 
     fn is_moving(self) -> bool {
-        self.busy != self.told
+        self.busy.is_moving() || self.drag.is_moving()
+    }
+}
+
+impl Course {
+    fn at(told: u32) -> Self {
+        Self { value: told, told }
+    }
+
+    /// After one tick.
+    fn stepped(self) -> Self {
+        let Self { value, told } = self;
+        let off = value.abs_diff(told);
+        let step = if off <= NEAR { off } else { off.div_ceil(TICKS) };
+        Self { value: if told > value { value + step } else { value - step }, told }
+    }
+
+    fn is_moving(self) -> bool {
+        self.value != self.told
     }
 }
 
@@ -285,11 +325,11 @@ impl LoadHistory {
         Self::Followed(followed)
     }
 
-    /// How busy it is or was last, in thousandths: idle for all that was ever told. None when it is out of rotation.
-    fn busy(self) -> Option<u16> {
+    /// None when it is out of rotation.
+    fn followed(self) -> Option<Followed> {
         match self {
             Self::None | Self::Adopted => None,
-            Self::Followed(followed) => Some(followed.busy()),
+            Self::Followed(followed) => Some(followed),
         }
     }
 
@@ -310,8 +350,17 @@ fn share_of(known: Option<Weight>, whole: Weight, law: DynamicWeights) -> u16 {
 }
 
 impl Followed {
+    /// How busy it is or was last, in thousandths: idle for all that was ever told.
     fn busy(self) -> u16 {
-        self.mean.map_or(0, |mean| u16::try_from(mean.busy / 1000).unwrap_or(WHOLE))
+        self.mean.map_or(0, |mean| u16::try_from(mean.busy.value / 1000).unwrap_or(WHOLE))
+    }
+
+    /// Its share before it is compared with others, in thousandths.
+    fn own_share(self, law: DynamicWeights) -> u16 {
+        let by_threads = u64::from(own_share(law, self.busy()));
+        let left = MILLION - self.mean.map_or(0, |mean| mean.drag.value.min(MILLION));
+        let share = by_threads * u64::from(left) / u64::from(MILLION);
+        u16::try_from(share).unwrap_or(WHOLE).max(floor(law))
     }
 
     /// The share it should have: whole when nothing is known, for an agent that is silent takes nothing away.
@@ -319,7 +368,7 @@ impl Followed {
         if self.is_silent {
             return WHOLE;
         }
-        let own = u32::from(own_share(law, self.busy()));
+        let own = u32::from(self.own_share(law));
         let relative = own * u32::from(WHOLE) / u32::from(freest.max(1));
         let relative = u16::try_from(relative).unwrap_or(WHOLE).min(WHOLE);
         // The ends are reached although no step leads there.
@@ -374,7 +423,9 @@ impl Followed {
             Basis::Kernel => "load not known yet, and found so in the kernel's table".to_owned(),
             Basis::Silence => "no load is told any longer, and the weight rises".to_owned(),
             Basis::Verdict => "saturated".to_owned(),
-            Basis::Threads { busy, all } => format!("{busy} of {all} threads busy"),
+            Basis::Threads { busy, all, strain } => {
+                format!("{busy} of {all} threads busy{}", strain.words())
+            }
         };
         format!("{why}: weight {weight} of {whole}")
     }
@@ -385,9 +436,9 @@ impl Basis {
     fn of(mean: Option<Mean>, told: Option<Told>) -> Self {
         match (mean, told) {
             (Some(_), Some(Told { threads: 0, .. })) => Self::Verdict,
-            (Some(mean), Some(Told { threads, .. })) => {
-                let busy = u64::from(mean.busy) * u64::from(threads) / u64::from(MILLION);
-                Self::Threads { busy: u32::try_from(busy).unwrap_or(threads), all: threads }
+            (Some(mean), Some(Told { threads, strain, .. })) => {
+                let busy = u64::from(mean.busy.value) * u64::from(threads) / u64::from(MILLION);
+                Self::Threads { busy: u32::try_from(busy).unwrap_or(threads), all: threads, strain }
             }
             (None, _) | (_, None) => Self::Silence,
         }

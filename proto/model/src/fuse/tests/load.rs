@@ -13,6 +13,15 @@ fn busy(busy_threads: u32, max_threads: u32) -> Option<ServerLoad> {
     Some(ServerLoad { busy_threads, max_threads, ..ServerLoad::default() })
 }
 
+/// The same with thousandths of the time in pauses, and milliseconds that requests take.
+fn strained(busy_threads: u32, gc_share_permille: u32, request_ms: u64) -> Option<ServerLoad> {
+    busy(busy_threads, 20).map(|load| ServerLoad {
+        gc_share_permille,
+        mean_request_us: request_ms * 1000,
+        ..load
+    })
+}
+
 /// In rotation with that planned weight and load.
 fn loaded(planned: u64, load: Option<ServerLoad>) -> Server {
     Server { planned: weight(planned), load, ..Server::well() }
@@ -71,6 +80,44 @@ fn at_rest_weights_follow_load() {
             "{what}: as planned"
         );
     }
+}
+
+#[test]
+fn at_rest_pauses_and_slow_requests_lower_a_share() {
+    type Case = (&'static str, Vec<Option<ServerLoad>>, Vec<u16>);
+    let cases: Vec<Case> = vec![
+        ("some pauses", vec![strained(2, 50, 0), strained(2, 0, 0)], vec![100, 100]),
+        ("many pauses", vec![strained(2, 300, 0), strained(2, 0, 0)], vec![70, 100]),
+        ("nothing but pauses", vec![strained(2, 1000, 0), strained(2, 0, 0)], vec![50, 100]),
+        ("pauses of all", vec![strained(2, 300, 0), strained(9, 300, 0)], vec![100, 100]),
+        ("twice as slow", vec![strained(2, 0, 40), strained(2, 0, 20)], vec![100, 100]),
+        ("slow", vec![strained(2, 0, 67), strained(2, 0, 20)], vec![60, 100]),
+        ("hardly any time", vec![strained(2, 0, 9), strained(2, 0, 1)], vec![100, 100]),
+        ("slow alone", vec![strained(2, 0, 900), busy(2, 20)], vec![100, 100]),
+        (
+            "one of three",
+            vec![strained(2, 0, 900), strained(2, 0, 20), strained(2, 0, 21)],
+            vec![50, 100, 100],
+        ),
+        ("and busy", vec![strained(15, 300, 0), strained(2, 0, 0)], vec![40, 100]),
+        ("not below the floor", vec![strained(20, 1000, 0), strained(2, 0, 0)], vec![10, 100]),
+    ];
+    for (what, loads, expected) in cases {
+        let mut world = following(loads.into_iter().map(|load| loaded(1, load)));
+        assert_eq!(world.at_rest(), expected, "{what}");
+    }
+}
+
+#[test]
+fn pauses_and_slow_requests_are_told() {
+    let mut world = following([loaded(1, strained(2, 300, 90)), loaded(1, strained(2, 0, 20))]);
+    world.at_rest();
+    let told = world.fuse(S(3600)).members[0].reasons[0].clone();
+    assert_eq!(
+        told,
+        "2 of 20 threads busy, 30 % of the time in garbage collection, requests take 90 ms where 20 ms are usual: \
+         weight 50 of 100"
+    );
 }
 
 #[test]
@@ -191,7 +238,8 @@ fn it_goes_with_the_other_laws() {
 
 /// A second's load of a real server; none when it tells nothing.
 fn any_load() -> impl Strategy<Value = Option<ServerLoad>> {
-    prop::option::weighted(0.9, (0_u32..=20).prop_map(|threads| busy(threads, 20)))
+    let strain = (0_u32..=20, prop_oneof![Just(0), 0_u32..=1100], prop_oneof![Just(0), 0_u64..500]);
+    prop::option::weighted(0.9, strain.prop_map(|(threads, gc, ms)| strained(threads, gc, ms)))
         .prop_map(Option::flatten)
 }
 
@@ -280,6 +328,25 @@ proptest! {
         found.sort_by_key(|(threads, weight)| (**threads, std::cmp::Reverse(*weight)));
         prop_assert!(found.is_sorted_by_key(|(_, weight)| std::cmp::Reverse(*weight)), "{found:?}");
         prop_assert_eq!(found[0].1, 100, "the freest is whole");
+    }
+
+    #[test]
+    fn at_rest_more_strain_is_no_more_weight(
+        law in any_law(),
+        threads in 0_u32..=20,
+        strains in prop::collection::vec((0_u32..=1000, 0_u64..1000), 2..6),
+    ) {
+        // Pauses alone, and slow requests alone: of both together more of one may be less of the other.
+        for part in [|(gc, _): (u32, u64)| (gc, 0), |(_, ms): (u32, u64)| (0, ms)] {
+            let strains: Vec<_> = strains.iter().copied().map(part).collect();
+            let loads = strains.iter().map(|(gc, ms)| loaded(1, strained(threads, *gc, *ms)));
+            let mut world = following(loads);
+            world.dynamic_weights = Some(law);
+            let mut found: Vec<_> = strains.iter().zip(world.at_rest()).collect();
+            found.sort_by_key(|(strain, weight)| (**strain, std::cmp::Reverse(*weight)));
+            prop_assert!(found.is_sorted_by_key(|(_, weight)| std::cmp::Reverse(*weight)), "{found:?}");
+            prop_assert_eq!(found[0].1, 100, "the freest is whole");
+        }
     }
 
     #[test]
