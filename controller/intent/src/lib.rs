@@ -2,17 +2,19 @@
 //!
 //! What it does: [`prepare`] turns a manifest set into the resources to put and to delete, or into every reason why
 //! not; [`Intent::apply`] is what the replicated state machine runs; [`Planner`] makes each agent's plan, a function of
-//! the intent alone. What it never does: read a clock, touch a file or a socket, keep a state of its own, look at
-//! health. Start reading at [`prepare`], then at [`Planner`].
+//! the intent alone; [`history::History`] tells what each revision changed, and [`restore`] brings one back. What it
+//! never does: read a clock, touch a file or a socket, keep a state of its own, look at health. Start reading at [`prepare`], then at [`Planner`].
 
 mod catalog;
 mod diff;
 mod drastic;
+pub mod history;
 mod hosts;
 mod intent;
 mod orders;
 mod planner;
 mod prepare;
+mod restore;
 mod validate;
 mod violation;
 
@@ -22,6 +24,7 @@ pub use planner::{AgentId, AgentRole, Planner, agents, plan_director, plan_real_
 pub use prepare::{
     Change, ChangeAction, Prepared, Rejected, Removal, examine, examine_alone, prepare,
 };
+pub use restore::restore;
 pub use violation::Violation;
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fulcrum_model::resource::{Drain, Kind, Resource, ResourceKey, Restart, Spec};
+use fulcrum_model::resource::{Resource, ResourceKey};
 
 use crate::drastic::drastic;
+use crate::restore::subject;
 use crate::validate::{References, Subject, validate};
 use crate::violation::{Finding, Request};
 use crate::{Intent, Violation};
@@ -233,28 +234,12 @@ fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> 
     if stays(&key) {
         return false;
     }
-    match &resource.spec {
+    if removal.named.contains(&key) {
+        return true;
+    }
+    match subject(&resource.spec) {
         // An order of the day is in no file of manifests, and outlives their being applied.
-        Spec::Handover(handover) if removal.prune => {
-            let kind = Kind::VrrpInstance;
-            let instance = ResourceKey { kind, name: handover.vrrp_instance.clone() };
-            removal.named.contains(&key) || !stays(&instance)
-        }
-        Spec::Drain(Drain { real_server, .. }) | Spec::Restart(Restart { real_server, .. })
-            if removal.prune =>
-        {
-            let kind = Kind::RealServer;
-            let real_server = ResourceKey { kind, name: real_server.clone() };
-            removal.named.contains(&key) || !stays(&real_server)
-        }
-        Spec::Site(_)
-        | Spec::Director(_)
-        | Spec::VrrpInstance(_)
-        | Spec::RealServer(_)
-        | Spec::Pool(_)
-        | Spec::VirtualServer(_)
-        | Spec::Handover(_)
-        | Spec::Drain(_)
-        | Spec::Restart(_) => removal.prune || removal.named.contains(&key),
+        Some(subject) => removal.prune && !stays(&subject),
+        None => removal.prune,
     }
 }

@@ -1,7 +1,9 @@
 //! Apply: any controller takes it, the leader decides and writes.
 
 mod answers;
-mod decide;
+mod asked;
+pub(crate) mod decide;
+mod rollback;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +12,9 @@ use fulcrum_intent::Intent;
 use fulcrum_model::Revision;
 use fulcrum_proto::internal::v1::command::Command as Wire;
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
-use fulcrum_proto::internal::v1::{Command, ForwardApplyRequest, WriteIntent};
+use fulcrum_proto::internal::v1::{
+    Command, ForwardApplyRequest, ForwardRollbackRequest, WriteIntent,
+};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace;
 use tokio::time::Instant;
@@ -19,8 +23,11 @@ use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 use super::errors;
-use crate::raft::{ForwardHandler, IntentState, Leadership, Raft, Role, WriteError, WriteOutcome};
+use crate::raft::{
+    ForwardHandler, Forwarded, IntentState, Leadership, Raft, Role, WriteError, WriteOutcome,
+};
 use answers::Answers;
+pub use asked::Asked;
 use decide::Decision;
 
 /// How long a request waits for a leader: an election takes less than a second.
@@ -59,13 +66,10 @@ impl Applier {
     /// Takes a request, here or at the leader.
     ///
     /// # Errors
-    /// As `IntentService.Apply` documents.
-    pub async fn apply(&self, mut request: v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
-        if request.request_id.is_empty() && !request.validate_only {
-            // So that an attempt that was lost on its way to the leader can be repeated.
-            request.request_id = uuid::Uuid::new_v4().to_string();
-        }
-        let span = span_of(&request);
+    /// As `IntentService` documents of Apply and Rollback.
+    pub async fn take(&self, mut request: Asked) -> Result<v1::ApplyResponse, Status> {
+        request.name();
+        let span = request.span();
         async {
             let response = self.at_leader(&request).await?;
             self.catch_up(Revision(response.revision), CATCH_UP_TIMEOUT).await;
@@ -81,7 +85,7 @@ impl Applier {
     /// # Errors
     /// UNAVAILABLE when no leader or no majority answers.
     pub async fn newest(&self) -> Result<Arc<IntentState>, Status> {
-        let revision = Revision(self.at_leader(&probe()).await?.revision);
+        let revision = Revision(self.at_leader(&Asked::probe()).await?.revision);
         if !self.catch_up(revision, LEADER_WAIT).await {
             return Err(errors::no_quorum(format!(
                 "this controller has not reached revision {revision} yet: try again, or ask another one"
@@ -91,7 +95,7 @@ impl Applier {
     }
 
     /// Tries until the leader answers, for as long as an election may take.
-    async fn at_leader(&self, request: &v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
+    async fn at_leader(&self, request: &Asked) -> Result<v1::ApplyResponse, Status> {
         let deadline = Instant::now() + LEADER_WAIT;
         let mut leadership = self.shared.raft.leadership();
         loop {
@@ -130,14 +134,14 @@ impl Applier {
     }
 
     /// Decides and writes as the leader.
-    async fn here(&self, request: &v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
-        if *request == probe() {
+    async fn here(&self, request: &Asked) -> Result<v1::ApplyResponse, Status> {
+        if request.is_probe() {
             self.shared.raft.read_barrier().await.map_err(from_write_error)?;
             let revision = self.state().revision.0;
             return Ok(v1::ApplyResponse { revision, ..Default::default() });
         }
         let request = Arc::new(request.clone());
-        let _turn = if request.validate_only { None } else { Some(self.turn().await?) };
+        let _turn = if request.validate_only() { None } else { Some(self.turn().await?) };
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state();
             let seen = state.revision;
@@ -145,7 +149,7 @@ impl Applier {
                 Decision::Repeated(revision) => return Ok(self.repeated(&request, revision)),
                 Decision::Answer(response) => {
                     if self.confirmed(seen).await? {
-                        self.answers().keep(&request.request_id, &response);
+                        self.answers().keep(request.request_id(), &response);
                         return Ok(response);
                     }
                 }
@@ -157,7 +161,7 @@ impl Applier {
                 Decision::Write(write, mut response) => match self.write(*write).await? {
                     WriteOutcome::Applied(revision) => {
                         response.revision = revision.0;
-                        self.answers().keep(&request.request_id, &response);
+                        self.answers().keep(request.request_id(), &response);
                         return Ok(response);
                     }
                     WriteOutcome::Repeated(revision) => {
@@ -193,9 +197,9 @@ impl Applier {
         Ok(self.state().revision == seen)
     }
 
-    fn repeated(&self, request: &v1::ApplyRequest, revision: Revision) -> v1::ApplyResponse {
+    fn repeated(&self, request: &Asked, revision: Revision) -> v1::ApplyResponse {
         // Another leader answered first and kept the whole answer; every controller keeps the revision.
-        let kept = self.answers().get(&request.request_id);
+        let kept = self.answers().get(request.request_id());
         kept.unwrap_or(v1::ApplyResponse { revision: revision.0, ..Default::default() })
     }
 
@@ -217,10 +221,11 @@ impl Applier {
 
 #[tonic::async_trait]
 impl ForwardHandler for Applier {
-    async fn forward_apply(&self, apply: v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
-        let span = span_of(&apply);
+    async fn forward(&self, write: Forwarded, who: String) -> Result<v1::ApplyResponse, Status> {
+        let asked = Asked { write, who };
+        let span = asked.span();
         async {
-            let response = self.here(&apply).await?;
+            let response = self.here(&asked).await?;
             tracing::Span::current().record("revision", response.revision);
             Ok(response)
         }
@@ -229,23 +234,28 @@ impl ForwardHandler for Applier {
     }
 }
 
-/// Asks the leader for nothing but its revision, confirmed by a majority: a dry run of a set without resources.
-fn probe() -> v1::ApplyRequest {
-    v1::ApplyRequest { validate_only: true, ..Default::default() }
-}
-
 async fn forward(
     mut leader: RaftServiceClient<Channel>,
-    request: &v1::ApplyRequest,
+    asked: &Asked,
 ) -> Result<v1::ApplyResponse, Status> {
-    let mut forward = tonic::Request::new(ForwardApplyRequest { apply: Some(request.clone()) });
-    forward.set_timeout(FORWARD_TIMEOUT);
-    trace::inject(forward.metadata_mut());
-    match leader.forward_apply(forward).await {
-        Ok(answer) => {
-            let missing = || Status::internal("the leader's answer is empty");
-            answer.into_inner().apply.ok_or_else(missing)
+    let who = asked.who.clone();
+    let answer = match asked.write.clone() {
+        Forwarded::Apply(apply) => {
+            let request = passed_on(ForwardApplyRequest { apply: Some(apply), who });
+            leader.forward_apply(request).await.map(|answer| answer.into_inner().apply)
         }
+        Forwarded::Rollback(rollback) => {
+            let request = passed_on(ForwardRollbackRequest { rollback: Some(rollback), who });
+            match leader.forward_rollback(request).await {
+                Err(status) if status.code() == Code::Unimplemented => {
+                    return Err(errors::old_leader("rollback"));
+                }
+                answer => answer.map(|answer| answer.into_inner().apply),
+            }
+        }
+    };
+    match answer {
+        Ok(answer) => answer.ok_or_else(|| Status::internal("the leader's answer is empty")),
         Err(status) if is_transport(&status) => Err(status),
         // As the leader said it, without the headers of the way between.
         Err(status) => {
@@ -255,28 +265,29 @@ async fn forward(
     }
 }
 
-fn span_of(request: &v1::ApplyRequest) -> tracing::Span {
-    tracing::info_span!(
-        "intent.apply",
-        request_id = request.request_id,
-        resources = request.resources.len(),
-        validate_only = request.validate_only,
-        prune = request.prune,
-        revision = tracing::field::Empty,
-    )
+fn passed_on<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(FORWARD_TIMEOUT);
+    trace::inject(request.metadata_mut());
+    request
 }
 
 /// Decides on a thread of its own: a large set takes a while, and evidence must not wait for it.
-async fn decide(
-    request: Arc<v1::ApplyRequest>,
-    state: Arc<IntentState>,
-) -> Result<Decision, Status> {
+async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, Status> {
     let decided = tokio::task::spawn_blocking(move || {
-        let answered = state.answered(&request.request_id);
+        let Asked { write, who } = &*asked;
         let intent = Intent { revision: state.revision, resources: state.resources.clone() };
-        match decide::read(&request, &intent) {
-            Ok(ask) => decide::decide(&ask, &intent, answered),
-            Err(status) => Decision::Refuse(status),
+        match write {
+            Forwarded::Apply(request) => match decide::read(request, who, &intent) {
+                Ok(ask) => {
+                    let answered = state.answered(&request.request_id);
+                    decide::decide(&ask, &intent, answered, std::convert::identity)
+                }
+                Err(status) => Decision::Refuse(status),
+            },
+            Forwarded::Rollback(request) => {
+                rollback::decide_rollback(request, who, &state, &intent)
+            }
         }
     });
     decided.await.map_err(|error| Status::internal(format!("the request broke off: {error}")))

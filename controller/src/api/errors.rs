@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fulcrum_intent::history::NotKept;
 use fulcrum_model::Revision;
 use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::convert::FieldViolation;
@@ -27,6 +28,29 @@ pub fn bad_request(violations: &[FieldViolation]) -> Status {
         count => format!("{first} (and {} more)", count - 1),
     };
     Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// A field that is refused: the value found, a colon, and the remedy.
+pub fn violation(field: &str, description: impl Into<String>) -> FieldViolation {
+    FieldViolation { field: field.to_owned(), description: description.into() }
+}
+
+/// The history does not reach so far, or never had that revision.
+pub fn not_kept(error: &NotKept) -> Status {
+    let NotKept { wanted, oldest, newest } = error;
+    let metadata = [
+        ("revision", wanted.to_string()),
+        ("oldest_revision", oldest.to_string()),
+        ("newest_revision", newest.to_string()),
+    ];
+    let message = format!("{error}: ListRevisions tells which are");
+    with_info(Code::OutOfRange, message, "REVISION_NOT_KEPT", metadata, None)
+}
+
+/// The leader runs a release that does not know what is asked.
+pub fn old_leader(what: &str) -> Status {
+    let message = format!("the leader runs an older release, which knows no {what}: upgrade it");
+    with_info(Code::FailedPrecondition, message, "OLD_LEADER", [], None)
 }
 
 /// The intent is not at the revision that the caller named.

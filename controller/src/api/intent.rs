@@ -11,8 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::apply::Applier;
-use super::errors;
+use super::apply::{Applier, Asked};
+use super::who::who;
+use super::{errors, revisions};
+use crate::raft::Forwarded;
 use crate::sessions::Hub;
 
 /// Longest wait for convergence when none is given, as the API documents.
@@ -65,7 +67,9 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
-        self.applier.apply(request.into_inner()).await.map(Response::new)
+        let who = who(&request);
+        let write = Forwarded::Apply(request.into_inner());
+        self.applier.take(Asked { write, who }).await.map(Response::new)
     }
 
     async fn get(
@@ -111,6 +115,33 @@ impl IntentService for IntentApi {
             revision => revision,
         };
         Ok(Response::new(self.wait(revision, longest).await))
+    }
+
+    async fn list_revisions(
+        &self,
+        request: Request<v1::ListRevisionsRequest>,
+    ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
+        let state = self.applier.newest().await?;
+        revisions::list(request.get_ref(), &state).map(Response::new)
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<v1::GetRevisionRequest>,
+    ) -> Result<Response<v1::GetRevisionResponse>, Status> {
+        let state = self.applier.newest().await?;
+        revisions::get(request.into_inner(), &state).map(Response::new)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let who = who(&request);
+        let write = Forwarded::Rollback(request.into_inner());
+        let v1::ApplyResponse { revision, changes, agent_changes } =
+            self.applier.take(Asked { write, who }).await?;
+        Ok(Response::new(v1::RollbackResponse { revision, changes, agent_changes }))
     }
 }
 

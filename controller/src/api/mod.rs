@@ -5,7 +5,9 @@ pub mod apply;
 pub mod errors;
 pub mod health;
 pub mod intent;
+pub mod revisions;
 pub mod topology;
+pub mod who;
 
 /// Largest message taken: a manifest set of 100,000 resources with room to spare.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

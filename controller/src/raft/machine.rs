@@ -14,6 +14,7 @@ use super::codec::{
     stored_membership_to_wire,
 };
 use super::published::Published;
+use super::revisions;
 use super::state::{ApplyError, CommandOutcome, StateKey};
 use super::types::{Entry, EntryPayload, LogId, StoredMembership};
 
@@ -22,6 +23,7 @@ pub(crate) const HEADER_KEY: &[u8] = b"h";
 const RESOURCE: u8 = b'r';
 const REQUEST: u8 = b'q';
 const STORE: u8 = b'n';
+const REVISION: u8 = b'v';
 
 /// Intent with what openraft wants to know about it.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +139,11 @@ impl Machine {
                     .map(|store_id| register_store(*node_id, store_id).encode_to_vec());
                 (numbered(STORE, *node_id), value)
             }
+            StateKey::Revision(revision) => {
+                let entry = self.intent.get().history.get(*revision);
+                let value = entry.map(|entry| revisions::to_wire(entry).encode_to_vec());
+                (numbered(REVISION, revision.0), value)
+            }
         }
     }
 
@@ -146,7 +153,9 @@ impl Machine {
         let requests =
             self.intent.get().requests.iter().map(|(number, _, _)| StateKey::Request(number));
         let stores = self.intent.get().stores.keys().copied().map(StateKey::Store);
-        resources.chain(requests).chain(stores).collect()
+        let history = &self.intent.get().history;
+        let revisions = history.oldest_first().map(|entry| StateKey::Revision(entry.revision));
+        resources.chain(requests).chain(stores).chain(revisions).collect()
     }
 
     /// Takes over a header from the disk or a snapshot.
@@ -185,6 +194,11 @@ impl Machine {
                 self.intent.edit().stores.insert(wire.node_id, wire.store_id);
                 Ok(())
             }
+            [REVISION, ..] => {
+                let entry = revisions::from_wire(&decode("a kept revision", value)?)?;
+                self.intent.edit().history.restore(entry);
+                Ok(())
+            }
             [_, ..] | [] => Err(MachineError::Record),
         }
     }
@@ -202,6 +216,7 @@ impl Machine {
                 .map(|(_, id, revision)| answered_request(id, revision))
                 .collect(),
             stores: intent.stores.iter().map(|(id, store)| register_store(*id, store)).collect(),
+            revisions: intent.history.oldest_first().map(revisions::to_wire).collect(),
         }
     }
 
@@ -224,19 +239,31 @@ impl Machine {
         for store in &wire.stores {
             machine.intent.edit().stores.insert(store.node_id, store.store_id.clone());
         }
+        for revision in &wire.revisions {
+            machine.intent.edit().history.restore(revisions::from_wire(revision)?);
+        }
         Ok(machine)
     }
 
     fn add_resource(&mut self, wire: &public::Resource) -> Result<(), MachineError> {
-        let mut errors = Vec::new();
-        let Some(mut resource) = resource_from_wire(0, wire, &mut errors) else {
-            let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(MachineError::Resource { reason: reasons.join("; ") });
-        };
-        resource.revision = Revision(wire.metadata.as_ref().map_or(0, |m| m.revision));
+        let resource = resource_from_state(wire)?;
         self.intent.edit().resources.insert(resource.key(), resource);
         Ok(())
     }
+}
+
+/// A resource as the state holds it, with its revision.
+///
+/// # Errors
+/// [`MachineError`] when this release cannot read it.
+pub(crate) fn resource_from_state(wire: &public::Resource) -> Result<Resource, MachineError> {
+    let mut errors = Vec::new();
+    let Some(mut resource) = resource_from_wire(0, wire, &mut errors) else {
+        let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(MachineError::Resource { reason: reasons.join("; ") });
+    };
+    resource.revision = Revision(wire.metadata.as_ref().map_or(0, |m| m.revision));
+    Ok(resource)
 }
 
 fn resource_key(key: &ResourceKey) -> Vec<u8> {
@@ -279,6 +306,23 @@ mod tests {
                 .expect("a site can be applied");
         }
         machine
+    }
+
+    #[test]
+    fn history_begins_anew_after_a_snapshot_of_an_older_release() {
+        let machine = written(&[(1, true), (2, false)]);
+        let older = v1::Snapshot { revisions: Vec::new(), ..machine.to_snapshot("old".to_owned()) };
+        let mut installed = Machine::from_snapshot(&older).expect("an older release wrote it");
+        let state = installed.intent.edit();
+        assert_eq!(state.resources, machine.intent.get().resources);
+        let oldest =
+            |state: &super::super::state::IntentState| state.history.oldest(state.revision);
+        assert_eq!(oldest(state), Revision(2));
+        state.apply(9, &write(2, "", "s3"), &mut Vec::new()).expect("a site can be applied");
+        // What the older release left can be brought back.
+        assert_eq!((oldest(state), state.resources.len()), (Revision(2), 3));
+        let then = state.history.resources_at(Revision(9), &state.resources, Revision(2));
+        assert_eq!(then.as_ref(), Ok(&machine.intent.get().resources));
     }
 
     proptest! {

@@ -20,6 +20,7 @@ mod peers;
 mod proposals;
 mod published;
 mod reach;
+mod revisions;
 mod service;
 mod sled_store;
 mod snapshot;
@@ -53,7 +54,7 @@ use tonic::transport::Channel;
 pub use config::{Member, RaftConfig, RaftTiming};
 pub use error::{StartError, WriteError, WriteOutcome};
 pub use leadership::{Leadership, Role};
-pub use service::ForwardHandler;
+pub use service::{ForwardHandler, Forwarded};
 pub(crate) use space::LOW_BYTES;
 pub use state::{CommandOutcome, IntentState};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fulcrum_proto::internal::v1;
 use fulcrum_proto::internal::v1::raft_service_server::RaftService;
-use fulcrum_proto::v1::{ApplyRequest, ApplyResponse};
+use fulcrum_proto::v1::{ApplyRequest, ApplyResponse, RollbackRequest};
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use tokio::sync::{Semaphore, watch};
@@ -23,14 +23,23 @@ use super::types::{Entry, LogId, Openraft, Snapshot, Vote};
 /// that asks has the second vote; in a larger one the voters' lease must run out, and openraft asks them again by itself.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(1800);
 
+/// A write that a follower forwarded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Forwarded {
+    /// A manifest set.
+    Apply(ApplyRequest),
+    /// A rollback, which is answered as a set would be.
+    Rollback(RollbackRequest),
+}
+
 /// Answers a write that a follower forwarded.
 #[tonic::async_trait]
 pub trait ForwardHandler: Send + Sync + 'static {
-    /// Answers as if the client had asked here.
+    /// Answers as if the client, who is named, had asked here.
     ///
     /// # Errors
     /// What the client is to be told.
-    async fn forward_apply(&self, apply: ApplyRequest) -> Result<ApplyResponse, Status>;
+    async fn forward(&self, write: Forwarded, who: String) -> Result<ApplyResponse, Status>;
 }
 
 /// Who this node is.
@@ -197,9 +206,20 @@ impl RaftService for Service {
         &self,
         request: Request<v1::ForwardApplyRequest>,
     ) -> Result<Response<v1::ForwardApplyResponse>, Status> {
-        let apply = request.into_inner().apply.ok_or_else(|| missing("apply"))?;
-        let answer = self.forward.forward_apply(apply).await?;
+        let v1::ForwardApplyRequest { apply, who } = request.into_inner();
+        let apply = apply.ok_or_else(|| missing("apply"))?;
+        let answer = self.forward.forward(Forwarded::Apply(apply), who).await?;
         Ok(Response::new(v1::ForwardApplyResponse { apply: Some(answer) }))
+    }
+
+    async fn forward_rollback(
+        &self,
+        request: Request<v1::ForwardRollbackRequest>,
+    ) -> Result<Response<v1::ForwardRollbackResponse>, Status> {
+        let v1::ForwardRollbackRequest { rollback, who } = request.into_inner();
+        let rollback = rollback.ok_or_else(|| missing("rollback"))?;
+        let answer = self.forward.forward(Forwarded::Rollback(rollback), who).await?;
+        Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer) }))
     }
 
     async fn identify(

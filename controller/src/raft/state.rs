@@ -1,13 +1,16 @@
 //! The state machine: what every replica makes of the same commands. No clock, ordered maps only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use fulcrum_intent::history::{History, undo_of};
 use fulcrum_model::{
     Revision,
     resource::{Resource, ResourceKey},
 };
 use fulcrum_proto::convert::{kind_from_wire, resource_from_wire};
 use fulcrum_proto::internal::v1::{self, command::Command as Wire};
+
+use super::revisions;
 
 /// Requests that are remembered, so that a repetition is answered as the first time. A client repeats within seconds;
 /// a thousand writes take longer than that.
@@ -28,6 +31,9 @@ pub struct IntentState {
     pub time_ms: u64,
     /// Trace of the newest write, W3C traceparent; empty when none.
     pub last_traceparent: String,
+    /// What the newest revisions changed. Replicas of different releases may keep different ones: it decides nothing that is
+    /// applied.
+    pub history: History,
     /// Requests answered lately.
     pub(crate) requests: AnsweredRequests,
     /// Which store each node votes with, by node id.
@@ -71,6 +77,8 @@ pub(crate) enum StateKey {
     Request(u64),
     /// A node's store.
     Store(u64),
+    /// A kept revision.
+    Revision(Revision),
 }
 
 /// Requests answered lately, oldest first.
@@ -177,6 +185,7 @@ impl IntentState {
                     }
                 },
                 StateKey::Request(number) => self.requests.follow(&newer.requests, *number),
+                StateKey::Revision(revision) => self.history.follow(&newer.history, *revision),
                 StateKey::Store(node_id) => match newer.stores.get(node_id) {
                     Some(store_id) => {
                         self.stores.insert(*node_id, store_id.clone());
@@ -209,6 +218,10 @@ impl IntentState {
         }
         let edit = Edit::from_wire(write)?;
         let revision = Revision(index);
+        let undo = undo_of(&self.resources, &edit.touched(), &edit.deleted());
+        let entry = revisions::entry(revision, write, command.time_ms, undo);
+        changed.push(StateKey::Revision(revision));
+        changed.extend(self.history.note(entry).into_iter().map(StateKey::Revision));
         for mut resource in edit.put {
             resource.revision = revision;
             changed.push(StateKey::Resource(resource.key()));
@@ -234,6 +247,14 @@ pub(crate) struct Edit {
 }
 
 impl Edit {
+    fn touched(&self) -> BTreeSet<ResourceKey> {
+        self.put.iter().map(Resource::key).chain(self.delete.iter().cloned()).collect()
+    }
+
+    fn deleted(&self) -> BTreeSet<ResourceKey> {
+        self.delete.iter().cloned().collect()
+    }
+
     /// # Errors
     /// [`ApplyError`] when a resource or a key cannot be read.
     pub(crate) fn from_wire(write: &v1::WriteIntent) -> Result<Self, ApplyError> {
@@ -253,7 +274,7 @@ impl Edit {
     }
 }
 
-fn key_from_wire(key: &v1::ResourceKey) -> Result<ResourceKey, ApplyError> {
+pub(crate) fn key_from_wire(key: &v1::ResourceKey) -> Result<ResourceKey, ApplyError> {
     let kind = kind_from_wire(key.kind).ok_or(ApplyError::Unknown { what: "a kind" })?;
     let name = key.name.parse().map_err(|error: fulcrum_model::NameError| {
         ApplyError::Resource { reason: format!("{}: {error}", key.name) }

@@ -9,5 +9,6 @@ mod applying;
 mod hosts;
 mod listeners;
 mod many;
+mod revisions;
 mod tracing;
 mod watching;

@@ -7,8 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, doctor, drain, explain, freeze, get, handover, import, ipvs, rollout, thaw,
-    undrain, wait,
+    apply, completion, doctor, drain, explain, freeze, get, handover, history, import, ipvs,
+    rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -77,6 +77,10 @@ pub(crate) enum Verb {
     Apply(apply::Arguments),
     /// Print resources as manifests that apply takes back.
     Get(get::Arguments),
+    /// Tell the kept revisions: who changed what, when and why.
+    History(history::Arguments),
+    /// Write a new revision with the intent as it was at an earlier one.
+    Rollback(rollback::Arguments),
     /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
     Status,
     /// Look at every precondition of the cluster, host by host: what is well, what is wrong, and the remedy.
@@ -113,6 +117,8 @@ impl Verb {
         match self {
             Self::Apply(_) => tracing::info_span!("lvsctl apply"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
+            Self::History(_) => tracing::info_span!("lvsctl history"),
+            Self::Rollback(_) => tracing::info_span!("lvsctl rollback"),
             Self::Status => tracing::info_span!("lvsctl status"),
             Self::Doctor(_) => tracing::info_span!("lvsctl doctor"),
             Self::Explain(_) => tracing::info_span!("lvsctl explain"),

@@ -9,6 +9,7 @@ mod doctor;
 mod drain;
 mod exit;
 mod handover;
+mod history;
 mod import;
 mod ipvs;
 mod local;
@@ -61,6 +62,10 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
     let result = match verb {
         Verb::Apply(arguments) => verbs::apply::run(&global, arguments).instrument(span).await,
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
+        Verb::History(arguments) => verbs::history::run(&global, arguments).instrument(span).await,
+        Verb::Rollback(arguments) => {
+            verbs::rollback::run(&global, arguments).instrument(span).await
+        }
         Verb::Status => verbs::status::run(&global).instrument(span).await,
         Verb::Doctor(arguments) => verbs::doctor::run(&global, arguments).instrument(span).await,
         Verb::Explain(arguments) => verbs::explain::run(&global, arguments).instrument(span).await,

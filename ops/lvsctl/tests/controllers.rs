@@ -101,6 +101,41 @@ impl IntentService for Controller {
             laggards: if revision == NEVER { vec![laggard] } else { Vec::new() },
         }))
     }
+
+    async fn list_revisions(
+        &self,
+        request: Request<v1::ListRevisionsRequest>,
+    ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
+        assert_eq!(request.get_ref().page_size, 2);
+        let revision = v1::Revision { revision: 12, who: "anna".to_owned(), ..Default::default() };
+        let revisions = vec![revision];
+        Ok(Response::new(v1::ListRevisionsResponse { revisions, ..Default::default() }))
+    }
+
+    async fn get_revision(
+        &self,
+        _: Request<v1::GetRevisionRequest>,
+    ) -> Result<Response<v1::GetRevisionResponse>, Status> {
+        Err(refusal(Code::OutOfRange, "revision 3 is not kept", "REVISION_NOT_KEPT"))
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        if !request.allow_drastic {
+            return Err(refusal(Code::FailedPrecondition, "it deletes 2 of 2", "PLAN_HELD"));
+        }
+        assert_eq!((request.revision, request.reason.as_str()), (11, "it was better"));
+        let changes = vec![v1::Change {
+            kind: v1::Kind::Director.into(),
+            name: "d1".to_owned(),
+            action: v1::ChangeAction::Delete.into(),
+        }];
+        Ok(Response::new(v1::RollbackResponse { revision: 13, changes, ..Default::default() }))
+    }
 }
 
 #[tonic::async_trait]
@@ -348,6 +383,12 @@ async fn the_other_verbs_end_as_the_controllers_answer() {
     check(&["wait", "--revision", "12"], 0, &["every agent has applied revision 12"]).await;
     let late = ["director/d1 (at revision 11): not attached"];
     check(&["wait", "--revision", "999", "--timeout", "10ms"], 7, &late).await;
+    check(&["history", "--limit", "2"], 0, &["REVISION", "12", "anna"]).await;
+    check(&["history", "3"], 2, &["revision 3 is not kept"]).await;
+    check(&["rollback", "11"], 5, &["it deletes 2 of 2", "--allow-drastic"]).await;
+    let back = ["rollback", "11", "--allow-drastic", "--reason", "it was better"];
+    check(&back, 0, &["deleted Director d1\n", "revision 13\n"]).await;
+    check(&[&back[..], &["--dry-run"]].concat(), 1, &["would delete Director d1\n"]).await;
     check(&["status"], 1, &["director/d1 was never heard: start fulcrum-director"]).await;
     check(&["status", "-o", "json"], 1, &["\"problems\": ["]).await;
     check(&["ipvs"], 0, &["director d1\nProt LocalAddress:Port", "is not attached"]).await;

@@ -69,6 +69,27 @@ impl IntentService for Controller {
     ) -> Result<Response<v1::WaitConvergedResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
+
+    async fn list_revisions(
+        &self,
+        _: Request<v1::ListRevisionsRequest>,
+    ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn get_revision(
+        &self,
+        _: Request<v1::GetRevisionRequest>,
+    ) -> Result<Response<v1::GetRevisionResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn rollback(
+        &self,
+        _: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 }
 
 #[tonic::async_trait]

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod config;
 pub mod durable;
 pub mod explain;
+pub mod identity;
 pub mod local_socket;
 pub mod manual;
 pub mod process_group;

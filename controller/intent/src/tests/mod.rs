@@ -3,6 +3,7 @@
 mod balancing;
 mod dynamic_weights;
 mod handovers;
+mod history;
 mod laws;
 mod paths;
 mod plans;

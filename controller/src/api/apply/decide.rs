@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use fulcrum_intent::{AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected, Removal};
+use fulcrum_intent::{
+    AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected, Removal, Violation,
+};
 use fulcrum_model::Revision;
 use fulcrum_model::resource::{Kind, Resource, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
@@ -15,18 +17,24 @@ use crate::api::errors;
 const MAX_RESOURCES: usize = 100_000;
 /// Longest request id in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Longest reason in bytes, as of the orders of the intent.
+const MAX_REASON_BYTES: usize = 255;
 
 /// A request whose every resource could be read.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     /// The resources, each with its index in the request.
-    set: Vec<(usize, Resource)>,
-    validate_only: bool,
-    if_revision: u64,
-    removal: Removal,
-    allow_drastic: bool,
+    pub(super) set: Vec<(usize, Resource)>,
+    pub(super) validate_only: bool,
+    pub(super) if_revision: u64,
+    pub(super) removal: Removal,
+    pub(super) allow_drastic: bool,
     /// Empty when none was given.
-    request_id: String,
+    pub(super) request_id: String,
+    pub(super) who: String,
+    pub(super) reason: String,
+    /// 0 when it is no rollback.
+    pub(super) rollback_to: Revision,
 }
 
 /// What is to be done.
@@ -46,17 +54,9 @@ pub(super) enum Decision {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with every bad field at once, in the request's order.
-pub(super) fn read(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, Status> {
+pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> Result<Ask, Status> {
     let mut violations = Vec::new();
-    if request.request_id.len() > MAX_REQUEST_ID_BYTES {
-        violations.push(FieldViolation {
-            field: "request_id".to_owned(),
-            description: format!(
-                "{} bytes: a request id has at most {MAX_REQUEST_ID_BYTES}",
-                request.request_id.len()
-            ),
-        });
-    }
+    check_remarks(&request.request_id, &request.reason, &mut violations);
     if request.resources.len() > MAX_RESOURCES {
         violations.push(FieldViolation {
             field: "resources".to_owned(),
@@ -89,7 +89,24 @@ pub(super) fn read(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, 
         removal,
         allow_drastic: request.allow_drastic,
         request_id: request.request_id.clone(),
+        who: who.to_owned(),
+        reason: request.reason.clone(),
+        rollback_to: Revision(0),
     })
+}
+
+/// Adds what is wrong with a request's id and reason.
+pub(super) fn check_remarks(request_id: &str, reason: &str, violations: &mut Vec<FieldViolation>) {
+    let bytes = request_id.len();
+    if bytes > MAX_REQUEST_ID_BYTES {
+        let text = format!("{bytes} bytes: a request id has at most {MAX_REQUEST_ID_BYTES}");
+        violations.push(errors::violation("request_id", text));
+    }
+    if reason.len() > MAX_REASON_BYTES || reason.chars().any(char::is_control) {
+        let bytes = reason.len();
+        let text = format!("{bytes} bytes: use one line of at most {MAX_REASON_BYTES} bytes");
+        violations.push(errors::violation("reason", text));
+    }
 }
 
 fn removal(request: &v1::ApplyRequest, violations: &mut Vec<FieldViolation>) -> Removal {
@@ -119,8 +136,14 @@ fn removal(request: &v1::ApplyRequest, violations: &mut Vec<FieldViolation>) -> 
     removal
 }
 
-/// Decides on a request, given the intent and the revision that a request of this id was answered with, if it was.
-pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) -> Decision {
+/// Decides on a request, given the intent and the revision that a request of this id was answered with, if it was. Violations are
+/// told as `name` has them.
+pub(super) fn decide(
+    ask: &Ask,
+    current: &Intent,
+    answered: Option<Revision>,
+    name: impl Fn(Violation) -> Violation,
+) -> Decision {
     if let Some(revision) = answered.filter(|_| !ask.validate_only) {
         return Decision::Repeated(revision);
     }
@@ -132,7 +155,8 @@ pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) ->
     let Prepared { put, delete, changes, after } = match prepared {
         Ok(prepared) => prepared,
         Err(Rejected::Invalid(violations)) => {
-            let violations: Vec<_> = violations.into_iter().map(from_intent).collect();
+            let violations: Vec<_> =
+                violations.into_iter().map(|found| from_intent(name(found))).collect();
             return Decision::Refuse(errors::bad_request(&violations));
         }
         Err(Rejected::Held { reason, override_flag }) => {
@@ -153,12 +177,15 @@ pub(super) fn decide(ask: &Ask, current: &Intent, answered: Option<Revision>) ->
         request_id: ask.request_id.clone(),
         put: put.iter().map(convert::resource_to_wire).collect(),
         delete: delete.iter().map(key_to_wire).collect(),
+        who: ask.who.clone(),
+        reason: ask.reason.clone(),
+        rollback_to: ask.rollback_to.0,
     };
     Decision::Write(Box::new(write), response)
 }
 
-fn from_intent(violation: fulcrum_intent::Violation) -> FieldViolation {
-    let fulcrum_intent::Violation { field, description } = violation;
+fn from_intent(violation: Violation) -> FieldViolation {
+    let Violation { field, description } = violation;
     FieldViolation { field, description }
 }
 
@@ -167,7 +194,7 @@ fn place(field: &str) -> Option<usize> {
     field.strip_prefix("resources[")?.split_once(']')?.0.parse().ok()
 }
 
-fn change_to_wire(change: &Change) -> v1::Change {
+pub(crate) fn change_to_wire(change: &Change) -> v1::Change {
     let action = match change.action {
         ChangeAction::Create => v1::ChangeAction::Create,
         ChangeAction::Update => v1::ChangeAction::Update,

@@ -211,10 +211,10 @@ async fn a_follower_names_the_leader_and_forwards() -> TestResult {
     let mut client = follower.raft.leader_client().expect("the leader is known");
     let apply = ApplyRequest { request_id: "r7".to_owned(), ..ApplyRequest::default() };
     let status = client
-        .forward_apply(ForwardApplyRequest { apply: Some(apply) })
+        .forward_apply(ForwardApplyRequest { apply: Some(apply), who: "ops".to_owned() })
         .await
         .expect_err("the test's handler refuses");
-    assert_eq!(status.message(), "refused r7");
+    assert_eq!(status.message(), "refused r7 of ops");
     cluster.stop_all().await;
     Ok(())
 }
@@ -355,6 +355,10 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> TestResult {
     assert_eq!(cluster.names_at(away, revision).await.len(), sites.len() + 1);
     let revision = cluster.write("south").await;
     assert_eq!(cluster.names_at(away, revision).await.len(), sites.len() + 2);
+    let kept = |id: u64| cluster.running[&id].raft.state().borrow().history.clone();
+    let of_leader = cluster.names_at(leader, revision).await.len();
+    assert_eq!((kept(away), of_leader), (kept(leader), sites.len() + 2));
+    assert_eq!(kept(away).oldest_first().count(), 3);
     // What was installed is on disk, and the log goes on after it.
     let before = cluster.running[&away].raft.state().borrow().clone();
     cluster.kill(away).await;

@@ -91,6 +91,13 @@ fn an_undamaged_store_opens_again() -> TestResult {
     Ok(())
 }
 
+/// The keys of the whole state: the header, and for each of the 30 writes a resource and a kept revision.
+fn state_keys() -> Vec<Vec<u8>> {
+    let resources = (1..=30).map(|n| format!("r\x01s{n}").into_bytes());
+    let revisions = (1..=30_u64).map(|n| [&b"v"[..], &n.to_be_bytes()].concat());
+    resources.chain(revisions).chain([b"h".to_vec()]).collect()
+}
+
 /// What is done to a store's records, and what the error then says.
 type Damage = (&'static str, fn(&Path) -> TestResult, &'static str);
 
@@ -182,22 +189,9 @@ const DAMAGES: [Damage; 16] = [
     (
         "a resource is gone",
         |path| remove(path, Table::State, &[b"r\x01s15".to_vec()]),
-        "the state should have 30 records",
+        "the state should have 60 records",
     ),
-    (
-        "the state is gone",
-        |path| {
-            remove(
-                path,
-                Table::State,
-                &(1..=30)
-                    .map(|n| format!("r\x01s{n}").into_bytes())
-                    .chain([b"h".to_vec()])
-                    .collect::<Vec<_>>(),
-            )
-        },
-        "",
-    ),
+    ("the state is gone", |path| remove(path, Table::State, &state_keys()), ""),
     ("the mark is gone", |path| Ok(std::fs::remove_file(path.join("mark"))?), "mark is missing"),
     (
         "the database is gone",
@@ -246,8 +240,7 @@ fn every_damage_is_refused_by_name() -> TestResult {
 fn a_log_that_begins_after_the_state_is_refused() -> TestResult {
     let (_directory, path) = filled()?;
     std::fs::remove_file(path.join("snapshot"))?;
-    let keys = (1..=30).map(|n| format!("r\x01s{n}").into_bytes()).chain([b"h".to_vec()]);
-    remove(&path, Table::State, &keys.collect::<Vec<_>>())?;
+    remove(&path, Table::State, &state_keys())?;
     let error = open(&path).err().ok_or("it opened")?;
     assert_eq!(error.to_string(), "the log begins after entry 10, but the state has only none");
     let told = StartError::from_store(7, path, error).to_string();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{Command, WriteIntent, command::Command as Wire};
-use fulcrum_proto::v1::{self, ApplyRequest, ApplyResponse};
+use fulcrum_proto::v1::{self, ApplyResponse};
 use fulcrum_runtime::transport::{self, TransportError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::raft::{ForwardHandler, Member, Raft, RaftConfig, RaftTiming, Role, StartError};
+use crate::raft::{
+    ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role, StartError,
+};
 
 /// Longest wait of a test for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,8 +38,13 @@ struct Refusing;
 
 #[tonic::async_trait]
 impl ForwardHandler for Refusing {
-    async fn forward_apply(&self, apply: ApplyRequest) -> Result<ApplyResponse, Status> {
-        Err(Status::aborted(format!("refused {}", apply.request_id)))
+    async fn forward(&self, write: Forwarded, who: String) -> Result<ApplyResponse, Status> {
+        match write {
+            Forwarded::Apply(apply) => {
+                Err(Status::aborted(format!("refused {} of {who}", apply.request_id)))
+            }
+            Forwarded::Rollback(_) => Err(Status::aborted("refused a rollback")),
+        }
     }
 }
 
@@ -151,6 +158,6 @@ pub(super) fn site_resource(name: &str, description: &str) -> v1::Resource {
 
 pub(super) fn write_all(base_revision: u64, request_id: &str, put: Vec<v1::Resource>) -> Command {
     let request_id = request_id.to_owned();
-    let write = WriteIntent { base_revision, request_id, put, delete: Vec::new() };
+    let write = WriteIntent { base_revision, request_id, put, ..WriteIntent::default() };
     Command { command: Some(Wire::WriteIntent(write)), time_ms: 0, traceparent: String::new() }
 }

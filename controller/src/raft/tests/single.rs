@@ -27,6 +27,8 @@ async fn what_was_written_is_there_after_a_restart() -> TestResult {
     assert!(matches!(second, CommandOutcome::Applied(second) if second > revision), "{second:?}");
     node.raft.read_barrier().await?;
     let before = intent.borrow().clone();
+    let kept: Vec<_> = before.history.oldest_first().map(|entry| entry.revision).collect();
+    assert_eq!(kept, [revision, second.revision()]);
     node.stop().await;
 
     let node = TestNode::alone(directory.path()).await?;
@@ -36,9 +38,8 @@ async fn what_was_written_is_there_after_a_restart() -> TestResult {
     assert_eq!(node.raft.write(write(0, "r1", "north")).await?, CommandOutcome::Repeated(revision));
     let delete = WriteIntent {
         base_revision: second.revision().0,
-        request_id: String::new(),
-        put: Vec::new(),
         delete: vec![ResourceKey { kind: 1, name: "north".to_owned() }],
+        ..WriteIntent::default()
     };
     let delete = Command { command: Some(Wire::WriteIntent(delete)), ..Command::default() };
     node.raft.write(delete).await?;

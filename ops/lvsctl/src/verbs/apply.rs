@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Mean it, even where it deletes more than half of the virtual servers, or leaves one less than half of its weight.
     #[arg(long)]
     allow_drastic: bool,
+    /// Why, for the history.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    reason: String,
     /// Wait until every agent has applied it.
     #[arg(
         long,
@@ -64,6 +67,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         prune: arguments.prune,
         allow_drastic: arguments.allow_drastic,
         delete: Vec::new(),
+        reason: arguments.reason,
     };
     let answer = controllers
         .ask(|channel| {
@@ -72,13 +76,24 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         })
         .await
         .map_err(|refusal| refused(refusal, &manifests))?;
+    end(global, &controllers, &answer, arguments.dry_run, arguments.wait).await
+}
+
+/// Prints what was or would be changed, and waits where that is asked for.
+pub(super) async fn end(
+    global: &Global,
+    controllers: &Controllers,
+    answer: &v1::ApplyResponse,
+    dry_run: bool,
+    wait: Option<Duration>,
+) -> Result<Exit, Failure> {
     let format = global.output.unwrap_or(Output::Table);
-    out::print(&render(&answer, arguments.dry_run, format))?;
-    if arguments.dry_run {
+    out::print(&render(answer, dry_run, format))?;
+    if dry_run {
         return Ok(if answer.changes.is_empty() { Exit::Ok } else { Exit::Unhealthy });
     }
-    let Some(timeout) = arguments.wait else { return Ok(Exit::Ok) };
-    let waited = wait::wait(&controllers, answer.revision, timeout).await?;
+    let Some(timeout) = wait else { return Ok(Exit::Ok) };
+    let waited = wait::wait(controllers, answer.revision, timeout).await?;
     if waited.converged && format == Output::Table {
         out::print(&wait::converged(&waited))?;
     }

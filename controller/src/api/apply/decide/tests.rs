@@ -8,10 +8,14 @@ fn request(resources: Vec<v1::Resource>) -> v1::ApplyRequest {
     v1::ApplyRequest { resources, ..Default::default() }
 }
 
+fn read_of(request: &v1::ApplyRequest, current: &Intent) -> Result<Ask, Status> {
+    read(request, "anna", current)
+}
+
 /// The intent after the example set was written at revision 7.
 fn written() -> Intent {
     let mut intent = Intent::default();
-    let ask = read(&request(examples::cluster()), &intent).expect("a good set");
+    let ask = read_of(&request(examples::cluster()), &intent).expect("a good set");
     intent.apply(Revision(7), ask.set.into_iter().map(|(_, resource)| resource), []);
     intent
 }
@@ -25,8 +29,8 @@ fn fields(status: &Status) -> Vec<String> {
 #[test]
 fn a_new_set_is_written_and_told_per_agent() {
     let empty = Intent::default();
-    let ask = read(&request(examples::cluster()), &empty).expect("a good set");
-    let Decision::Write(write, response) = decide(&ask, &empty, None) else {
+    let ask = read_of(&request(examples::cluster()), &empty).expect("a good set");
+    let Decision::Write(write, response) = decide(&ask, &empty, None, |v| v) else {
         panic!("it differs from nothing");
     };
     assert_eq!((write.base_revision, write.put.len(), write.delete.len()), (0, 8, 0));
@@ -85,8 +89,8 @@ fn what_is_asked_decides() {
     ];
     let intent = written();
     for (request, answered, expected) in cases {
-        let ask = read(&request, &intent).expect("each resource alone is good");
-        let found = match decide(&ask, &intent, answered) {
+        let ask = read_of(&request, &intent).expect("each resource alone is good");
+        let found = match decide(&ask, &intent, answered, |v| v) {
             Decision::Repeated(revision) => repeated(revision.0),
             Decision::Answer(response) => {
                 format!("answer {} changes at {}", response.changes.len(), response.revision)
@@ -107,8 +111,10 @@ fn what_is_asked_decides() {
 fn a_stale_revision_names_both() {
     let intent = written();
     let asked = v1::ApplyRequest { if_revision: 3, ..request(Vec::new()) };
-    let ask = read(&asked, &intent).expect("nothing is bad");
-    let Decision::Refuse(status) = decide(&ask, &intent, None) else { panic!("it is stale") };
+    let ask = read_of(&asked, &intent).expect("nothing is bad");
+    let Decision::Refuse(status) = decide(&ask, &intent, None, |v| v) else {
+        panic!("it is stale")
+    };
     assert_eq!(status.code(), Code::Aborted);
     let details = status.get_error_details();
     let info = details.error_info().expect("it says why");
@@ -124,7 +130,7 @@ fn all_that_is_wrong_is_told_at_once_in_the_requests_order() {
     set.push(examples::virtual_server("bad-pool", 81, "nowhere"));
     set.push(examples::site("Bad_Name"));
     let asked = v1::ApplyRequest { request_id: "x".repeat(65), ..request(set) };
-    let status = read(&asked, &Intent::default()).expect_err("four things are wrong");
+    let status = read_of(&asked, &Intent::default()).expect_err("four things are wrong");
     assert_eq!(status.code(), Code::InvalidArgument);
     let fields = fields(&status);
     assert_eq!(fields[0], "request_id");
@@ -137,6 +143,6 @@ fn all_that_is_wrong_is_told_at_once_in_the_requests_order() {
 #[test]
 fn too_many_resources_are_refused_unread() {
     let asked = request(vec![v1::Resource::default(); MAX_RESOURCES + 1]);
-    let status = read(&asked, &Intent::default()).expect_err("one too many");
+    let status = read_of(&asked, &Intent::default()).expect_err("one too many");
     assert_eq!(fields(&status), ["resources"]);
 }

@@ -1,0 +1,267 @@
+//! What each revision changed, kept so that it can be told and undone.
+//!
+//! Each entry holds the resources as they were *before* its revision: the intent of any kept revision is the present one with the
+//! newer entries undone, newest first. Entries follow each other without a gap, and the oldest go first.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use fulcrum_model::Revision;
+use fulcrum_model::resource::{Resource, ResourceKey};
+
+use crate::{Change, ChangeAction};
+
+/// Most revisions kept. At a change every ten minutes they reach back a week.
+pub const MAX_REVISIONS: usize = 1000;
+/// Most bytes that they take encoded: about as much as a large intent, so that memory and snapshots at most double.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// Resources by kind and name, as an intent holds them.
+pub type Resources = BTreeMap<ResourceKey, Resource>;
+
+/// What undoes a revision in one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// The resource.
+    pub key: ResourceKey,
+    /// What the revision did to it.
+    pub action: ChangeAction,
+    /// As it was before; none when the revision created it.
+    pub before: Option<Resource>,
+}
+
+/// A revision that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub revision: Revision,
+    /// The revision before it.
+    pub base: Revision,
+    /// When it was taken, by the leader's wall clock, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Who asked; empty when that is not known.
+    pub who: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// The revision that it restored, if it is a rollback.
+    pub rollback_to: Option<Revision>,
+    /// How many resources it changed.
+    pub change_count: u64,
+    /// What undoes it, ordered by kind and name; none when it was too large to be kept.
+    pub undo: Option<Vec<Undo>>,
+    /// What it takes encoded.
+    pub bytes: usize,
+}
+
+/// A resource before and after a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What the revision did.
+    pub change: Change,
+    /// As it was; none when it was created.
+    pub before: Option<Resource>,
+    /// As it became; none when it was deleted.
+    pub after: Option<Resource>,
+}
+
+/// A revision that cannot be told or restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("revision {wanted} is not kept; the oldest that is kept is {oldest}, the newest {newest}")]
+pub struct NotKept {
+    /// The revision that was asked for.
+    pub wanted: Revision,
+    /// The oldest whose intent is kept.
+    pub oldest: Revision,
+    /// The newest.
+    pub newest: Revision,
+}
+
+/// The revisions that are kept, oldest first. A copy shares the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+}
+
+impl History {
+    /// Takes the entry of a new revision. Gives the revisions that are no longer kept for it.
+    pub fn note(&mut self, entry: Entry) -> Vec<Revision> {
+        let mut gone = Vec::new();
+        let follows = self.entries.back().is_none_or(|last| last.revision == entry.base);
+        let mut entry = entry;
+        if entry.bytes > MAX_BYTES {
+            // Still told, but it cannot be undone, nor can what is before it.
+            entry.undo = None;
+            entry.bytes = 0;
+        }
+        if !follows || entry.undo.is_none() {
+            gone.extend(self.entries.drain(..).map(|entry| entry.revision));
+            self.bytes = 0;
+        }
+        self.restore(entry);
+        while self.entries.len() > MAX_REVISIONS || self.bytes > MAX_BYTES {
+            gone.extend(self.drop_oldest());
+        }
+        gone
+    }
+
+    /// Adds an entry as it was stored. Revisions must rise.
+    pub fn restore(&mut self, entry: Entry) {
+        self.add(Arc::new(entry));
+    }
+
+    /// Follows a newer history in the revision, which was added or dropped there. Revisions come in the order in which they
+    /// changed.
+    pub fn follow(&mut self, newer: &Self, revision: Revision) {
+        match newer.shared(revision) {
+            Some(entry) if self.shared(revision).is_none() => self.add(Arc::clone(entry)),
+            Some(_) => {}
+            None => {
+                if self.entries.front().is_some_and(|oldest| oldest.revision == revision) {
+                    self.drop_oldest();
+                }
+            }
+        }
+    }
+
+    /// The entry of a revision.
+    pub fn get(&self, revision: Revision) -> Option<&Entry> {
+        self.shared(revision).map(AsRef::as_ref)
+    }
+
+    /// All entries, newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().map(AsRef::as_ref)
+    }
+
+    /// All entries, oldest first.
+    pub fn oldest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().map(AsRef::as_ref)
+    }
+
+    /// The oldest revision whose intent is kept, while the intent is at `current`.
+    pub fn oldest(&self, current: Revision) -> Revision {
+        match self.entries.front() {
+            Some(oldest) if oldest.undo.is_some() => oldest.base,
+            Some(oldest) => oldest.revision,
+            None => current,
+        }
+    }
+
+    /// The resources as they were at a revision, with those of `current` at hand.
+    ///
+    /// # Errors
+    /// [`NotKept`], also for a number between two revisions.
+    pub fn resources_at(
+        &self,
+        current: Revision,
+        resources: &Resources,
+        wanted: Revision,
+    ) -> Result<Resources, NotKept> {
+        self.check(current, wanted)?;
+        let mut resources = resources.clone();
+        for undo in self.newer_than(wanted).flat_map(|entry| entry.undo.iter().flatten()) {
+            match &undo.before {
+                Some(before) => resources.insert(undo.key.clone(), before.clone()),
+                None => resources.remove(&undo.key),
+            };
+        }
+        Ok(resources)
+    }
+
+    /// What a revision changed, ordered by kind and name; nothing of one whose changes are not kept.
+    ///
+    /// # Errors
+    /// [`NotKept`].
+    pub fn differences(
+        &self,
+        current: Revision,
+        resources: &Resources,
+        revision: Revision,
+    ) -> Result<(&Entry, Vec<Difference>), NotKept> {
+        let entry = self.get(revision).ok_or_else(|| self.not_kept(current, revision))?;
+        // The oldest of the newer entries that changed it says how this one left it.
+        let mut later: BTreeMap<&ResourceKey, Option<&Resource>> = BTreeMap::new();
+        for undo in self.newer_than(revision).flat_map(|entry| entry.undo.iter().flatten()) {
+            later.insert(&undo.key, undo.before.as_ref());
+        }
+        let difference = |undo: &Undo| {
+            let after = later.get(&undo.key).copied();
+            Difference {
+                change: Change { key: undo.key.clone(), action: undo.action },
+                before: undo.before.clone(),
+                after: after.unwrap_or_else(|| resources.get(&undo.key)).cloned(),
+            }
+        };
+        Ok((entry, entry.undo.iter().flatten().map(difference).collect()))
+    }
+
+    /// Which resources changed after a revision.
+    ///
+    /// # Errors
+    /// [`NotKept`], also for a number between two revisions.
+    pub fn changed_since(
+        &self,
+        current: Revision,
+        revision: Revision,
+    ) -> Result<BTreeSet<ResourceKey>, NotKept> {
+        self.check(current, revision)?;
+        let undone = self.newer_than(revision).flat_map(|entry| entry.undo.iter().flatten());
+        Ok(undone.map(|undo| undo.key.clone()).collect())
+    }
+
+    fn check(&self, current: Revision, wanted: Revision) -> Result<(), NotKept> {
+        let oldest = self.oldest(current);
+        if wanted == current || wanted == oldest {
+            return Ok(());
+        }
+        let is_kept = wanted > oldest && self.shared(wanted).is_some();
+        if is_kept { Ok(()) } else { Err(self.not_kept(current, wanted)) }
+    }
+
+    fn not_kept(&self, current: Revision, wanted: Revision) -> NotKept {
+        NotKept { wanted, oldest: self.oldest(current), newest: current }
+    }
+
+    /// Newest first.
+    fn newer_than(&self, revision: Revision) -> impl Iterator<Item = &Entry> {
+        self.newest_first().take_while(move |entry| entry.revision > revision)
+    }
+
+    fn shared(&self, revision: Revision) -> Option<&Arc<Entry>> {
+        let at = self.entries.binary_search_by_key(&revision, |entry| entry.revision).ok()?;
+        self.entries.get(at)
+    }
+
+    fn add(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.bytes;
+        self.entries.push_back(entry);
+    }
+
+    fn drop_oldest(&mut self) -> Option<Revision> {
+        let gone = self.entries.pop_front()?;
+        self.bytes -= gone.bytes;
+        Some(gone.revision)
+    }
+}
+
+/// What undoes a change of `before`, ordered by kind and name: each resource that it touches, as it was. Those `deleted` are
+/// gone afterwards, the others there.
+pub fn undo_of(
+    before: &Resources,
+    touched: &BTreeSet<ResourceKey>,
+    deleted: &BTreeSet<ResourceKey>,
+) -> Vec<Undo> {
+    let undo = |key: &ResourceKey| {
+        let was = before.get(key);
+        let action = match (was.is_some(), deleted.contains(key)) {
+            (false, false) => ChangeAction::Create,
+            (true, false) => ChangeAction::Update,
+            (true, true) => ChangeAction::Delete,
+            // It was not there to be deleted.
+            (false, true) => return None,
+        };
+        Some(Undo { key: key.clone(), action, before: was.cloned() })
+    };
+    touched.iter().filter_map(undo).collect()
+}

@@ -1,0 +1,47 @@
+//! From a kept intent to the change that brings it back.
+
+use std::collections::BTreeSet;
+
+use fulcrum_model::resource::{Drain, Kind, Resource, ResourceKey, Restart, Spec};
+
+use crate::history::Resources;
+use crate::{Intent, Removal};
+
+/// What is to be put and deleted so that `current` becomes `wanted` again, for [`prepare`](crate::prepare).
+///
+/// Orders of the day stay as they are today, as with `prune`, but for those whose subject goes: a restart that was ordered last week must not
+/// be obeyed again, nor a real server that is drained now be used because it was used then.
+pub fn restore(current: &Intent, wanted: &Resources) -> (Vec<(usize, Resource)>, Removal) {
+    let differs = |resource: &&Resource| {
+        let now = current.resources.get(&resource.key());
+        !now.is_some_and(|now| now.wants_same_as(resource))
+    };
+    let set = wanted.values().filter(|resource| subject(&resource.spec).is_none());
+    let set: Vec<(usize, Resource)> = set.filter(differs).cloned().enumerate().collect();
+    let goes = |resource: &&Resource| match subject(&resource.spec) {
+        Some(subject) => !wanted.contains_key(&subject),
+        None => !wanted.contains_key(&resource.key()),
+    };
+    let named: BTreeSet<ResourceKey> =
+        current.resources.values().filter(goes).map(Resource::key).collect();
+    (set, Removal { prune: false, named })
+}
+
+/// What an order of the day is about; none when the spec is no such order.
+pub(crate) fn subject(spec: &Spec) -> Option<ResourceKey> {
+    match spec {
+        Spec::Handover(handover) => {
+            let name = handover.vrrp_instance.clone();
+            Some(ResourceKey { kind: Kind::VrrpInstance, name })
+        }
+        Spec::Drain(Drain { real_server, .. }) | Spec::Restart(Restart { real_server, .. }) => {
+            Some(ResourceKey { kind: Kind::RealServer, name: real_server.clone() })
+        }
+        Spec::Site(_)
+        | Spec::Director(_)
+        | Spec::VrrpInstance(_)
+        | Spec::RealServer(_)
+        | Spec::Pool(_)
+        | Spec::VirtualServer(_) => None,
+    }
+}

@@ -1,0 +1,71 @@
+//! What a rollback means to the intent as it stands. Pure.
+
+use fulcrum_intent::{Intent, Violation, restore};
+use fulcrum_model::Revision;
+use fulcrum_model::resource::Resource;
+use fulcrum_proto::v1;
+
+use super::decide::{Ask, Decision, check_remarks, decide};
+use crate::api::errors;
+use crate::raft::IntentState;
+
+/// Decides on a rollback: as the Apply that would bring the kept intent back, through the same validation and holds.
+pub(super) fn decide_rollback(
+    request: &v1::RollbackRequest,
+    who: &str,
+    state: &IntentState,
+    current: &Intent,
+) -> Decision {
+    let mut violations = Vec::new();
+    check_remarks(&request.request_id, &request.reason, &mut violations);
+    if request.revision == 0 {
+        violations.push(errors::violation(
+            "revision",
+            "0: name a kept revision; ListRevisions tells them",
+        ));
+    }
+    if !violations.is_empty() {
+        return Decision::Refuse(errors::bad_request(&violations));
+    }
+    let to = Revision(request.revision);
+    let wanted = match state.history.resources_at(state.revision, &state.resources, to) {
+        Ok(wanted) => wanted,
+        Err(not_kept) => {
+            // What was answered before its revision was dropped is answered again.
+            return match state.answered(&request.request_id) {
+                Some(revision) if !request.validate_only => Decision::Repeated(revision),
+                Some(_) | None => Decision::Refuse(errors::not_kept(&not_kept)),
+            };
+        }
+    };
+    let (set, removal) = restore(current, &wanted);
+    let resources: Vec<Resource> = set.iter().map(|(_, resource)| resource.clone()).collect();
+    let ask = Ask {
+        set,
+        validate_only: request.validate_only,
+        if_revision: request.if_revision,
+        removal,
+        allow_drastic: request.allow_drastic,
+        request_id: request.request_id.clone(),
+        who: who.to_owned(),
+        reason: request.reason.clone(),
+        rollback_to: to,
+    };
+    let name = |violation| named(violation, &resources);
+    decide(&ask, current, state.answered(&request.request_id), name)
+}
+
+/// `resources[3].spec.pool` of a set that nobody sent, as `VirtualServer/web.spec.pool`.
+fn named(violation: Violation, resources: &[Resource]) -> Violation {
+    let Violation { field, description } = violation;
+    let renamed = || {
+        let (index, rest) = field.strip_prefix("resources[")?.split_once(']')?;
+        let key = resources.get(index.parse::<usize>().ok()?)?.key();
+        Some(format!("{}/{}{rest}", key.kind, key.name))
+    };
+    let field = renamed().unwrap_or(field.clone());
+    Violation { field, description }
+}
+
+#[cfg(test)]
+mod tests;

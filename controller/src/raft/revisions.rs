@@ -1,0 +1,87 @@
+//! Kept revisions as records of store.proto and back.
+
+use fulcrum_intent::ChangeAction;
+use fulcrum_intent::history::{Entry, Undo};
+use fulcrum_model::Revision;
+use fulcrum_proto::convert::{kind_to_wire, resource_to_wire};
+use fulcrum_proto::internal::v1;
+use prost::Message as _;
+
+use super::machine::{MachineError, resource_from_state};
+use super::state::key_from_wire;
+
+/// The entry of a write that is about to be applied.
+pub(crate) fn entry(
+    revision: Revision,
+    write: &v1::WriteIntent,
+    time_ms: u64,
+    undo: Vec<Undo>,
+) -> Entry {
+    let mut entry = Entry {
+        revision,
+        base: Revision(write.base_revision),
+        time_ms,
+        who: write.who.clone(),
+        reason: write.reason.clone(),
+        rollback_to: Some(Revision(write.rollback_to)).filter(|to| to.0 != 0),
+        change_count: undo.len() as u64,
+        undo: Some(undo),
+        bytes: 0,
+    };
+    entry.bytes = to_wire(&entry).encoded_len();
+    entry
+}
+
+/// As it is stored.
+pub(crate) fn to_wire(entry: &Entry) -> v1::RevisionRecord {
+    let undo = entry.undo.iter().flatten().map(|undo| v1::RevisionUndo {
+        key: Some(v1::ResourceKey {
+            kind: kind_to_wire(undo.key.kind).into(),
+            name: undo.key.name.to_string(),
+        }),
+        before: undo.before.as_ref().map(resource_to_wire),
+        is_deleted: undo.action == ChangeAction::Delete,
+    });
+    v1::RevisionRecord {
+        revision: entry.revision.0,
+        base_revision: entry.base.0,
+        time_ms: entry.time_ms,
+        who: entry.who.clone(),
+        reason: entry.reason.clone(),
+        rollback_to: entry.rollback_to.map_or(0, |to| to.0),
+        undo: undo.collect(),
+        change_count: entry.change_count,
+        is_dropped: entry.undo.is_none(),
+    }
+}
+
+/// As it was stored.
+///
+/// # Errors
+/// [`MachineError`] when this release cannot read a resource of it.
+pub(crate) fn from_wire(wire: &v1::RevisionRecord) -> Result<Entry, MachineError> {
+    let undo = wire.undo.iter().map(undo_from_wire).collect::<Result<Vec<_>, _>>()?;
+    Ok(Entry {
+        revision: Revision(wire.revision),
+        base: Revision(wire.base_revision),
+        time_ms: wire.time_ms,
+        who: wire.who.clone(),
+        reason: wire.reason.clone(),
+        rollback_to: Some(Revision(wire.rollback_to)).filter(|to| to.0 != 0),
+        change_count: wire.change_count,
+        undo: (!wire.is_dropped).then_some(undo),
+        bytes: if wire.is_dropped { 0 } else { wire.encoded_len() },
+    })
+}
+
+fn undo_from_wire(wire: &v1::RevisionUndo) -> Result<Undo, MachineError> {
+    let key = wire.key.as_ref().ok_or(MachineError::Record)?;
+    let key = key_from_wire(key).map_err(|_| MachineError::Record)?;
+    let before = wire.before.as_ref().map(resource_from_state).transpose()?;
+    let action = match (before.is_some(), wire.is_deleted) {
+        (false, _) => ChangeAction::Create,
+        (true, false) => ChangeAction::Update,
+        (true, true) => ChangeAction::Delete,
+    };
+    Ok(Undo { key, action, before })
+}
