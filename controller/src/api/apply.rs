@@ -94,6 +94,11 @@ impl Applier {
         Ok(self.state())
     }
 
+    /// Each state of the intent as it is applied here.
+    pub fn states(&self) -> tokio::sync::watch::Receiver<Arc<IntentState>> {
+        self.shared.raft.state()
+    }
+
     /// Tries until the leader answers, for as long as an election may take.
     async fn at_leader(&self, request: &Asked) -> Result<v1::ApplyResponse, Status> {
         let deadline = Instant::now() + LEADER_WAIT;

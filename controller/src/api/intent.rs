@@ -1,17 +1,24 @@
 //! `IntentService`: reading and writing what is wanted.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulcrum_model::Revision;
 use fulcrum_model::resource::{Kind, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::intent_service_server::IntentService;
+use futures::Stream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::apply::{Applier, Asked};
+use super::filter::Filter;
+use super::watch::Watcher;
 use super::who::who;
 use super::{errors, revisions};
 use crate::raft::Forwarded;
@@ -26,18 +33,25 @@ const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// Waits served at once. Each looks at every agent when one answers.
 const MAX_WAITERS: usize = 256;
 
+/// Watchers served at once, as the API documents. Each looks at what changed whenever something does.
+const MAX_WATCHERS: usize = 256;
+
 /// Answers `IntentService`.
 #[derive(Clone)]
 pub struct IntentApi {
     applier: Applier,
     hub: Arc<Hub>,
+    stopping: CancellationToken,
     waiters: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
 }
 
 impl IntentApi {
-    /// Writes by `applier`; knows from `hub` how far the agents are.
-    pub fn new(applier: Applier, hub: Arc<Hub>) -> Self {
-        Self { applier, hub, waiters: Arc::new(Semaphore::new(MAX_WAITERS)) }
+    /// Writes by `applier`; knows from `hub` how far the agents are; lets watchers go when `stopping` is cancelled.
+    pub fn new(applier: Applier, hub: Arc<Hub>, stopping: CancellationToken) -> Self {
+        let waiters = Arc::new(Semaphore::new(MAX_WAITERS));
+        let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
+        Self { applier, hub, stopping, waiters, watchers }
     }
 
     async fn wait(&self, revision: u64, longest: Duration) -> v1::WaitConvergedResponse {
@@ -87,16 +101,11 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
-        let wanted = request.get_ref().kind;
-        let unspecified = i32::from(v1::Kind::Unspecified);
-        let kind = if wanted == unspecified { None } else { Some(kind_of(wanted)?) };
+        let v1::ListRequest { kind, name_prefix, labels } = request.get_ref();
+        let filter = filter(*kind, name_prefix, labels)?;
         let state = self.applier.newest().await?;
-        let resources = state
-            .resources
-            .iter()
-            .filter(|(key, _)| kind.is_none_or(|kind| kind == key.kind))
-            .map(|(_, resource)| convert::resource_to_wire(resource))
-            .collect();
+        let wanted = state.resources.values().filter(|resource| filter.takes(resource));
+        let resources = wanted.map(convert::resource_to_wire).collect();
         Ok(Response::new(v1::ListResponse { resources, revision: state.revision.0 }))
     }
 
@@ -143,6 +152,46 @@ impl IntentService for IntentApi {
             self.applier.take(Asked { write, who }).await?;
         Ok(Response::new(v1::RollbackResponse { revision, changes, agent_changes }))
     }
+
+    type WatchResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchResourcesResponse, Status>> + Send>>;
+
+    async fn watch_resources(
+        &self,
+        request: Request<v1::WatchResourcesRequest>,
+    ) -> Result<Response<Self::WatchResourcesStream>, Status> {
+        let v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels } =
+            request.get_ref();
+        let filter = filter(*kind, name_prefix, labels)?;
+        let from = Some(Revision(*from_revision)).filter(|from| from.0 != 0);
+        let place = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
+            let text =
+                format!("{MAX_WATCHERS} watchers are served already: ask another controller");
+            Status::resource_exhausted(text)
+        })?;
+        // So that whoever goes on from another controller's bookmark finds it here.
+        self.applier.newest().await?;
+        let (states, stopping) = (self.applier.states(), self.stopping.clone());
+        let watcher = Watcher::new(filter, from, states, stopping, place)?;
+        // The transport asks for the next event when it has room.
+        let events = futures::stream::unfold(Some(watcher), |watcher| async {
+            let mut watcher = watcher?;
+            let event = watcher.next().await;
+            let watcher = event.is_ok().then_some(watcher);
+            Some((event, watcher))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+fn filter(
+    kind: i32,
+    name_prefix: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<Filter, Status> {
+    let mut violations = Vec::new();
+    let filter = Filter::read(kind, name_prefix, labels, &mut violations);
+    if violations.is_empty() { Ok(filter) } else { Err(errors::bad_request(&violations)) }
 }
 
 fn key_of(request: &v1::GetRequest) -> Result<ResourceKey, Status> {

@@ -3,10 +3,12 @@
 pub mod agents;
 pub mod apply;
 pub mod errors;
+pub mod filter;
 pub mod health;
 pub mod intent;
 pub mod revisions;
 pub mod topology;
+pub mod watch;
 pub mod who;
 
 /// Largest message taken: a manifest set of 100,000 resources with room to spare.

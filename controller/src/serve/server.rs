@@ -84,7 +84,8 @@ pub(super) fn serve_api(
         let public = health::SERVICES.into_iter().filter(|name| !name.is_empty());
         public.fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
-    let intent = IntentServiceServer::new(IntentApi::new(applier, Arc::clone(&hub)));
+    let intent =
+        IntentServiceServer::new(IntentApi::new(applier, Arc::clone(&hub), shutdown.clone()));
     let router = tls
         .server()?
         .add_service(intent.max_decoding_message_size(MAX_MESSAGE_BYTES))

@@ -39,7 +39,7 @@ async fn a_set_is_written_read_changed_and_pruned() {
     let changes: Vec<_> = pruned.changes.iter().map(|c| (c.name.as_str(), c.action())).collect();
     let expected = [("web2", v1::ChangeAction::Delete), ("tomcats", v1::ChangeAction::Update)];
     assert_eq!(changes, expected);
-    let list = v1::ListRequest { kind: v1::Kind::RealServer.into() };
+    let list = v1::ListRequest { kind: v1::Kind::RealServer.into(), ..Default::default() };
     let list = node.intent().list(list).await.expect("it answers").into_inner();
     assert_eq!((list.revision, list.resources.len()), (pruned.revision, 1));
     cluster.stop().await;

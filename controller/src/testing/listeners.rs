@@ -5,10 +5,11 @@ use std::path::Path;
 use fulcrum_proto::internal::v1::mesh_service_client::MeshServiceClient;
 use fulcrum_proto::internal::v1::{PublishRequest, publish_request};
 use fulcrum_proto::v1;
+use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
 use fulcrum_proto::v1::topology_service_client::TopologyServiceClient;
 use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::connect_lazy;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tonic::Code;
 
 use super::cluster::{Cluster, listen};
@@ -24,7 +25,8 @@ fn certificates(directory: &Path) -> TlsFiles {
     let authority_pem = authority.self_signed(&authority_key).expect("it signs").pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    leaf.distinguished_name.push(DnType::CommonName, "anna");
     let leaf = leaf.signed_by(&key, &issuer).expect("it signs");
     let write = |name: &str, text: String| {
         let path = directory.join(name);
@@ -74,6 +76,17 @@ async fn with_tls_only_certificates_of_the_authority_are_served() {
         }
     });
     reached.await.expect("c2 is heard");
+    // Whoever is asked tells the leader whose certificate it saw.
+    for (node, site) in cluster.nodes.iter().zip(["east", "west"]) {
+        let channel = connect_lazy(&node.api, Some(&ours)).expect("a good endpoint");
+        let mut intent = IntentServiceClient::new(channel);
+        let resources = vec![super::examples::site(site)];
+        let request = v1::ApplyRequest { resources, ..Default::default() };
+        intent.apply(request).await.expect("it is taken");
+        let told = intent.list_revisions(v1::ListRevisionsRequest::default()).await;
+        let newest = told.expect("it answers").into_inner().revisions.remove(0);
+        assert_eq!((newest.who.as_str(), newest.changes[0].name.as_str()), ("anna", site));
+    }
     cluster.stop().await;
 }
 

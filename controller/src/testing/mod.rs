@@ -3,12 +3,14 @@
 pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod examples;
+pub(crate) mod states;
 
 mod agents;
 mod applying;
 mod hosts;
 mod listeners;
 mod many;
+mod resources;
 mod revisions;
 mod tracing;
 mod watching;

@@ -136,6 +136,18 @@ impl IntentService for Controller {
         }];
         Ok(Response::new(v1::RollbackResponse { revision: 13, changes, ..Default::default() }))
     }
+
+    type WatchResourcesStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::WatchResourcesResponse, Status>>>;
+
+    async fn watch_resources(
+        &self,
+        request: Request<v1::WatchResourcesRequest>,
+    ) -> Result<Response<Self::WatchResourcesStream>, Status> {
+        let request = request.into_inner();
+        assert_eq!(request.labels, [("rack".to_owned(), "a".to_owned())].into());
+        Err(Status::permission_denied("watching is not for this certificate"))
+    }
 }
 
 #[tonic::async_trait]
@@ -383,6 +395,10 @@ async fn the_other_verbs_end_as_the_controllers_answer() {
     check(&["wait", "--revision", "12"], 0, &["every agent has applied revision 12"]).await;
     let late = ["director/d1 (at revision 11): not attached"];
     check(&["wait", "--revision", "999", "--timeout", "10ms"], 7, &late).await;
+    check(&["get", "pools", "-l", "rack=a", "--watch"], 6, &["cannot watch: watching is not"])
+        .await;
+    check(&["get", "pool", "a", "--watch"], 2, &["leave the name out"]).await;
+    check(&["get", "pools", "-l", "rack"], 2, &["KEY=VALUE"]).await;
     check(&["history", "--limit", "2"], 0, &["REVISION", "12", "anna"]).await;
     check(&["history", "3"], 2, &["revision 3 is not kept"]).await;
     check(&["rollback", "11"], 5, &["it deletes 2 of 2", "--allow-drastic"]).await;

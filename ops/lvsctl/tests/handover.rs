@@ -90,6 +90,16 @@ impl IntentService for Controller {
     ) -> Result<Response<v1::RollbackResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
+
+    type WatchResourcesStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::WatchResourcesResponse, Status>>>;
+
+    async fn watch_resources(
+        &self,
+        _: Request<v1::WatchResourcesRequest>,
+    ) -> Result<Response<Self::WatchResourcesStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 }
 
 #[tonic::async_trait]

@@ -1,5 +1,7 @@
 //! `lvsctl get`
 
+mod follow;
+
 use fulcrum_proto::v1;
 
 use crate::cli::{Global, Output};
@@ -19,6 +21,31 @@ pub(crate) struct Arguments {
     kind: v1::Kind,
     /// Only the resource of this name.
     name: Option<String>,
+    /// Only resources that have this label. May be given several times: all must hold.
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    label: Vec<(String, String)>,
+    /// Only resources whose names begin so.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    prefix: String,
+    /// Print what there is, and then whatever changes, until interrupted; goes on at another controller.
+    #[arg(short, long)]
+    watch: bool,
+    /// With --watch: only what changed after this revision.
+    #[arg(
+        long,
+        requires = "watch",
+        value_name = "REVISION",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    from_revision: u64,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write a label as KEY=VALUE, such as rack=a1".to_owned()),
+    }
 }
 
 /// Any spelling: `VirtualServer`, `virtual-server`, `virtual_servers`. `all` is the kind that is not given.
@@ -58,11 +85,23 @@ fn shout(name: &str) -> String {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
-    let Arguments { kind, name } = arguments;
+    let Arguments { kind, name, label, prefix: name_prefix, watch, from_revision } = arguments;
+    let is_filtered = !label.is_empty() || !name_prefix.is_empty() || watch;
+    let labels = label.into_iter().collect();
     let format = global.output.unwrap_or(Output::Yaml);
     match name {
         Some(_) if kind == v1::Kind::Unspecified => {
             Err(Failure::usage("a name needs a kind: lvsctl get KIND NAME"))
+        }
+        Some(_) if is_filtered => {
+            let text = "--label, --prefix and --watch are of many resources: leave the name out, or use --prefix NAME";
+            Err(Failure::usage(text))
+        }
+        None if watch => {
+            let kind = kind.into();
+            let request = v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels };
+            // A stream of changes: lines are for people here, manifests for programs.
+            follow::run(&controllers, request, global.output.unwrap_or(Output::Table)).await
         }
         Some(name) => {
             let request = v1::GetRequest { kind: kind.into(), name };
@@ -78,9 +117,12 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
             Ok(Exit::Ok)
         }
         None => {
-            let request = v1::ListRequest { kind: kind.into() };
+            let request = v1::ListRequest { kind: kind.into(), name_prefix, labels };
             let answer = controllers
-                .ask(|channel| async move { connect::intent(channel).list(request).await })
+                .ask(|channel| {
+                    let request = request.clone();
+                    async move { connect::intent(channel).list(request).await }
+                })
                 .await
                 .map_err(|refusal| refusal.failure("cannot list"))?;
             out::print(&render(&answer.resources, false, format))?;

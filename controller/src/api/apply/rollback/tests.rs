@@ -1,6 +1,4 @@
 use fulcrum_model::resource::Kind;
-use fulcrum_proto::internal::v1::command::Command as Wire;
-use fulcrum_proto::internal::v1::{Command, WriteIntent};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -8,6 +6,7 @@ use super::*;
 use crate::api::apply::decide::read;
 use crate::api::revisions;
 use crate::testing::examples;
+use crate::testing::states::take;
 
 /// Applies a set as the leader would, at the next index.
 fn apply(state: &mut IntentState, index: u64, request: v1::ApplyRequest) {
@@ -16,12 +15,6 @@ fn apply(state: &mut IntentState, index: u64, request: v1::ApplyRequest) {
     let decision = decide(&ask, &intent, None, std::convert::identity);
     let Decision::Write(write, _) = decision else { panic!("nothing is written: {decision:?}") };
     take(state, index, *write);
-}
-
-fn take(state: &mut IntentState, index: u64, write: WriteIntent) {
-    let command =
-        Command { command: Some(Wire::WriteIntent(write)), time_ms: index, ..Command::default() };
-    state.apply(index, &command, &mut Vec::new()).expect("this release knows it");
 }
 
 fn rollback(state: &IntentState, request: &v1::RollbackRequest) -> Decision {

@@ -1,0 +1,103 @@
+//! Which resources a caller asks for. Pure.
+
+use std::collections::BTreeMap;
+
+use fulcrum_model::resource::{Kind, Resource, ResourceKey};
+use fulcrum_proto::convert::{self, FieldViolation};
+use fulcrum_proto::v1;
+
+use super::errors;
+
+/// Longest prefix of a name in bytes: as a name.
+const MAX_PREFIX_BYTES: usize = 63;
+/// Most labels of a filter: as a resource has.
+const MAX_LABELS: usize = 64;
+
+/// Which resources. The default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    kind: Option<Kind>,
+    name_prefix: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Filter {
+    /// Reads the fields that List and Watch share; what is wrong is added to `violations`.
+    pub fn read(
+        kind: i32,
+        name_prefix: &str,
+        labels: &BTreeMap<String, String>,
+        violations: &mut Vec<FieldViolation>,
+    ) -> Self {
+        let is_given = kind != i32::from(v1::Kind::Unspecified);
+        let known = convert::kind_from_wire(kind);
+        if is_given && known.is_none() {
+            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+            violations.push(errors::violation("kind", format!("{kind}: give one of {kinds}")));
+        }
+        if name_prefix.len() > MAX_PREFIX_BYTES {
+            let bytes = name_prefix.len();
+            let text = format!("{bytes} bytes: a name has at most {MAX_PREFIX_BYTES}");
+            violations.push(errors::violation("name_prefix", text));
+        }
+        if labels.len() > MAX_LABELS {
+            let text = format!("{}: a resource has at most {MAX_LABELS} labels", labels.len());
+            violations.push(errors::violation("labels", text));
+        }
+        Self { kind: known, name_prefix: name_prefix.to_owned(), labels: labels.clone() }
+    }
+
+    /// Whether a resource of that kind and name may be asked for: it never changes for one.
+    pub fn takes_key(&self, key: &ResourceKey) -> bool {
+        self.kind.is_none_or(|kind| kind == key.kind)
+            && key.name.as_str().starts_with(&self.name_prefix)
+    }
+
+    /// Whether a resource is asked for as it is now.
+    pub fn takes(&self, resource: &Resource) -> bool {
+        self.takes_key(&resource.key())
+            && self.labels.iter().all(|(key, value)| resource.labels.get(key) == Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(name: &str, rack: &str) -> Resource {
+        let labels = [("rack".to_owned(), rack.to_owned())].into();
+        let metadata = v1::Metadata { name: name.to_owned(), labels, ..Default::default() };
+        let spec = Some(v1::resource::Spec::Site(v1::Site::default()));
+        let wire = v1::Resource { metadata: Some(metadata), spec };
+        convert::resource_from_wire(0, &wire, &mut Vec::new()).expect("a good site")
+    }
+
+    #[test]
+    fn all_that_is_asked_for_must_hold() {
+        let (site_kind, pool_kind) = (v1::Kind::Site.into(), v1::Kind::Pool.into());
+        let cases: [(i32, &str, &[(&str, &str)], bool); 7] = [
+            (0, "", &[], true),
+            (site_kind, "ma", &[("rack", "a")], true),
+            (pool_kind, "", &[], false),
+            (0, "mb", &[], false),
+            (0, "", &[("rack", "b")], false),
+            (0, "", &[("row", "a")], false),
+            (0, "", &[("rack", "a"), ("row", "1")], false),
+        ];
+        for (kind, prefix, labels, expected) in cases {
+            let labels = labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            let mut violations = Vec::new();
+            let filter = Filter::read(kind, prefix, &labels, &mut violations);
+            assert_eq!(violations, []);
+            assert_eq!(filter.takes(&site("main", "a")), expected, "{filter:?}");
+        }
+        let mut violations = Vec::new();
+        let many = (0..65).map(|number| (number.to_string(), String::new())).collect();
+        Filter::read(99, &"x".repeat(64), &many, &mut violations);
+        let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["kind", "name_prefix", "labels"]);
+    }
+}
