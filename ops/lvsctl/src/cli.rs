@@ -7,8 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, doctor, drain, explain, freeze, get, handover, history, import, ipvs,
-    rollback, rollout, thaw, undrain, wait,
+    apply, completion, delete, doctor, drain, explain, freeze, get, handover, history, import,
+    ipvs, rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -75,6 +75,8 @@ pub(crate) enum Output {
 pub(crate) enum Verb {
     /// Write manifests as the cluster's intent, all of them or none.
     Apply(apply::Arguments),
+    /// Delete resources by name, all of them or none.
+    Delete(delete::Arguments),
     /// Print resources as manifests that apply takes back.
     Get(get::Arguments),
     /// Tell the kept revisions: who changed what, when and why.
@@ -116,6 +118,7 @@ impl Verb {
     pub(crate) fn span(&self) -> tracing::Span {
         match self {
             Self::Apply(_) => tracing::info_span!("lvsctl apply"),
+            Self::Delete(_) => tracing::info_span!("lvsctl delete"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::History(_) => tracing::info_span!("lvsctl history"),
             Self::Rollback(_) => tracing::info_span!("lvsctl rollback"),

@@ -50,6 +50,10 @@ impl IntentService for Controller {
     ) -> Result<Response<v1::ApplyResponse>, Status> {
         let request = request.into_inner();
         assert!(!request.request_id.is_empty());
+        let action = match request.delete[..] {
+            [] => v1::ChangeAction::Create,
+            [..] => v1::ChangeAction::Delete,
+        };
         match request.if_revision {
             STALE => Err(refusal(Code::Aborted, "the intent has moved on", "STALE_REVISION")),
             HELD => Err(refusal(Code::FailedPrecondition, "it deletes 2 of 2", "PLAN_HELD")),
@@ -67,15 +71,21 @@ impl IntentService for Controller {
                 changes: vec![v1::Change {
                     kind: v1::Kind::Director.into(),
                     name: "d1".to_owned(),
-                    action: v1::ChangeAction::Create.into(),
+                    action: action.into(),
                 }],
                 agent_changes: Vec::new(),
             })),
         }
     }
 
-    async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        Err(Status::not_found("there is no Pool \"a\""))
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        match request.get_ref().name.as_str() {
+            "d1" => Ok(Response::new(v1::GetResponse::default())),
+            _ => Err(Status::not_found("there is no Pool \"a\"")),
+        }
     }
 
     async fn list(
@@ -395,6 +405,14 @@ async fn the_other_verbs_end_as_the_controllers_answer() {
     check(&["wait", "--revision", "12"], 0, &["every agent has applied revision 12"]).await;
     let late = ["director/d1 (at revision 11): not attached"];
     check(&["wait", "--revision", "999", "--timeout", "10ms"], 7, &late).await;
+    let delete = ["delete", "director", "d1"];
+    check(&[&delete[..], &["a"]].concat(), 4, &["nothing was deleted: there is no Pool"]).await;
+    check(&delete, 0, &["deleted Director d1\n", "revision 12\n"]).await;
+    check(&[&delete[..], &["--dry-run"]].concat(), 1, &["would delete Director d1\n"]).await;
+    let held = HELD.to_string();
+    let held = [&delete[..], &["--if-revision", &held]].concat();
+    check(&held, 5, &["it deletes 2 of 2", "--allow-drastic"]).await;
+    check(&["delete", "all", "d1"], 2, &["name one kind"]).await;
     check(&["get", "pools", "-l", "rack=a", "--watch"], 6, &["cannot watch: watching is not"])
         .await;
     check(&["get", "pool", "a", "--watch"], 2, &["leave the name out"]).await;

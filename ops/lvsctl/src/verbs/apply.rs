@@ -3,19 +3,17 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fulcrum_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::wait;
+use super::writing::Writing;
 use crate::cli::{Global, Output};
 use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest, Mistake};
 use crate::order::is_held;
-use crate::out;
 use crate::table::Table;
 use crate::text::{message_to_node, to_json, to_yaml};
 
@@ -25,31 +23,11 @@ pub(crate) struct Arguments {
     /// Manifests, YAML or JSON: a file, a folder of them, or - for standard input. May be given several times.
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
     filenames: Vec<PathBuf>,
-    /// Change nothing; print what would change, also for each agent. Exit code 1 when something would.
-    #[arg(long)]
-    dry_run: bool,
-    /// Refuse unless the intent is at this revision.
-    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
-    if_revision: u64,
     /// Delete every resource that these manifests do not hold.
     #[arg(long)]
     prune: bool,
-    /// Mean it, even where it deletes more than half of the virtual servers, or leaves one less than half of its weight.
-    #[arg(long)]
-    allow_drastic: bool,
-    /// Why, for the history.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    /// Wait until every agent has applied it.
-    #[arg(
-        long,
-        value_name = "TIMEOUT",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = wait::DEFAULT_TIMEOUT,
-        value_parser = wait::parse_timeout
-    )]
-    wait: Option<Duration>,
+    #[command(flatten)]
+    writing: Writing,
 }
 
 /// Extensions of manifests in a folder.
@@ -60,14 +38,8 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
     let request = v1::ApplyRequest {
         resources: manifests.iter().map(|manifest| manifest.resource.clone()).collect(),
-        validate_only: arguments.dry_run,
-        if_revision: arguments.if_revision,
-        // The same on every controller that is tried: it is written once.
-        request_id: uuid::Uuid::new_v4().to_string(),
         prune: arguments.prune,
-        allow_drastic: arguments.allow_drastic,
-        delete: Vec::new(),
-        reason: arguments.reason,
+        ..arguments.writing.request()
     };
     let answer = controllers
         .ask(|channel| {
@@ -76,28 +48,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         })
         .await
         .map_err(|refusal| refused(refusal, &manifests))?;
-    end(global, &controllers, &answer, arguments.dry_run, arguments.wait).await
-}
-
-/// Prints what was or would be changed, and waits where that is asked for.
-pub(super) async fn end(
-    global: &Global,
-    controllers: &Controllers,
-    answer: &v1::ApplyResponse,
-    dry_run: bool,
-    wait: Option<Duration>,
-) -> Result<Exit, Failure> {
-    let format = global.output.unwrap_or(Output::Table);
-    out::print(&render(answer, dry_run, format))?;
-    if dry_run {
-        return Ok(if answer.changes.is_empty() { Exit::Ok } else { Exit::Unhealthy });
-    }
-    let Some(timeout) = wait else { return Ok(Exit::Ok) };
-    let waited = wait::wait(controllers, answer.revision, timeout).await?;
-    if waited.converged && format == Output::Table {
-        out::print(&wait::converged(&waited))?;
-    }
-    wait::finish(&waited, timeout)
+    arguments.writing.end(global, &controllers, &answer).await
 }
 
 /// Reads every file; all that is wrong in any of them is one failure, and then nothing is sent.
@@ -199,7 +150,7 @@ fn bad_request(status: &Status, manifests: &[Manifest]) -> Option<Failure> {
         .then(|| bad_input(&mistakes, &others, "nothing was changed"))
 }
 
-fn render(answer: &v1::ApplyResponse, dry_run: bool, format: Output) -> String {
+pub(super) fn render(answer: &v1::ApplyResponse, dry_run: bool, format: Output) -> String {
     let name = "fulcrum.v1.ApplyResponse";
     match format {
         Output::Json => to_json(&message_to_node(name, answer)),

@@ -49,7 +49,7 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Any spelling: `VirtualServer`, `virtual-server`, `virtual_servers`. `all` is the kind that is not given.
-fn parse_kind(text: &str) -> Result<v1::Kind, String> {
+pub(super) fn parse_kind(text: &str) -> Result<v1::Kind, String> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let wanted = plain(text);
     if wanted == "all" {

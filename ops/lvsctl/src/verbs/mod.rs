@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod completion;
+pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod explain;
@@ -18,3 +19,4 @@ pub(crate) mod thaw;
 pub(crate) mod undrain;
 pub(crate) mod wait;
 pub(crate) mod watch;
+mod writing;
