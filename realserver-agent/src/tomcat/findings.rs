@@ -275,6 +275,7 @@ mod tests {
         let plan = RealServerHostPlan {
             vips: vec!["10.0.0.100".parse().unwrap()],
             servers: vec![server.clone()],
+            tunnels: Vec::new(),
         };
         for (what, tomcats, expected) in cases {
             let unchecked = of(&server, tomcats.as_ref(), &plan).unchecked;
