@@ -267,15 +267,15 @@ impl Agent {
         let writers = Writers::of_this_program().map_err(AgentError::Writers)?;
         let (ipvs, ipvs_seen) = IpvsHandle::spawn(state_dir.path()).await?;
         let (vrrp, vrrp_seen) = VrrpHandle::spawn(state_dir.path())?;
-        let command_dir = config.track_command_dir;
+        let commands = config.commands;
         let (checks, news) = Checks::new(
             clock,
             metrics.clone(),
             checks::slots(),
-            command_dir.as_deref(),
+            commands.clone(),
             ipvs_seen.clone(),
         );
-        let tracker = Tracker::spawn(vrrp.clone(), command_dir).map_err(AgentError::Tracker)?;
+        let tracker = Tracker::spawn(vrrp.clone(), commands).map_err(AgentError::Tracker)?;
         let (vrrp_news, ipvs_news) = (vrrp_seen.clone(), ipvs_seen.clone());
         let (sync, sync_seen) =
             SyncHandle::spawn(state_dir.path(), clock, vrrp.clone(), vrrp_news, ipvs_news)

@@ -3,7 +3,6 @@
 //! They only try and tell; [`CheckState`](crate::decide::check::CheckState) decides when to try again and what the tries mean.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::clock::Clock;
 use crate::decide::check::{CheckKey, CheckNews};
 use crate::ipvs::IpvsSnapshot;
 use crate::metrics::Metrics;
+use crate::track::command::CommandHome;
 
 mod datagram;
 mod dns;
@@ -89,14 +89,14 @@ struct Shared {
 #[derive(Clone, Debug, Default)]
 pub struct Means {
     /// Of the programs that this host offers.
-    command_dir: Option<Arc<Path>>,
+    commands: Option<Arc<CommandHome>>,
     idle: IdleSockets,
 }
 
 impl Means {
-    /// `command_dir` holds the programs that checks may run.
-    pub fn new(command_dir: Option<&Path>) -> Self {
-        Self { command_dir: command_dir.map(Arc::from), idle: IdleSockets::default() }
+    /// `commands` are those that checks may run.
+    pub fn new(commands: Option<CommandHome>) -> Self {
+        Self { commands: commands.map(Arc::new), idle: IdleSockets::default() }
     }
 }
 
@@ -128,17 +128,17 @@ const NEWS_CAPACITY: usize = 1024;
 
 impl Checks {
     /// No checks yet; within a Tokio runtime. At most `slots` tries are under way at once, each with a socket of its own.
-    /// `command_dir` holds the programs that checks may run. Checks through VIPs wait until `kernel` knows their ways.
+    /// `commands` are those that checks may run. Checks through VIPs wait until `kernel` knows their ways.
     pub fn new(
         clock: Clock,
         metrics: Metrics,
         slots: usize,
-        command_dir: Option<&Path>,
+        commands: Option<CommandHome>,
         kernel: watch::Receiver<IpvsSnapshot>,
     ) -> (Self, mpsc::Receiver<CheckNews>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
         let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
-        let (attention, means) = (Attention::default(), Means::new(command_dir));
+        let (attention, means) = (Attention::default(), Means::new(commands));
         let shared = Shared { clock, metrics, slots, news, attention, means, kernel };
         let knocker = Knocker::start(shared.clone()).inspect_err(|error| {
             tracing::warn!(%error, "checks by TCP get no thread of their own, and run beside the rest");
@@ -262,7 +262,7 @@ async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, means: &Means) -> Attem
         ProbeKind::Redis(check) => lines::redis(endpoint, check).await,
         ProbeKind::Mysql => mysql::handshake(endpoint).await,
         ProbeKind::Command(check) => {
-            local::run(endpoint, check, means.command_dir.as_deref()).await
+            local::run(endpoint, check, means.commands.as_deref()).await
         }
         ProbeKind::File(check) => local::file(check).await,
     }

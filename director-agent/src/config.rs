@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use caps::{CapSet, Capability};
 use fulcrum_model::Name;
 use fulcrum_runtime::config::ConfigError;
 use fulcrum_runtime::local_socket::MAX_PATH_BYTES;
 use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::{TransportError, check_plaintext};
+use nix::unistd::{Gid, Uid, User, geteuid};
 use serde::Deserialize;
+
+use crate::track::command::CommandHome;
 
 /// How this director runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +26,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
-    /// Holds the programs that VRRP instances may track; none are run without it.
-    pub track_command_dir: Option<PathBuf>,
+    /// The programs that VRRP instances and checks may run; none are run without it.
+    pub commands: Option<CommandHome>,
 }
 
 /// A configuration that cannot be used.
@@ -67,6 +71,7 @@ struct File {
     insecure: bool,
     tls: Option<TlsFiles>,
     track_command_dir: Option<PathBuf>,
+    track_command_user: Option<String>,
 }
 
 /// The state directory, unless the file names another.
@@ -116,6 +121,14 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         let reason = format!("a socket's path has at most {MAX_PATH_BYTES} bytes: shorten it");
         return Err(refuse("socket", &file.socket.to_string_lossy(), reason));
     }
+    let user = file.track_command_user.as_deref().map(|name| {
+        ids_of(name).map_err(|reason| refuse("track_command_user", name, reason))
+    });
+    let user = user.transpose()?;
+    if let (Some(name), None) = (&file.track_command_user, &file.track_command_dir) {
+        let reason = "set track_command_dir to the directory of its commands, or leave it out";
+        return Err(refuse("track_command_user", name, reason.to_owned()));
+    }
     let beside = path.parent().unwrap_or(Path::new("."));
     let tls = file.tls.map(|tls| TlsFiles {
         ca: beside.join(tls.ca),
@@ -128,8 +141,24 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         state_dir: file.state_dir,
         socket: file.socket,
         tls,
-        track_command_dir: file.track_command_dir,
+        commands: file.track_command_dir.map(|directory| CommandHome { directory, user }),
     })
+}
+
+/// The user and group of that name; an error says why commands cannot run as it, with the remedy.
+fn ids_of(name: &str) -> Result<(Uid, Gid), String> {
+    let user = User::from_name(name).map_err(|errno| format!("cannot look it up: {errno}"))?;
+    let user = user.ok_or_else(|| {
+        format!("this host has no such user: `useradd --system --shell /usr/sbin/nologin {name}`")
+    })?;
+    let may = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let is_other = user.uid != geteuid();
+    if is_other && !(may(Capability::CAP_SETUID) && may(Capability::CAP_SETGID)) {
+        return Err("the director may not run anything as another user: leave it out, or add CAP_SETUID and CAP_SETGID to \
+                    AmbientCapabilities and CapabilityBoundingSet of its unit"
+            .to_owned());
+    }
+    Ok((user.uid, user.gid))
 }
 
 #[cfg(test)]
@@ -149,7 +178,7 @@ mod tests {
         let config = read("name = \"d1\"\ncontrollers = [\"127.0.0.1:7400\"]\n").expect("valid");
         assert_eq!(config.socket, default_socket());
         assert_eq!(config.state_dir, default_state_dir());
-        assert_eq!((config.tls, config.track_command_dir), (None, None));
+        assert_eq!((config.tls, config.commands), (None, None));
     }
 
     #[test]
@@ -172,6 +201,14 @@ mod tests {
             (
                 format!("{base}track_command_dir = \"checks\"\n"),
                 "FILE: track_command_dir = \"checks\": write an absolute path",
+            ),
+            (
+                format!("{base}track_command_dir = \"/x\"\ntrack_command_user = \"no-such-user\"\n"),
+                "FILE: track_command_user = \"no-such-user\": this host has no such user: `useradd ",
+            ),
+            (
+                format!("{base}track_command_user = \"root\"\n"),
+                "FILE: track_command_user = \"root\": ",
             ),
             (
                 format!("{base}socket = \"/{}\"\n", "s".repeat(107)),

@@ -8,7 +8,7 @@
 //!
 //! Start reading at [`Tracker`]; one file for each kind of target.
 
-pub(crate) mod command;
+pub mod command;
 pub(crate) mod gateway;
 mod kernel;
 mod probe;
@@ -16,7 +16,6 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
 
 use fulcrum_model::Name;
 use fulcrum_model::plan::VrrpInstancePlan;
@@ -27,6 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::vrrp::VrrpHandle;
 use crate::vrrp::wake::Outbox;
+use command::CommandHome;
 use probe::{News, Shared};
 
 /// What a try saw, in words for people: well, or not.
@@ -49,11 +49,11 @@ type Plans = BTreeMap<Name, VrrpInstancePlan>;
 type Own = BTreeMap<Name, TargetState>;
 
 impl Tracker {
-    /// Tracks nothing yet. Results go to `vrrp`; commands are those of `command_dir`.
+    /// Tracks nothing yet. Results go to `vrrp`; commands are those of `home`.
     ///
     /// # Errors
     /// When the kernel's changes cannot be watched.
-    pub fn spawn(vrrp: VrrpHandle, command_dir: Option<PathBuf>) -> io::Result<Self> {
+    pub fn spawn(vrrp: VrrpHandle, home: Option<CommandHome>) -> io::Result<Self> {
         let (targets, states) = watch::spawn()?;
         let (plans, plans_seen) = newest::channel(Plans::new());
         let (own, own_seen) = newest::channel(Own::new());
@@ -61,7 +61,7 @@ impl Tracker {
         let task = Task {
             vrrp,
             targets,
-            shared: Shared::new(command_dir, news_told),
+            shared: Shared::new(home, news_told),
             plans: Plans::new(),
             wanted: BTreeSet::new(),
             running: BTreeMap::new(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fulcrum_director::checks::{Means, Outcome, try_once};
 use fulcrum_director::decide::check::CheckKey;
+use fulcrum_director::track::command::CommandHome;
 use fulcrum_model::{
     BodyDigest, Check, CommandCheck, DnsCheck, DnsRecord, FileCheck, GrpcCheck, HttpCheck,
     HttpPage, Port, ProbeKind, RedisCheck, SmtpCheck, TlsCheck, UdpCheck, Weight,
@@ -386,9 +387,9 @@ async fn programs_and_files_decide() {
         })
     };
     let address: SocketAddr = "127.0.0.1:80".parse().expect("an address");
-    let run = async |probe, timeout| {
-        try_once(&key(address, probe, timeout), &Means::new(Some(directory.path()))).await
-    };
+    let means = Means::new(Some(CommandHome { directory: directory.path().to_owned(), user: None }));
+    let run =
+        async |probe, timeout| try_once(&key(address, probe, timeout), &means).await;
     assert_eq!(run(command("is", &["{rip}", "{port}"], false), SECOND).await, Outcome::Passed);
     let told = run(command("is", &["x", "{port}"], false), SECOND).await;
     assert_eq!(told, failed("command is failed, exit status: 1: got x:80"));

@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::io;
-use std::path::Path;
 
 use fulcrum_model::fuse::Remark;
 use fulcrum_model::{CommandCheck, FileCheck, Weight};
@@ -10,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::endpoint::Endpoint;
 use super::{Attempt, Outcome, failed};
-use crate::track::command::{self, Fault};
+use crate::track::command::{self, CommandHome, Fault};
 
 /// As much of a file is read.
 const FILE_BYTES: u64 = 64;
@@ -21,14 +20,14 @@ const WEIGHT_ZERO: i32 = 2;
 pub(super) async fn run(
     endpoint: &Endpoint,
     check: &CommandCheck,
-    directory: Option<&Path>,
+    home: Option<&CommandHome>,
 ) -> Attempt {
     let (rip, port) = (endpoint.address.ip().to_string(), endpoint.address.port().to_string());
     let arguments = check.arguments.iter();
     let arguments: Vec<_> =
         arguments.map(|text| text.replace("{rip}", &rip).replace("{port}", &port)).collect();
     let program = &check.program;
-    let ended = match command::run_until(program, &arguments, directory, pending()).await {
+    let ended = match command::run_until(program, &arguments, home, pending()).await {
         Ok(ended) => ended,
         Err(Fault::NotRun(words)) => return Err(Outcome::NotTried(words)),
         Err(Fault::TimedOut) => return failed(format!("command {program} did not end")),

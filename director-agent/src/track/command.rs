@@ -7,15 +7,17 @@ use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use caps::CapSet;
 use fulcrum_model::vrrp::TrackCommand;
 use fulcrum_runtime::process_group::ProcessGroup;
-use nix::unistd::geteuid;
+use nix::unistd::{Gid, Uid, geteuid};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 
 use super::Seen;
 
@@ -27,6 +29,15 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const OTHERS_WRITE: u32 = 0o022;
 /// Permission bits that let somebody execute.
 const EXECUTE: u32 = 0o111;
+
+/// The commands that this host offers, and as whom they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandHome {
+    /// Holds them, and nothing else that may be executed.
+    pub directory: PathBuf,
+    /// Whose rights they have, as user and group; the director's own user, without its capabilities, when none.
+    pub user: Option<(Uid, Gid)>,
+}
 
 /// Why nothing is known of how a command ended.
 #[derive(Debug)]
@@ -49,18 +60,18 @@ pub(crate) struct Ended {
 
 /// Runs it once, for at most its timeout; then it is killed with its process group. Well is exit
 /// status 0. The environment is empty, the input too, and the directory is the root.
-pub(super) async fn run(command: &TrackCommand, directory: Option<&Path>) -> Seen {
-    seen_until(command, directory, async { tokio::time::sleep(command.pace.timeout).await }).await
+pub(super) async fn run(command: &TrackCommand, home: Option<&CommandHome>) -> Seen {
+    seen_until(command, home, async { tokio::time::sleep(command.pace.timeout).await }).await
 }
 
 /// The same, until `timeout` is over. It begins when the command runs.
 async fn seen_until(
     command: &TrackCommand,
-    directory: Option<&Path>,
+    home: Option<&CommandHome>,
     timeout: impl Future<Output = ()>,
 ) -> Seen {
     let program = &command.program;
-    match run_until(program, &command.arguments, directory, timeout).await {
+    match run_until(program, &command.arguments, home, timeout).await {
         // What it says when all is well changes nothing, and need not be told.
         Ok(ended) if ended.status.success() => Ok(format!("command {program} succeeded")),
         Ok(ended) => Err(ended.to_string()),
@@ -77,11 +88,12 @@ async fn seen_until(
 pub(crate) async fn run_until(
     program: &str,
     arguments: &[String],
-    directory: Option<&Path>,
+    home: Option<&CommandHome>,
     timeout: impl Future<Output = ()>,
 ) -> Result<Ended, Fault> {
-    let path = find(program, directory).await.map_err(Fault::NotRun)?;
-    let mut child = Command::new(&path)
+    let path = find(program, home).await.map_err(Fault::NotRun)?;
+    let mut command = Command::new(&path);
+    command
         .args(arguments)
         .env_clear()
         .current_dir("/")
@@ -89,8 +101,13 @@ pub(crate) async fn run_until(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    if let Some((user, group)) = home.and_then(|home| home.user) {
+        // The groups that root has besides are given up with it.
+        command.gid(group.as_raw()).uid(user.as_raw());
+    }
+    let mut child = start(command)
+        .await
         .map_err(|error| Fault::NotRun(format!("command {program} cannot be started: {error}")))?;
     let group = ProcessGroup::of(&child);
     let ended = tokio::select! {
@@ -113,6 +130,20 @@ pub(crate) async fn run_until(
             Err(Fault::TimedOut)
         }
     }
+}
+
+/// Starts it without the capabilities that systemd gave to the director and whatever it starts (`AmbientCapabilities=`): a command
+/// needs none, and nft does. A thread has its own, so one of its own gives them up.
+async fn start(mut command: Command) -> io::Result<Child> {
+    let runtime = tokio::runtime::Handle::current();
+    let (tell, started) = oneshot::channel();
+    std::thread::Builder::new().name("command".to_owned()).spawn(move || {
+        let _in_runtime = runtime.enter();
+        let cleared = caps::clear(None, CapSet::Ambient).map_err(io::Error::other);
+        // When nobody waits any more, the command is killed with its handle.
+        let _ = tell.send(cleared.and_then(|()| command.spawn()));
+    })?;
+    started.await.map_err(io::Error::other)?
 }
 
 /// Its exit status, and the beginning of its output.
@@ -167,8 +198,8 @@ impl fmt::Display for Ended {
 }
 
 /// The program's path, when it is one that may be run.
-async fn find(program: &str, directory: Option<&Path>) -> Result<PathBuf, String> {
-    let Some(directory) = directory else {
+async fn find(program: &str, home: Option<&CommandHome>) -> Result<PathBuf, String> {
+    let Some(CommandHome { directory, .. }) = home else {
         return Err(format!(
             "command {program} is not run: set track_command_dir in the agent's configuration to \
              the directory of the commands that this host offers"
@@ -192,7 +223,7 @@ async fn find(program: &str, directory: Option<&Path>) -> Result<PathBuf, String
     let us = geteuid().as_raw();
     let fault = may_hold(&directory_is, us)
         .err()
-        .map(|fault| (directory, fault))
+        .map(|fault| (directory.as_path(), fault))
         .or_else(|| may_run(&file_is, us).err().map(|fault| (path.as_path(), fault)));
     match fault {
         None => Ok(path),

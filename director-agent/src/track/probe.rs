@@ -1,6 +1,5 @@
 //! One task for each target that has to be tried: a gateway or a command.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Seen, command, gateway};
+use super::command::{self, CommandHome};
+use super::{Seen, gateway};
 
 /// Shortest time between the starts of two tries of one target, whatever the plan says: it bounds
 /// the work.
@@ -30,16 +30,16 @@ pub(super) struct News {
 /// What all probes share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    command_dir: Option<Arc<PathBuf>>,
+    commands_at: Option<Arc<CommandHome>>,
     commands: Arc<Semaphore>,
     news: mpsc::Sender<News>,
 }
 
 impl Shared {
-    /// Commands are those of `command_dir`.
-    pub(super) fn new(command_dir: Option<PathBuf>, news: mpsc::Sender<News>) -> Self {
+    /// Commands are those of `home`.
+    pub(super) fn new(home: Option<CommandHome>, news: mpsc::Sender<News>) -> Self {
         let commands = Arc::new(Semaphore::new(MOST_COMMANDS));
-        Self { command_dir: command_dir.map(Arc::new), commands, news }
+        Self { commands_at: home.map(Arc::new), commands, news }
     }
 }
 
@@ -94,8 +94,7 @@ async fn try_once(probe: &Probe, shared: &Shared, sequence: u16) -> Option<Seen>
         }
         TrackTarget::Command(command) => {
             let _slot = shared.commands.acquire().await.ok()?;
-            let directory = shared.command_dir.as_deref().map(PathBuf::as_path);
-            Some(command::run(command, directory).await)
+            Some(command::run(command, shared.commands_at.as_deref()).await)
         }
         TrackTarget::Interface(_)
         | TrackTarget::Address(_)

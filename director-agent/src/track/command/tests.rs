@@ -26,9 +26,14 @@ fn command(program: &str, timeout: Duration) -> TrackCommand {
 
 const PATIENT: Duration = Duration::from_secs(30);
 
+/// Its commands run as this test does.
+fn home(directory: &TempDir) -> CommandHome {
+    CommandHome { directory: directory.path().to_owned(), user: None }
+}
+
 /// Runs `check` of the directory; its path becomes DIR.
 async fn run_check(directory: &TempDir) -> Seen {
-    let seen = run(&command("check", PATIENT), Some(directory.path())).await;
+    let seen = run(&command("check", PATIENT), Some(&home(&directory))).await;
     let path = directory.path().display().to_string();
     seen.map_err(|reason| reason.replace(&path, "DIR"))
 }
@@ -84,7 +89,7 @@ async fn a_command_that_hangs_is_killed_with_its_group() {
         life.read_exact(&mut said).await.expect("what the command says");
         assert_eq!(&said, b"begun\n");
     };
-    let seen = seen_until(&command("check", PATIENT), Some(directory.path()), has_begun).await;
+    let seen = seen_until(&command("check", PATIENT), Some(&home(&directory)), has_begun).await;
     assert_eq!(seen, Err("command check did not end within 30s and was killed".to_owned()));
     // Both had the pipe open: it ends when the last of them is dead.
     let ended = tokio::time::timeout(PATIENT, life.read_to_end(&mut Vec::new())).await;
@@ -120,7 +125,7 @@ async fn only_a_plain_file_of_the_directory_is_run() {
                  the directory of the commands that this host offers";
     assert_eq!(run(&command("check", PATIENT), None).await, Err(unset.to_owned()));
     for program in ["", ".", "..", "../check", "/bin/true", "sub/check", "a\0b"] {
-        let seen = run(&command(program, PATIENT), Some(directory.path())).await;
+        let seen = run(&command(program, PATIENT), Some(&home(&directory))).await;
         let expected = format!(
             "command {program:?} is not run: name a file of track_command_dir, without a path"
         );
@@ -129,8 +134,39 @@ async fn only_a_plain_file_of_the_directory_is_run() {
     for (program, expected) in
         [("link", "is no regular file"), ("sub", "is no regular file"), ("none", "put it there")]
     {
-        let seen = run(&command(program, PATIENT), Some(directory.path())).await;
+        let seen = run(&command(program, PATIENT), Some(&home(&directory))).await;
         let reason = seen.expect_err("refused");
         assert!(reason.contains(expected), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn it_has_no_capability_of_those_that_are_handed_on() {
+    let text = "#!/bin/sh\nread -r _ set <<X\n$(grep CapAmb /proc/self/status)\nX\n[ \"$set\" = 0000000000000000 ]\n";
+    let directory = offer(text, 0o755);
+    // Whoever may not hand one on has none that could be inherited.
+    let net_raw = caps::Capability::CAP_NET_RAW;
+    let handed_on = caps::raise(None, CapSet::Inheritable, net_raw)
+        .and_then(|()| caps::raise(None, CapSet::Ambient, net_raw));
+    assert_eq!(run_check(&directory).await, Ok("command check succeeded".to_owned()));
+    if handed_on.is_ok() {
+        assert!(caps::has_cap(None, CapSet::Ambient, net_raw).expect("asked"), "we keep ours");
+        caps::clear(None, CapSet::Ambient).expect("given up");
+    }
+}
+
+#[tokio::test]
+async fn it_runs_as_the_user_that_is_named() {
+    let nobody = 65534;
+    let (user, group) = match geteuid().is_root() {
+        true => (Uid::from_raw(nobody), Gid::from_raw(nobody)),
+        false => (geteuid(), nix::unistd::getegid()),
+    };
+    let directory = offer("#!/bin/sh\nid -u; id -g; id -G; exit 1\n", 0o755);
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let home = CommandHome { user: Some((user, group)), ..home(&directory) };
+    let seen = run(&command("check", PATIENT), Some(&home)).await.expect_err("it fails");
+    let ids = format!("{user} {group} {group}");
+    assert!(seen.ends_with(&ids) || !geteuid().is_root(), "{seen} instead of {ids}");
+    assert!(seen.contains(&format!("{user} {group}")), "{seen}");
 }
