@@ -127,7 +127,8 @@ fn millis(time: Duration) -> u64 {
 const NEWS_CAPACITY: usize = 1024;
 
 impl Checks {
-    /// No checks yet; within a Tokio runtime. At most `slots` tries are under way at once, each with a socket of its own.
+    /// No checks yet; within a Tokio runtime. At most `slots` tries, two at least, are under way at once, each with a
+    /// socket of its own: half of them by TCP alone.
     /// `commands` are those that checks may run. Checks through VIPs wait until `kernel` knows their ways.
     pub fn new(
         clock: Clock,
@@ -137,10 +138,14 @@ impl Checks {
         kernel: watch::Receiver<IpvsSnapshot>,
     ) -> (Self, mpsc::Receiver<CheckNews>) {
         let (news, receiver) = mpsc::channel(NEWS_CAPACITY);
-        let slots = Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)));
+        // The thread has slots of its own: it does not stand in the queue for the others.
+        let slots = slots.clamp(2, Semaphore::MAX_PERMITS);
+        let of_thread = Arc::new(Semaphore::new(slots / 2));
+        let slots = Arc::new(Semaphore::new(slots - slots / 2));
         let (attention, means) = (Attention::default(), Means::new(commands));
         let shared = Shared { clock, metrics, slots, news, attention, means, kernel };
-        let knocker = Knocker::start(shared.clone()).inspect_err(|error| {
+        let of_thread = Shared { slots: of_thread, ..shared.clone() };
+        let knocker = Knocker::start(of_thread).inspect_err(|error| {
             tracing::warn!(%error, "checks by TCP get no thread of their own, and run beside the rest");
         });
         let (running, lanes) = (BTreeMap::new(), Lanes::start());
@@ -261,9 +266,7 @@ async fn attempt(endpoint: &Endpoint, probe: &ProbeKind, means: &Means) -> Attem
         ProbeKind::Smtp(check) => lines::smtp(endpoint, check).await,
         ProbeKind::Redis(check) => lines::redis(endpoint, check).await,
         ProbeKind::Mysql => mysql::handshake(endpoint).await,
-        ProbeKind::Command(check) => {
-            local::run(endpoint, check, means.commands.as_deref()).await
-        }
+        ProbeKind::Command(check) => local::run(endpoint, check, means.commands.as_deref()).await,
         ProbeKind::File(check) => local::file(check).await,
     }
 }

@@ -121,9 +121,10 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         let reason = format!("a socket's path has at most {MAX_PATH_BYTES} bytes: shorten it");
         return Err(refuse("socket", &file.socket.to_string_lossy(), reason));
     }
-    let user = file.track_command_user.as_deref().map(|name| {
-        ids_of(name).map_err(|reason| refuse("track_command_user", name, reason))
-    });
+    let user = file
+        .track_command_user
+        .as_deref()
+        .map(|name| ids_of(name).map_err(|reason| refuse("track_command_user", name, reason)));
     let user = user.transpose()?;
     if let (Some(name), None) = (&file.track_command_user, &file.track_command_dir) {
         let reason = "set track_command_dir to the directory of its commands, or leave it out";
@@ -203,7 +204,9 @@ mod tests {
                 "FILE: track_command_dir = \"checks\": write an absolute path",
             ),
             (
-                format!("{base}track_command_dir = \"/x\"\ntrack_command_user = \"no-such-user\"\n"),
+                format!(
+                    "{base}track_command_dir = \"/x\"\ntrack_command_user = \"no-such-user\"\n"
+                ),
                 "FILE: track_command_user = \"no-such-user\": this host has no such user: `useradd ",
             ),
             (

@@ -387,9 +387,9 @@ async fn programs_and_files_decide() {
         })
     };
     let address: SocketAddr = "127.0.0.1:80".parse().expect("an address");
-    let means = Means::new(Some(CommandHome { directory: directory.path().to_owned(), user: None }));
-    let run =
-        async |probe, timeout| try_once(&key(address, probe, timeout), &means).await;
+    let means =
+        Means::new(Some(CommandHome { directory: directory.path().to_owned(), user: None }));
+    let run = async |probe, timeout| try_once(&key(address, probe, timeout), &means).await;
     assert_eq!(run(command("is", &["{rip}", "{port}"], false), SECOND).await, Outcome::Passed);
     let told = run(command("is", &["x", "{port}"], false), SECOND).await;
     assert_eq!(told, failed("command is failed, exit status: 1: got x:80"));

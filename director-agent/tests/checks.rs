@@ -172,7 +172,7 @@ async fn tries_by_tcp_share_a_thread() {
     let silent = failing("connect timed out after 100ms".to_owned());
     assert_eq!(told[&tcp(deaf)], (silent, true));
     assert_eq!(told[&tcp(gone)], (failing(format!("connect to {gone} refused")), false));
-    // Nobody is tried any more when all have ended, and the news end with the checks.
+    // The news end with the checks, and so does the thread.
     checks.change(Vec::new(), &keys);
     drop(checks);
     while news.recv().await.is_some() {}

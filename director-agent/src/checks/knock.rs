@@ -75,8 +75,9 @@ impl Endpoint {
     pub(super) async fn is_accepted(&self, idle: &IdleSockets) -> Result<(), Outcome> {
         let knock = self.knock(idle)?;
         tokio::time::sleep(MOMENT).await;
-        let flags = seen_now(&[&knock]).map_err(|errno| self.not_connected(&errno.into()))?;
-        match knock.answer(flags[0]) {
+        // Who was not seen is waited for.
+        let flags = seen_now(&[&knock]).map_or(PollFlags::empty(), |flags| flags[0]);
+        match knock.answer(flags) {
             Some(answer) => knock.ended(answer, Some(idle)),
             None => waited_for(knock.socket).await.map_err(|error| self.not_connected(&error)),
         }
@@ -114,7 +115,11 @@ impl Knock {
         match flags {
             PollFlags::POLLOUT => Some(Ok(())),
             none if none.is_empty() => None,
-            _error => Some(fault_of(self.socket.take_error())),
+            // What cannot say its error has none the less not been accepted.
+            _error => Some(
+                fault_of(self.socket.take_error())
+                    .and_then(|()| Err(io::ErrorKind::NotConnected.into())),
+            ),
         }
     }
 
@@ -146,7 +151,7 @@ pub(super) fn seen_now(knocks: &[&Knock]) -> Result<Vec<PollFlags>, Errno> {
     let mut looked: Vec<PollFd<'_>> = asked.collect();
     poll(&mut looked, PollTimeout::ZERO)?;
     // Flags that nix does not know are no word of an answer.
-    Ok(looked.iter().map(|seen| seen.revents().unwrap_or(PollFlags::POLLERR)).collect())
+    Ok(looked.iter().map(|seen| seen.revents().unwrap_or(PollFlags::empty())).collect())
 }
 
 /// Waits for an answer that takes longer.

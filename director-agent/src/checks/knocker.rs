@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use fulcrum_model::ProbeKind;
@@ -75,7 +76,14 @@ impl Knocker {
             timeouts: BTreeSet::new(),
             untold: VecDeque::new(),
         };
-        std::thread::Builder::new().name("checks-tcp".to_owned()).spawn(move || book.run())?;
+        let body = move || {
+            if catch_unwind(AssertUnwindSafe(|| book.run())).is_err() {
+                // Nobody would be tried any more, and nobody would know. Started again, the director finds its table and its VIPs.
+                tracing::error!("the thread that tries real servers by TCP has failed: stopping");
+                std::process::abort();
+            }
+        };
+        std::thread::Builder::new().name("checks-tcp".to_owned()).spawn(body)?;
         Ok(Self(outbox))
     }
 
@@ -294,7 +302,11 @@ impl Book {
         while let Some((until, number)) =
             self.timeouts.first().copied().filter(|(until, _)| *until <= now)
         {
-            self.timeouts.remove(&(until, number));
+            // What came while the thread was away counts.
+            self.look_at_late(now, number);
+            if !self.timeouts.remove(&(until, number)) {
+                continue;
+            }
             let (Some(flight), Some(running)) =
                 (self.late.remove(&number), self.checks.get(&number))
             else {

@@ -102,11 +102,11 @@ pub(crate) async fn run_until(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Some((user, group)) = home.and_then(|home| home.user) {
-        // The groups that root has besides are given up with it.
+    let user = home.and_then(|home| home.user).filter(|(user, _)| *user != geteuid());
+    if let Some((user, group)) = user {
         command.gid(group.as_raw()).uid(user.as_raw());
     }
-    let mut child = start(command)
+    let mut child = start(command, user.is_some())
         .await
         .map_err(|error| Fault::NotRun(format!("command {program} cannot be started: {error}")))?;
     let group = ProcessGroup::of(&child);
@@ -133,13 +133,17 @@ pub(crate) async fn run_until(
 }
 
 /// Starts it without the capabilities that systemd gave to the director and whatever it starts (`AmbientCapabilities=`): a command
-/// needs none, and nft does. A thread has its own, so one of its own gives them up.
-async fn start(mut command: Command) -> io::Result<Child> {
+/// needs none, and nft does. One that runs as another user has none of the director's groups either. A thread has its own of both, so
+/// one of its own gives them up.
+async fn start(mut command: Command, is_other_user: bool) -> io::Result<Child> {
     let runtime = tokio::runtime::Handle::current();
     let (tell, started) = oneshot::channel();
     std::thread::Builder::new().name("command".to_owned()).spawn(move || {
         let _in_runtime = runtime.enter();
-        let cleared = caps::clear(None, CapSet::Ambient).map_err(io::Error::other);
+        let mut cleared = caps::clear(None, CapSet::Ambient).map_err(io::Error::other);
+        if is_other_user {
+            cleared = cleared.and_then(|()| Ok(rustix::thread::set_thread_groups(&[])?));
+        }
         // When nobody waits any more, the command is killed with its handle.
         let _ = tell.send(cleared.and_then(|()| command.spawn()));
     })?;

@@ -115,7 +115,7 @@ fn tries(text: &str) -> Option<usize> {
         let place = names.split(' ').position(|name| name == wanted)?;
         values.split(' ').nth(place)?.parse::<usize>().ok()
     };
-    count("ActiveOpens")?.checked_sub(count("AttemptFails")?)
+    count("EstabResets")
 }
 
 impl Drop for Crowd {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn tries_are_counted() {
-        let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens PassiveOpens AttemptFails\nTcp: 200 70 9 4\n";
+        let text = "Ip: Forwarding\nIp: 1\nTcp: RtoMin ActiveOpens AttemptFails EstabResets\nTcp: 200 70 4 66\n";
         assert_eq!(tries(text), Some(66));
         assert_eq!(tries("Tcp: ActiveOpens\nTcp: 7\n"), None);
     }

@@ -432,7 +432,7 @@ impl Followed {
 }
 
 impl Basis {
-    /// By the mean, for that is what decides.
+    /// Threads by the mean, for that is what decides; pauses and the time of requests as told last, for those name the cause.
     fn of(mean: Option<Mean>, told: Option<Told>) -> Self {
         match (mean, told) {
             (Some(_), Some(Told { threads: 0, .. })) => Self::Verdict,

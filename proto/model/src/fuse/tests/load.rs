@@ -90,9 +90,22 @@ fn at_rest_pauses_and_slow_requests_lower_a_share() {
         ("many pauses", vec![strained(2, 300, 0), strained(2, 0, 0)], vec![70, 100]),
         ("nothing but pauses", vec![strained(2, 1000, 0), strained(2, 0, 0)], vec![50, 100]),
         ("pauses of all", vec![strained(2, 300, 0), strained(9, 300, 0)], vec![100, 100]),
-        ("twice as slow", vec![strained(2, 0, 40), strained(2, 0, 20)], vec![100, 100]),
-        ("slow", vec![strained(2, 0, 67), strained(2, 0, 20)], vec![60, 100]),
-        ("hardly any time", vec![strained(2, 0, 9), strained(2, 0, 1)], vec![100, 100]),
+        ("one of two", vec![strained(2, 0, 900), strained(2, 0, 20)], vec![100, 100]),
+        (
+            "twice as slow",
+            vec![strained(2, 0, 40), strained(2, 0, 20), strained(2, 0, 20)],
+            vec![100, 100, 100],
+        ),
+        (
+            "slow",
+            vec![strained(2, 0, 67), strained(2, 0, 20), strained(2, 0, 20)],
+            vec![60, 100, 100],
+        ),
+        (
+            "hardly any time",
+            vec![strained(2, 0, 9), strained(2, 0, 1), strained(2, 0, 1)],
+            vec![100, 100, 100],
+        ),
         ("slow alone", vec![strained(2, 0, 900), busy(2, 20)], vec![100, 100]),
         (
             "one of three",
@@ -110,7 +123,8 @@ fn at_rest_pauses_and_slow_requests_lower_a_share() {
 
 #[test]
 fn pauses_and_slow_requests_are_told() {
-    let mut world = following([loaded(1, strained(2, 300, 90)), loaded(1, strained(2, 0, 20))]);
+    let usual = || loaded(1, strained(2, 0, 20));
+    let mut world = following([loaded(1, strained(2, 300, 90)), usual(), usual()]);
     world.at_rest();
     let told = world.fuse(S(3600)).members[0].reasons[0].clone();
     assert_eq!(
