@@ -1,7 +1,7 @@
 //! What each revision changed, kept so that it can be told and undone.
 //!
 //! Each entry holds the resources as they were *before* its revision: the intent of any kept revision is the present one with the
-//! newer entries undone, newest first. Entries follow each other without a gap, and the oldest go first.
+//! newer entries undone, newest first. The oldest go first; what is older than one that cannot be undone is told, but not restored.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use crate::{Change, ChangeAction};
 
 /// Most revisions kept. At a change every ten minutes they reach back a week.
 pub const MAX_REVISIONS: usize = 1000;
-/// Most bytes that they take encoded: about as much as a large intent, so that memory and snapshots at most double.
-pub const MAX_BYTES: usize = 16 << 20;
+/// Most bytes that they take encoded: more than any one change of 110,000 resources undoes, some 25 MiB; below a record's bound,
+/// `sled_store::MAX_VALUE_BYTES` of 48 MiB.
+pub const MAX_BYTES: usize = 40 << 20;
 
 /// Resources by kind and name, as an intent holds them.
 pub type Resources = BTreeMap<ResourceKey, Resource>;
@@ -84,43 +85,45 @@ pub struct History {
 }
 
 impl History {
-    /// Takes the entry of a new revision. Gives the revisions that are no longer kept for it.
+    /// Takes the entry of a new revision. Gives the older revisions whose entries changed or are no longer kept for it.
     pub fn note(&mut self, entry: Entry) -> Vec<Revision> {
-        let mut gone = Vec::new();
-        let follows = self.entries.back().is_none_or(|last| last.revision == entry.base);
         let mut entry = entry;
         if entry.bytes > MAX_BYTES {
             // Still told, but it cannot be undone, nor can what is before it.
             entry.undo = None;
             entry.bytes = 0;
         }
-        if !follows || entry.undo.is_none() {
-            gone.extend(self.entries.drain(..).map(|entry| entry.revision));
-            self.bytes = 0;
-        }
-        self.restore(entry);
+        let mut changed = self.restore(entry);
         while self.entries.len() > MAX_REVISIONS || self.bytes > MAX_BYTES {
-            gone.extend(self.drop_oldest());
+            changed.extend(self.drop_oldest());
         }
-        gone
+        changed
     }
 
-    /// Adds an entry as it was stored. Revisions must rise.
-    pub fn restore(&mut self, entry: Entry) {
+    /// Adds an entry as it was stored. Revisions must rise. Gives the older ones that can no longer be undone: all, when it does
+    /// not follow the last or cannot be undone itself.
+    pub fn restore(&mut self, entry: Entry) -> Vec<Revision> {
+        let follows = self.entries.back().is_none_or(|last| last.revision == entry.base);
+        let is_end = !follows || entry.undo.is_none();
+        let changed = if is_end { self.forget_undo() } else { Vec::new() };
         self.add(Arc::new(entry));
+        changed
     }
 
-    /// Follows a newer history in the revision, which was added or dropped there. Revisions come in the order in which they
-    /// changed.
+    /// Follows a newer history in the revision, which was added, changed or dropped there. Revisions come in the order in which
+    /// they changed.
     pub fn follow(&mut self, newer: &Self, revision: Revision) {
-        match newer.shared(revision) {
-            Some(entry) if self.shared(revision).is_none() => self.add(Arc::clone(entry)),
-            Some(_) => {}
-            None => {
-                if self.entries.front().is_some_and(|oldest| oldest.revision == revision) {
-                    self.drop_oldest();
-                }
+        let at = self.entries.binary_search_by_key(&revision, |entry| entry.revision).ok();
+        match (newer.shared(revision), at.and_then(|at| self.entries.get_mut(at))) {
+            (Some(entry), None) => self.add(Arc::clone(entry)),
+            (Some(entry), Some(known)) => {
+                self.bytes = self.bytes - known.bytes + entry.bytes;
+                known.clone_from(entry);
             }
+            (None, Some(_)) if at == Some(0) => {
+                self.drop_oldest();
+            }
+            (None, Some(_) | None) => {}
         }
     }
 
@@ -141,11 +144,14 @@ impl History {
 
     /// The oldest revision whose intent is kept, while the intent is at `current`.
     pub fn oldest(&self, current: Revision) -> Revision {
-        match self.entries.front() {
-            Some(oldest) if oldest.undo.is_some() => oldest.base,
-            Some(oldest) => oldest.revision,
-            None => current,
+        let mut oldest = current;
+        for entry in self.newest_first() {
+            if entry.revision != oldest || entry.undo.is_none() {
+                break;
+            }
+            oldest = entry.base;
         }
+        oldest
     }
 
     /// The resources as they were at a revision, with those of `current` at hand.
@@ -210,7 +216,11 @@ impl History {
         Ok(undone.map(|undo| undo.key.clone()).collect())
     }
 
-    fn check(&self, current: Revision, wanted: Revision) -> Result<(), NotKept> {
+    /// Whether the intent of a revision is kept, while it is at `current`.
+    ///
+    /// # Errors
+    /// [`NotKept`], also for a number between two revisions.
+    pub fn check(&self, current: Revision, wanted: Revision) -> Result<(), NotKept> {
         let oldest = self.oldest(current);
         if wanted == current || wanted == oldest {
             return Ok(());
@@ -236,6 +246,25 @@ impl History {
     fn add(&mut self, entry: Arc<Entry>) {
         self.bytes += entry.bytes;
         self.entries.push_back(entry);
+    }
+
+    /// Keeps no more of the entries than a line each. Gives those that changed.
+    fn forget_undo(&mut self) -> Vec<Revision> {
+        self.bytes = 0;
+        let whole = self.entries.iter_mut().filter(|entry| entry.undo.is_some());
+        whole
+            .map(|entry| {
+                let line = Entry {
+                    undo: None,
+                    bytes: 0,
+                    who: entry.who.clone(),
+                    reason: entry.reason.clone(),
+                    ..**entry
+                };
+                *entry = Arc::new(line);
+                entry.revision
+            })
+            .collect()
     }
 
     fn drop_oldest(&mut self) -> Option<Revision> {

@@ -195,7 +195,7 @@ impl Machine {
                 Ok(())
             }
             [REVISION, ..] => {
-                let entry = revisions::from_wire(&decode("a kept revision", value)?)?;
+                let entry = revisions::from_wire(&decode("a kept revision", value)?);
                 self.intent.edit().history.restore(entry);
                 Ok(())
             }
@@ -240,7 +240,7 @@ impl Machine {
             machine.intent.edit().stores.insert(store.node_id, store.store_id.clone());
         }
         for revision in &wire.revisions {
-            machine.intent.edit().history.restore(revisions::from_wire(revision)?);
+            machine.intent.edit().history.restore(revisions::from_wire(revision));
         }
         Ok(machine)
     }
@@ -323,6 +323,26 @@ mod tests {
         assert_eq!((oldest(state), state.resources.len()), (Revision(2), 3));
         let then = state.history.resources_at(Revision(9), &state.resources, Revision(2));
         assert_eq!(then.as_ref(), Ok(&machine.intent.get().resources));
+    }
+
+    #[test]
+    fn a_kept_revision_that_cannot_be_read_is_told_but_not_undone() {
+        let machine = written(&[(1, true), (1, false), (1, false), (1, false)]);
+        let mut snapshot = machine.to_snapshot("one".to_owned());
+        let wire = &mut snapshot.revisions[2];
+        assert_eq!((wire.revision, wire.undo.len()), (3, 1));
+        wire.undo[0].before = Some(public::Resource::default());
+        let mut read = Machine::default();
+        for wire in &snapshot.revisions {
+            let key = [&[REVISION], &wire.revision.to_be_bytes()[..]].concat();
+            read.set_record(&key, &wire.encode_to_vec()).expect("it is no reason to stop");
+        }
+        let installed = Machine::from_snapshot(&snapshot).expect("it is no reason to stop");
+        assert_eq!(read.intent.get().history, installed.intent.get().history);
+        let history = &installed.intent.get().history;
+        assert_eq!(history.oldest(Revision(4)), Revision(3));
+        assert_eq!(history.get(Revision(3)).map(|entry| entry.change_count), Some(1));
+        assert_eq!(history.oldest_first().count(), 4);
     }
 
     proptest! {

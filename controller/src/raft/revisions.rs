@@ -55,13 +55,12 @@ pub(crate) fn to_wire(entry: &Entry) -> v1::RevisionRecord {
     }
 }
 
-/// As it was stored.
-///
-/// # Errors
-/// [`MachineError`] when this release cannot read a resource of it.
-pub(crate) fn from_wire(wire: &v1::RevisionRecord) -> Result<Entry, MachineError> {
-    let undo = wire.undo.iter().map(undo_from_wire).collect::<Result<Vec<_>, _>>()?;
-    Ok(Entry {
+/// As it was stored. What this release cannot read of what undoes it is as good as dropped: history decides nothing that is
+/// applied, so that it must not keep a controller from starting.
+pub(crate) fn from_wire(wire: &v1::RevisionRecord) -> Entry {
+    let undo: Result<Vec<Undo>, MachineError> = wire.undo.iter().map(undo_from_wire).collect();
+    let undo = undo.ok().filter(|_| !wire.is_dropped);
+    Entry {
         revision: Revision(wire.revision),
         base: Revision(wire.base_revision),
         time_ms: wire.time_ms,
@@ -69,9 +68,9 @@ pub(crate) fn from_wire(wire: &v1::RevisionRecord) -> Result<Entry, MachineError
         reason: wire.reason.clone(),
         rollback_to: Some(Revision(wire.rollback_to)).filter(|to| to.0 != 0),
         change_count: wire.change_count,
-        undo: (!wire.is_dropped).then_some(undo),
-        bytes: if wire.is_dropped { 0 } else { wire.encoded_len() },
-    })
+        bytes: if undo.is_some() { wire.encoded_len() } else { 0 },
+        undo,
+    }
 }
 
 fn undo_from_wire(wire: &v1::RevisionUndo) -> Result<Undo, MachineError> {

@@ -64,13 +64,16 @@ fn key(text: &str) -> ResourceKey {
     described(text, 0).key()
 }
 
+/// Edits, and whether they are too large to be kept.
+type Write = (Vec<(u8, Option<u8>)>, bool);
+
 /// What writes do: sites by number with a description, or deleted.
-fn writes() -> impl Strategy<Value = Vec<(Vec<(u8, Option<u8>)>, bool)>> {
+fn writes() -> impl Strategy<Value = Vec<Write>> {
     let edit = (0_u8..6, proptest::option::of(0_u8..4));
     vec((vec(edit, 0..5), proptest::bool::weighted(0.05)), 1..40)
 }
 
-fn written(writes: &[(Vec<(u8, Option<u8>)>, bool)]) -> Kept {
+fn written(writes: &[Write]) -> Kept {
     let mut kept = Kept::default();
     for (edits, is_huge) in writes {
         kept.write_edits(edits, *is_huge);
@@ -205,9 +208,30 @@ fn a_change_too_large_to_keep_is_told_but_ends_what_can_be_restored() {
         .newest_first()
         .map(|entry| (entry.revision.0, entry.change_count, entry.undo.is_some()))
         .collect();
-    assert_eq!(told, [(9, 1, true), (6, 1, false)]);
+    assert_eq!(told, [(9, 1, true), (6, 1, false), (3, 1, false)]);
     assert!(kept.at(3).is_err());
     assert_eq!(kept.at(6).as_ref(), Ok(&kept.past[2].resources));
+}
+
+#[test]
+fn what_was_stored_with_a_gap_is_told_but_not_restored_beyond_it() {
+    let mut kept = Kept::default();
+    for description in 1..=4 {
+        kept.write(vec![described("a", description)], Vec::new(), 1);
+    }
+    let mut read = History::default();
+    for entry in kept.history.oldest_first().filter(|entry| entry.revision != Revision(6)) {
+        read.restore(entry.clone());
+    }
+    kept.history = read;
+    assert_eq!(kept.history.oldest(kept.intent.revision), Revision(6));
+    assert!(kept.at(3).is_err());
+    assert_eq!(kept.at(6).as_ref(), Ok(&kept.past[2].resources));
+    let (line, differences) = kept
+        .history
+        .differences(kept.intent.revision, &kept.intent.resources, Revision(3))
+        .expect("it is told");
+    assert_eq!((line.change_count, differences), (1, Vec::new()));
 }
 
 #[test]

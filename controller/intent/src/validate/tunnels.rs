@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::violation::{Finding, Place, Request};
 
 /// The kernel drops what has no checksum on a device that wants one, and the other way round, and has no second device
-/// for the same address (`ip_tunnel_rcv` and `ip_tunnel_find`, net/ipv4/ip_tunnel.c).
+/// for the same address (`ip_tunnel_rcv` and `ip_tunnel_find`, `net/ipv4/ip_tunnel.c`).
 pub(super) fn check(request: &Request, catalog: &Catalog<'_>) -> Vec<Finding> {
     let mut taken: BTreeMap<IpAddr, (TunnelChecksum, &Name)> = BTreeMap::new();
     let mut findings = Vec::new();
