@@ -46,8 +46,13 @@ pub struct Look {
 impl Look {
     /// Before the first look at a host of this role.
     pub fn not_yet(role: HostRole) -> Self {
+        Self::unseen(role, "the host was not looked at yet")
+    }
+
+    /// Nothing of a host of this role is known, and why.
+    pub fn unseen(role: HostRole, why: &str) -> Self {
         let codes = Code::ALL.into_iter().filter(|code| code.is_of(role) && code.is_of_the_look());
-        let unchecked = codes.map(|code| code.unchecked("the host was not looked at yet"));
+        let unchecked = codes.map(|code| code.unchecked(why));
         Self { findings: Vec::new(), unchecked: unchecked.collect() }
     }
 

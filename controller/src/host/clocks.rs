@@ -34,6 +34,10 @@ pub fn none_yet(peers: impl Iterator<Item = String>) -> Readings {
 
 /// What the comparisons come to.
 pub fn judge(readings: &Readings) -> Look {
+    if readings.is_empty() {
+        let alone = "there is no other controller to compare it with";
+        return Look { findings: Vec::new(), unchecked: vec![Code::ClockSkew.unchecked(alone)] };
+    }
     Look::merge(readings.iter().map(|(peer, reading)| match reading {
         Ok(reading) => ClockReading::newest(Some(reading)),
         Err(why) => {
@@ -129,6 +133,8 @@ mod tests {
             let error = Duration::from_millis(1);
             Ok(ClockReading { controller: controller.to_owned(), ahead_ms, error })
         };
+        let alone = judge(&none_yet(std::iter::empty()));
+        assert_eq!((alone.findings.len(), alone.unchecked.len()), (0, 1), "nobody looked");
         let mut readings = none_yet(["c2", "c3"].map(str::to_owned).into_iter());
         let look = judge(&readings);
         assert_eq!((look.findings.len(), look.unchecked.len()), (0, 2));

@@ -34,7 +34,8 @@ pub(super) fn judge(facts: &Facts, now: SystemTime) -> Look {
     findings.extend(
         certificates.filter_map(|file| judge::certificate(HostRole::Controller, file, now)),
     );
-    let unchecked = judge::unseen_disk(facts.disk.as_ref()).into_iter().collect();
+    let unchecked = judge::unseen_disk(facts.disk.as_ref()).into_iter();
+    let unchecked = unchecked.chain(judge::no_certificates(&facts.certificates)).collect();
     Look { findings, unchecked }
 }
 
@@ -72,7 +73,9 @@ mod tests {
 
     fn facts(free_mib: u64, free_inodes: Option<u64>, store_mib: u64) -> Facts {
         let disk = Disk { path: "/var".into(), free_bytes: free_mib * MIB, free_inodes };
-        Facts { disk: Some(disk), store_bytes: store_mib * MIB, certificates: Vec::new() }
+        let ends_at = Ok(SystemTime::UNIX_EPOCH + Duration::from_hours(600_000));
+        let certificates = vec![Certificate { path: "/c.pem".into(), ends_at }];
+        Facts { disk: Some(disk), store_bytes: store_mib * MIB, certificates }
     }
 
     /// Facts in, `code subject severity` out.
@@ -106,7 +109,8 @@ mod tests {
             assert_eq!(unchecked, [], "{what}");
         }
         let unseen = judge(&Facts::default(), now);
-        assert_eq!((unseen.findings.len(), unseen.unchecked.len()), (0, 1));
+        let codes: Vec<&str> = unseen.unchecked.iter().map(|unseen| &*unseen.code).collect();
+        assert_eq!((unseen.findings.len(), codes), (0, vec!["disk-space", "certificate"]));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_model::{Cidr, Tunnel, TunnelChecksum};
 use fulcrum_session::host::facts::{
-    Bridge, Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
+    Bridge, Certificate, Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
 };
 
 use super::judge::{Facts, Presence, judge};
@@ -194,10 +194,12 @@ fn what_is_not_seen_is_told() {
     let virtual_mac = || with(|instance| instance.has_virtual_mac = true);
     let seen = |facts: Facts| {
         let disk = Disk { path: "/var".into(), free_bytes: 1 << 30, free_inodes: None };
-        Facts { host: HostFacts { disk: Some(disk), ..facts.host }, ..facts }
+        let ends_at = Ok(SystemTime::UNIX_EPOCH + Duration::from_hours(720));
+        let certificates = vec![Certificate { path: "/c.pem".into(), ends_at }];
+        Facts { host: HostFacts { disk: Some(disk), certificates, ..facts.host }, ..facts }
     };
     let cases: [(&str, Wanted, Facts, &[&str]); 8] = [
-        ("no disk", wanted(), plain(), &["disk-space"]),
+        ("no disk, no [tls]", wanted(), plain(), &["disk-space", "certificate"]),
         ("all is seen", wanted(), seen(plain()), &[]),
         ("hidden", wanted(), seen(missing(Presence::Unknown)), &["ipvs-modules"]),
         ("nowhere, which is found", wanted(), seen(missing(Presence::Nowhere)), &[]),

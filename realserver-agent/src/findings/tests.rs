@@ -1,9 +1,9 @@
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fulcrum_model::{Cidr, VipEvidence};
 use fulcrum_session::host::facts::{
-    Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
+    Certificate, Disk, HostFacts, Interface, InvalidDrop, Manager, PacketFilter,
 };
 
 use super::Wanted;
@@ -127,14 +127,20 @@ fn a_vip_that_is_not_bound_is_told_whatever_else_holds_it() {
 #[test]
 fn what_is_not_seen_is_told() {
     let disk = Disk { path: "/var".into(), free_bytes: 1 << 30, free_inodes: None };
+    let ends_at = Ok(SystemTime::UNIX_EPOCH + Duration::from_hours(720));
+    let certificates = vec![Certificate { path: "/c.pem".into(), ends_at }];
     let seen = |facts: Facts| Facts {
-        host: HostFacts { disk: Some(disk.clone()), ..facts.host },
+        host: HostFacts {
+            disk: Some(disk.clone()),
+            certificates: certificates.clone(),
+            ..facts.host
+        },
         ..facts
     };
     let one = || wanted(&[80], "");
     let cases: [(&str, Wanted, Facts, &[&str]); 5] = [
         ("all is seen", one(), seen(facts(&[])), &[]),
-        ("no disk", one(), facts(&[]), &["disk-space"]),
+        ("no disk, no [tls]", one(), facts(&[]), &["disk-space", "certificate"]),
         ("no sockets", one(), seen(Facts { listeners: None, ..facts(&[]) }), &["listen-address"]),
         (
             "lo not yet",

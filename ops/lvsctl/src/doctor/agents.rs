@@ -9,26 +9,26 @@ use super::host::{self, Report};
 use super::{Check, Group, Trouble};
 use crate::status::ago;
 
-/// A director reports every 5 s, of a large table less often; a report older than this, beside the newest of all, is old.
+/// A director reports every 5 s, of a large table less often; a report older than this, beside the newest of its controller's, is old.
 const FRESH: Duration = Duration::from_mins(1);
 
 pub(super) fn groups(topology: &v1::Topology, now: SystemTime) -> Vec<Group> {
-    // Clocks of hosts differ: old is what is older than the others.
-    let newest = topology.agents.iter().filter_map(heard).max().unwrap_or(now);
     let agents = topology.agents.iter();
     agents
         .map(|agent| {
             let role = role_of(agent);
             let mut checks = vec![attached(agent, now), applied(agent, role, topology.revision)];
-            let age = match role {
-                HostRole::Director => heard(agent).and_then(|at| newest.duration_since(at).ok()),
+            let is_fresh = match role {
+                HostRole::Director => is_recent(topology, agent),
                 // Its evidence comes more often than its reports, which differ seldom.
-                HostRole::RealServer | HostRole::Controller => evidence_age(topology, &agent.name),
+                HostRole::RealServer | HostRole::Controller => {
+                    Some(evidence_age(topology, &agent.name).is_some_and(|age| age <= FRESH))
+                }
             };
-            let is_fresh = age.is_some_and(|age| age <= FRESH);
             if agent.attached {
                 checks.push(fresh(role, is_fresh));
             }
+            let is_fresh = is_fresh.unwrap_or(true);
             let report = Report { told: told(agent), doubt: doubt(agent, is_fresh) };
             checks.extend(host::checks(role, &report));
             Group { role: agent.role.clone(), name: agent.name.clone(), checks }
@@ -92,6 +92,19 @@ fn heard(agent: &v1::AgentStatus) -> Option<SystemTime> {
     SystemTime::try_from(agent.last_heard?).ok()
 }
 
+/// Whether a director was heard lately, beside those that are attached to the same controller; none when there is no other. Clocks
+/// of controllers differ, and each stamps by its own.
+fn is_recent(topology: &v1::Topology, agent: &v1::AgentStatus) -> Option<bool> {
+    let others = topology.agents.iter().filter(|other| {
+        let is_same = other.role == agent.role && other.name == agent.name;
+        other.attached && other.controller == agent.controller && !is_same
+    });
+    let newest = others.filter_map(heard).max()?;
+    let Some(at) = heard(agent) else { return Some(false) };
+    // Newer than all others is an age of nothing.
+    Some(newest.duration_since(at).unwrap_or_default() <= FRESH)
+}
+
 fn evidence_age(topology: &v1::Topology, agent: &str) -> Option<Duration> {
     let evidence = topology.evidence.iter().find(|evidence| evidence.agent == agent)?;
     Some(Duration::from_millis(evidence.age_ms.into()))
@@ -140,8 +153,8 @@ fn attached(agent: &v1::AgentStatus, now: SystemTime) -> Check {
     Check::new("agent-attached", "the agent is attached", trouble.into_iter().collect())
 }
 
-fn fresh(role: HostRole, is_fresh: bool) -> Check {
-    let trouble = (!is_fresh).then(|| {
+fn fresh(role: HostRole, is_fresh: Option<bool>) -> Check {
+    let trouble = (is_fresh == Some(false)).then(|| {
         Trouble::error(
             "",
             "nothing was heard of it for a minute, although it is attached",
@@ -152,7 +165,13 @@ fn fresh(role: HostRole, is_fresh: bool) -> Check {
             ),
         )
     });
-    Check::new("agent-fresh", "the agent's reports are fresh", trouble.into_iter().collect())
+    let title = "the agent's reports are fresh";
+    let check = Check::new("agent-fresh", title, trouble.into_iter().collect());
+    match is_fresh {
+        Some(_) => check,
+        None => check
+            .not_known("no other agent is attached to its controller, to compare with".to_owned()),
+    }
 }
 
 fn applied(agent: &v1::AgentStatus, role: HostRole, revision: u64) -> Check {

@@ -165,7 +165,7 @@ fn a_bad_night_is_told_with_remedies() {
 #[test]
 fn each_trouble_is_at_its_host() {
     type Edit = fn(&mut v1::Topology);
-    let cases: [(&str, Edit, &[&str]); 10] = [
+    let cases: [(&str, Edit, &[&str]); 12] = [
         (
             "a controller is away",
             |t| t.controllers[1].reachable = false,
@@ -208,6 +208,23 @@ fn each_trouble_is_at_its_host() {
                 seen.unchecked = vec![Code::TomcatPort.unchecked("x")];
             },
             &["realserver/web1 tomcat-port Unknown"],
+        ),
+        (
+            "alone at its controller",
+            |t| t.agents[1].controller = "c2".to_owned(),
+            &["director/d2 agent-fresh Unknown"],
+        ),
+        (
+            "whose controller's clock is an hour ahead",
+            |t| {
+                t.agents.extend([agent("director", "d3"), agent("director", "d4")]);
+                for of_c2 in &mut t.agents[3..] {
+                    of_c2.controller = "c2".to_owned();
+                    of_c2.director = Some(v1::DirectorObserved::default());
+                    of_c2.last_heard = Some((now() + Duration::from_hours(1)).into());
+                }
+            },
+            &[],
         ),
         ("no plan answered", |t| t.agents[0].ack = None, &["director/d1 plan-applied Error"]),
         (

@@ -29,7 +29,15 @@ pub fn host(
     findings.extend(managers(host, vip_interfaces));
     findings.extend(host.disk.iter().filter_map(disk));
     findings.extend(host.certificates.iter().filter_map(|file| certificate(role, file, now)));
-    Look { findings, unchecked: unseen_disk(host.disk.as_ref()).into_iter().collect() }
+    let unchecked = unseen_disk(host.disk.as_ref()).into_iter();
+    let unchecked = unchecked.chain(no_certificates(&host.certificates)).collect();
+    Look { findings, unchecked }
+}
+
+/// A program that has no certificates: nothing of them is well.
+pub fn no_certificates(certificates: &[Certificate]) -> Option<Unchecked> {
+    let is_plain = certificates.is_empty();
+    is_plain.then(|| Code::Certificate.unchecked("no [tls] is configured: there are none"))
 }
 
 /// A disk that cannot be seen.
