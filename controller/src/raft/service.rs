@@ -6,6 +6,7 @@ use std::time::Duration;
 use fulcrum_proto::internal::v1;
 use fulcrum_proto::internal::v1::raft_service_server::RaftService;
 use fulcrum_proto::v1::{ApplyRequest, ApplyResponse, RollbackRequest};
+use fulcrum_runtime::identity::plain;
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use tokio::sync::{Semaphore, watch};
@@ -208,7 +209,7 @@ impl RaftService for Service {
     ) -> Result<Response<v1::ForwardApplyResponse>, Status> {
         let v1::ForwardApplyRequest { apply, who } = request.into_inner();
         let apply = apply.ok_or_else(|| missing("apply"))?;
-        let answer = self.forward.forward(Forwarded::Apply(apply), who).await?;
+        let answer = self.forward.forward(Forwarded::Apply(apply), plain(&who)).await?;
         Ok(Response::new(v1::ForwardApplyResponse { apply: Some(answer) }))
     }
 
@@ -218,7 +219,7 @@ impl RaftService for Service {
     ) -> Result<Response<v1::ForwardRollbackResponse>, Status> {
         let v1::ForwardRollbackRequest { rollback, who } = request.into_inner();
         let rollback = rollback.ok_or_else(|| missing("rollback"))?;
-        let answer = self.forward.forward(Forwarded::Rollback(rollback), who).await?;
+        let answer = self.forward.forward(Forwarded::Rollback(rollback), plain(&who)).await?;
         Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer) }))
     }
 

@@ -20,10 +20,19 @@ pub fn holder(der: &[u8]) -> Option<String> {
         })
     };
     let name = common.filter(|name| !name.is_empty()).or_else(dns)?;
-    let mut plain: String = name.chars().filter(|c| !c.is_control()).collect();
-    let end = (0..=MAX_BYTES).rev().find(|end| plain.is_char_boundary(*end)).unwrap_or(0);
-    plain.truncate(end);
-    (!plain.is_empty()).then_some(plain)
+    Some(plain(name)).filter(|plain| !plain.is_empty())
+}
+
+/// A name that others made, without control characters and of bounded length.
+pub fn plain(name: &str) -> String {
+    let mut plain = String::new();
+    for letter in name.chars().filter(|letter| !letter.is_control()) {
+        if plain.len() + letter.len_utf8() > MAX_BYTES {
+            break;
+        }
+        plain.push(letter);
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -55,6 +64,22 @@ mod tests {
         ];
         for (der, expected) in cases {
             assert_eq!(holder(&der), expected);
+        }
+    }
+
+    #[test]
+    fn a_plain_name_is_short_and_of_one_line() {
+        let (long, wide) = ("x".repeat(10_000), "\u{e4}".repeat(200));
+        let cases = [
+            ("anna", "anna"),
+            ("an\u{1b}[2J\nna", "an[2Jna"),
+            (&long, &long[..255]),
+            // No half of a letter.
+            (&wide, &wide[..254]),
+            ("\r\n", ""),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(plain(name), expected);
         }
     }
 }
