@@ -122,8 +122,11 @@ impl Refusal {
 /// No answer from a controller that could give one: another one may.
 fn is_silence(status: &Status) -> bool {
     // tonic reports a broken connection as unavailable or, mid-request, as unknown with its source.
-    status.code() == Code::Unavailable
-        || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
+    match status.code() {
+        // The latter is one of an older release, which does not know the call: during an upgrade another one does.
+        Code::Unavailable | Code::Unimplemented => true,
+        code => code == Code::Unknown && std::error::Error::source(status).is_some(),
+    }
 }
 
 /// What is at the bottom of it: `Connection refused`, not `transport error`.

@@ -118,17 +118,28 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         }
         None => {
             let request = v1::ListRequest { kind: kind.into(), name_prefix, labels };
-            let answer = controllers
+            let mut answer = controllers
                 .ask(|channel| {
                     let request = request.clone();
                     async move { connect::intent(channel).list(request).await }
                 })
                 .await
                 .map_err(|refusal| refusal.failure("cannot list"))?;
+            // A controller of an older release knows no filter and answers with all.
+            answer.resources.retain(|resource| takes(&request, resource));
             out::print(&render(&answer.resources, false, format))?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// Whether a resource is among those that were asked for by name and labels.
+fn takes(request: &v1::ListRequest, resource: &v1::Resource) -> bool {
+    let metadata = resource.metadata.as_ref();
+    metadata.is_some_and(|metadata| {
+        metadata.name.starts_with(&request.name_prefix)
+            && request.labels.iter().all(|(key, value)| metadata.labels.get(key) == Some(value))
+    })
 }
 
 /// Manifests in YAML, a document each; in JSON, a list, or the one alone; or a table of what there is.
@@ -147,6 +158,33 @@ pub(crate) fn render(resources: &[v1::Resource], single: bool, format: Output) -
                 table.row([kind_of(resource).into(), metadata.name.into(), revision.into()]);
             }
             table.render("")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_controller_did_not_filter_is_filtered_here() {
+        let labels = [("rack", "a1"), ("room", "2")].map(|(key, value)| (key.into(), value.into()));
+        let metadata =
+            v1::Metadata { name: "mail-a".to_owned(), labels: labels.into(), revision: 1 };
+        let resource = v1::Resource { metadata: Some(metadata), spec: None };
+        let cases: [(&str, &[(&str, &str)], bool); 6] = [
+            ("", &[], true),
+            ("mail-", &[("rack", "a1")], true),
+            ("", &[("rack", "a1"), ("room", "2")], true),
+            ("web-", &[], false),
+            ("mail-", &[("rack", "a2")], false),
+            ("", &[("rack", "a1"), ("row", "2")], false),
+        ];
+        for (prefix, labels, expected) in cases {
+            let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            let name_prefix = prefix.to_owned();
+            let request = v1::ListRequest { kind: 0, name_prefix, labels: labels.collect() };
+            assert_eq!(takes(&request, &resource), expected, "{request:?}");
         }
     }
 }

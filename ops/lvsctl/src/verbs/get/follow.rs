@@ -44,11 +44,13 @@ pub(super) async fn run(
             Err(refusal) => eprintln!("lvsctl: {}", refusal.failure("still trying to watch")),
             Ok(mut stream) => {
                 has_begun = true;
+                let mut is_anew = false;
                 while let Some(answer) = stream.next().await {
                     let response = match answer {
                         Ok(response) => response,
                         Err(status) if is_not_kept(&status) => {
                             begin_anew(&mut request);
+                            is_anew = true;
                             break;
                         }
                         Err(_) => break,
@@ -62,6 +64,12 @@ pub(super) async fn run(
                     }
                 }
                 eprintln!("lvsctl: the controller ended the stream; asking again");
+                if request.from_revision == 0 && !is_anew {
+                    // Without a bookmark nobody can tell later what it was told and is gone.
+                    eprintln!(
+                        "lvsctl: it ended before all was told; all comes again, but not what was deleted meanwhile"
+                    );
+                }
             }
         }
         tokio::time::sleep(backoff.next()).await;
