@@ -37,13 +37,25 @@ pub fn violation(field: &str, description: impl Into<String>) -> FieldViolation 
 
 /// The history does not reach so far, or never had that revision.
 pub fn not_kept(error: &NotKept) -> Status {
+    out_of_history(error, format!("{error}: ListRevisions tells which are"))
+}
+
+/// The history begins after that revision.
+pub fn changes_not_kept(error: &NotKept) -> Status {
+    let wanted = error.wanted;
+    let message = format!(
+        "revision {wanted}: what it changed was not kept; its intent can be restored (Rollback)"
+    );
+    out_of_history(error, message)
+}
+
+fn out_of_history(error: &NotKept, message: String) -> Status {
     let NotKept { wanted, oldest, newest } = error;
     let metadata = [
         ("revision", wanted.to_string()),
         ("oldest_revision", oldest.to_string()),
         ("newest_revision", newest.to_string()),
     ];
-    let message = format!("{error}: ListRevisions tells which are");
     with_info(Code::OutOfRange, message, "REVISION_NOT_KEPT", metadata, None)
 }
 

@@ -1,7 +1,6 @@
 //! `IntentService`: reading and writing what is wanted.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +9,15 @@ use fulcrum_model::resource::{Kind, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::intent_service_server::IntentService;
-use futures::Stream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::apply::{Applier, Asked};
 use super::filter::Filter;
-use super::watch::Watcher;
+use super::watch::{self, Watcher};
 use super::who::who;
 use super::{errors, revisions};
 use crate::raft::Forwarded;
@@ -139,7 +138,11 @@ impl IntentService for IntentApi {
         request: Request<v1::GetRevisionRequest>,
     ) -> Result<Response<v1::GetRevisionResponse>, Status> {
         let state = self.applier.newest().await?;
-        revisions::get(request.into_inner(), &state).map(Response::new)
+        let request = request.into_inner();
+        // Of a large one a hundred thousand resources are told.
+        let got = tokio::task::spawn_blocking(move || revisions::get(request, &state)).await;
+        let got = got.map_err(|error| Status::internal(format!("the answer broke off: {error}")));
+        got?.map(Response::new)
     }
 
     async fn rollback(
@@ -153,8 +156,7 @@ impl IntentService for IntentApi {
         Ok(Response::new(v1::RollbackResponse { revision, changes, agent_changes }))
     }
 
-    type WatchResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchResourcesResponse, Status>> + Send>>;
+    type WatchResourcesStream = ReceiverStream<Result<v1::WatchResourcesResponse, Status>>;
 
     async fn watch_resources(
         &self,
@@ -173,14 +175,7 @@ impl IntentService for IntentApi {
         self.applier.newest().await?;
         let (states, stopping) = (self.applier.states(), self.stopping.clone());
         let watcher = Watcher::new(filter, from, states, stopping, place)?;
-        // The transport asks for the next event when it has room.
-        let events = futures::stream::unfold(Some(watcher), |watcher| async {
-            let mut watcher = watcher?;
-            let event = watcher.next().await;
-            let watcher = event.is_ok().then_some(watcher);
-            Some((event, watcher))
-        });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(watcher.serve(watch::MAX_STALL)))
     }
 }
 

@@ -57,24 +57,34 @@ pub fn list(
         revisions.push(revision(entry, LISTED_CHANGES));
     }
     let next = older.peek().and(revisions.last()).map(|last| last.revision.to_string());
+    let oldest = match state.history.oldest(state.revision) {
+        // Before the first write there is nothing that could be restored.
+        Revision(0) => {
+            state.history.oldest_first().next().map_or(Revision(0), |entry| entry.revision)
+        }
+        oldest => oldest,
+    };
     Ok(v1::ListRevisionsResponse {
         revisions,
         next_page_token: next.unwrap_or_default(),
-        oldest_revision: state.history.oldest(state.revision).0,
+        oldest_revision: oldest.0,
     })
 }
 
 /// A kept revision with all that it changed, without secrets.
 ///
 /// # Errors
-/// `OUT_OF_RANGE` when it is not kept.
+/// `OUT_OF_RANGE` when it is not kept, or its intent alone is.
 pub fn get(
     request: v1::GetRevisionRequest,
     state: &IntentState,
 ) -> Result<v1::GetRevisionResponse, Status> {
     let wanted = if request.revision == 0 { state.revision } else { Revision(request.revision) };
     let found = state.history.differences(state.revision, &state.resources, wanted);
-    let (entry, differences) = found.map_err(|error| errors::not_kept(&error))?;
+    let (entry, differences) = found.map_err(|error| {
+        let is_kept = wanted != Revision(0) && state.history.check(state.revision, wanted).is_ok();
+        if is_kept { errors::changes_not_kept(&error) } else { errors::not_kept(&error) }
+    })?;
     Ok(v1::GetRevisionResponse {
         revision: Some(revision(entry, usize::MAX)),
         differences: differences.iter().map(difference).collect(),

@@ -1,23 +1,33 @@
 //! Following the resources of the intent: rounds of what changed, each told whole as it is when it is told.
 //!
-//! A watcher is asked for its next event when the transport has room. What it has yet to be told is the keys of one round, so a slow one
-//! makes no queue grow; what changes twice before it is told is told once.
+//! A watcher is asked for its next event when there is room for it. What it has yet to be told is the keys of one round, so a slow one
+//! makes no queue grow; what changes twice before it is told is told once. One that does not read at all is let go.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fulcrum_model::Revision;
 use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::convert;
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::watch_resources_response::Event;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::errors;
 use super::filter::Filter;
 use crate::raft::IntentState;
+
+/// Events that wait for the transport.
+const QUEUED: usize = 16;
+/// A watcher that reads nothing for so long loses its place to another one.
+pub const MAX_STALL: Duration = Duration::from_mins(1);
+
+/// What a watcher is sent.
+type Told = Result<v1::WatchResourcesResponse, Status>;
 
 /// What one watcher was told, and is to be told.
 #[derive(Debug)]
@@ -97,7 +107,8 @@ impl Watcher {
         place: OwnedSemaphorePermit,
     ) -> Result<Self, Status> {
         let mut round = Round::new(filter, from);
-        round.begin(&states.borrow())?;
+        let state = states.borrow().clone();
+        round.begin(&state)?;
         Ok(Self { round, states, stopping, _place: place })
     }
 
@@ -107,11 +118,13 @@ impl Watcher {
     /// `OUT_OF_RANGE` when it was so slow that what it lacks is no longer kept, `UNAVAILABLE` when this controller stops.
     pub async fn next(&mut self) -> Result<v1::WatchResourcesResponse, Status> {
         loop {
-            let event = self.round.next(&self.states.borrow());
+            // Whoever writes waits for those that borrow.
+            let state = self.states.borrow().clone();
+            let event = self.round.next(&state);
+            drop(state);
             if event.is_some() {
                 return Ok(v1::WatchResourcesResponse { event });
             }
-            let stopped = || Status::unavailable("this controller is stopping: ask another one");
             let round = &self.round;
             tokio::select! {
                 () = self.stopping.cancelled() => return Err(stopped()),
@@ -119,9 +132,42 @@ impl Watcher {
                     newer.map_err(|_| stopped())?;
                 }
             }
-            self.round.begin(&self.states.borrow())?;
+            let state = self.states.borrow().clone();
+            self.round.begin(&state)?;
         }
     }
+
+    /// Tells it event by event, until an error was told, the client goes, or it reads nothing for `stall`.
+    pub fn serve(self, stall: Duration) -> ReceiverStream<Told> {
+        let (sender, receiver) = mpsc::channel(QUEUED);
+        // Not by the transport, which asks for nothing while the client does not read: the place would never be free again.
+        tokio::spawn(self.drive(sender, stall));
+        ReceiverStream::new(receiver)
+    }
+
+    async fn drive(mut self, sender: mpsc::Sender<Told>, stall: Duration) {
+        let stopping = self.stopping.clone();
+        loop {
+            let event = tokio::select! {
+                () = sender.closed() => return,
+                event = self.next() => event,
+            };
+            let is_last = event.is_err();
+            let sent = tokio::select! {
+                // An event that has room goes first, so that the last one says why.
+                biased;
+                sent = sender.send_timeout(event, stall) => sent,
+                () = stopping.cancelled() => return,
+            };
+            if is_last || sent.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn stopped() -> Status {
+    Status::unavailable("this controller is stopping: ask another one")
 }
 
 #[cfg(test)]

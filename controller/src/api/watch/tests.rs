@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 use super::*;
@@ -113,4 +115,62 @@ fn what_is_no_longer_kept_cannot_be_followed() {
     // Nor what is yet to come.
     let status = Round::new(Filter::default(), Some(Revision(9999))).begin(&state);
     assert_eq!(status.expect_err("there is none").code(), Code::OutOfRange);
+}
+
+/// A watcher of more than is queued, and the one place that it takes.
+struct Served {
+    stream: ReceiverStream<Told>,
+    places: Arc<Semaphore>,
+    stopping: CancellationToken,
+    // Changes nothing, and is there.
+    _states: watch::Sender<Arc<IntentState>>,
+}
+
+fn served(sites: usize, stall: Duration) -> Served {
+    let mut state = IntentState::default();
+    let put = (0..sites).map(|number| examples::site(&format!("s{number}"))).collect();
+    states::write(&mut state, 3, put, &[]);
+    let (sender, states) = watch::channel(Arc::new(state));
+    let (places, stopping) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+    let place = Arc::clone(&places).try_acquire_owned().expect("it is free");
+    let watcher = Watcher::new(Filter::default(), None, states, stopping.clone(), place);
+    let stream = watcher.expect("nothing is too old").serve(stall);
+    Served { stream, places, stopping, _states: sender }
+}
+
+async fn is_free(places: &Semaphore) -> bool {
+    tokio::time::timeout(Duration::from_secs(30), places.acquire()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_loses_its_place() {
+    let served = served(2 * QUEUED, Duration::from_millis(20));
+    assert!(is_free(&served.places).await);
+    // What was queued is still told; then it ends.
+    assert_eq!(served.stream.collect::<Vec<_>>().await.len(), QUEUED);
+}
+
+#[tokio::test]
+async fn a_watcher_whose_client_goes_loses_its_place() {
+    for sites in [1, 2 * QUEUED] {
+        let served = served(sites, Duration::from_hours(1));
+        assert_eq!(served.places.available_permits(), 0);
+        drop(served.stream);
+        assert!(is_free(&served.places).await, "{sites}");
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_stops_tells_those_who_read_and_waits_for_none() {
+    let slow = served(2 * QUEUED, Duration::from_hours(1));
+    slow.stopping.cancel();
+    assert!(is_free(&slow.places).await);
+    let mut reads = served(1, Duration::from_hours(1));
+    for _ in 0..2 {
+        assert!(matches!(reads.stream.next().await, Some(Ok(_))), "the site and the bookmark");
+    }
+    reads.stopping.cancel();
+    let last = reads.stream.next().await.expect("it is told").expect_err("it ends");
+    assert_eq!(last.code(), Code::Unavailable);
+    assert!(reads.stream.next().await.is_none());
 }

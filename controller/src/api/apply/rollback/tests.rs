@@ -62,7 +62,8 @@ fn what_was_is_brought_back_but_for_orders_of_the_day() {
         .collect();
     let expected =
         [(11, "ben", "", 5), (9, "anna", "a new disk", 0), (7, "anna", "", 0), (5, "anna", "", 0)];
-    assert_eq!((told, list.oldest_revision), (expected.to_vec(), 0));
+    // 0 can be asked of nobody.
+    assert_eq!((told, list.oldest_revision), (expected.to_vec(), 5));
     // Nothing is left to bring back.
     let Decision::Answer(again) = rollback(&state, &request) else { panic!("it writes") };
     assert_eq!((again.revision, again.changes.len()), (11, 0));
@@ -95,6 +96,13 @@ fn pages_and_single_revisions_tell_what_was_changed() {
     assert_eq!(scheduler(&difference.after), v1::Scheduler::Wlc);
     let status = revisions::get(v1::GetRevisionRequest { revision: 6 }, &state);
     assert_eq!(status.expect_err("there is none").code(), Code::OutOfRange);
+    // As an older release leaves it.
+    let state = IntentState { history: Default::default(), ..state };
+    let status = revisions::get(v1::GetRevisionRequest { revision: 9 }, &state);
+    let status = status.expect_err("its intent alone is kept");
+    let expected =
+        "revision 9: what it changed was not kept; its intent can be restored (Rollback)";
+    assert_eq!((status.code(), status.message()), (Code::OutOfRange, expected));
 }
 
 #[test]
