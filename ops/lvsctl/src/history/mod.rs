@@ -28,11 +28,10 @@ pub(crate) fn lines(answer: &v1::ListRevisionsResponse, now: SystemTime) -> Stri
     }
     let mut text = table.render("");
     // Writing to a String cannot fail.
-    let _ = if answer.next_page_token.is_empty() {
-        writeln!(text, "rollback reaches back to revision {}", answer.oldest_revision)
-    } else {
-        writeln!(text, "older ones are kept too: give a larger --limit")
-    };
+    if !answer.next_page_token.is_empty() {
+        let _ = writeln!(text, "older ones are kept too: give a larger --limit");
+    }
+    let _ = writeln!(text, "rollback reaches back to revision {}", answer.oldest_revision);
     text
 }
 

@@ -45,7 +45,9 @@ fn a_line_tells_who_changed_what_and_why() {
          rollback reaches back to revision 7\n"
     );
     answer.next_page_token = "7".to_owned();
-    assert!(lines(&answer, now).ends_with("give a larger --limit\n"));
+    let end =
+        "older ones are kept too: give a larger --limit\nrollback reaches back to revision 7\n";
+    assert!(lines(&answer, now).ends_with(end), "{}", lines(&answer, now));
 }
 
 #[test]
