@@ -74,8 +74,9 @@ mod tests {
 
     #[test]
     fn all_that_is_asked_for_must_hold() {
+        type Case = (i32, &'static str, &'static [(&'static str, &'static str)], bool);
         let (site_kind, pool_kind) = (v1::Kind::Site.into(), v1::Kind::Pool.into());
-        let cases: [(i32, &str, &[(&str, &str)], bool); 7] = [
+        let cases: [Case; 7] = [
             (0, "", &[], true),
             (site_kind, "ma", &[("rack", "a")], true),
             (pool_kind, "", &[], false),

@@ -168,11 +168,12 @@ mod tests {
 
     #[test]
     fn what_an_older_controller_did_not_filter_is_filtered_here() {
+        type Case = (&'static str, &'static [(&'static str, &'static str)], bool);
         let labels = [("rack", "a1"), ("room", "2")].map(|(key, value)| (key.into(), value.into()));
         let metadata =
             v1::Metadata { name: "mail-a".to_owned(), labels: labels.into(), revision: 1 };
         let resource = v1::Resource { metadata: Some(metadata), spec: None };
-        let cases: [(&str, &[(&str, &str)], bool); 6] = [
+        let cases: [Case; 6] = [
             ("", &[], true),
             ("mail-", &[("rack", "a1")], true),
             ("", &[("rack", "a1"), ("room", "2")], true),

@@ -24,34 +24,31 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
     let format = global.output.unwrap_or(Output::Table);
-    let text = match arguments.revision {
-        Some(revision) => {
-            let request = v1::GetRevisionRequest { revision };
-            let answer = controllers
-                .ask(|channel| async move { connect::intent(channel).get_revision(request).await })
-                .await
-                .map_err(|refusal| refusal.failure("cannot tell of the revision"))?;
-            match format {
-                Output::Table => one(&answer),
-                Output::Json => to_json(&message_to_node(GET, &answer)),
-                Output::Yaml => to_yaml(&message_to_node(GET, &answer)),
-            }
+    let text = if let Some(revision) = arguments.revision {
+        let request = v1::GetRevisionRequest { revision };
+        let answer = controllers
+            .ask(|channel| async move { connect::intent(channel).get_revision(request).await })
+            .await
+            .map_err(|refusal| refusal.failure("cannot tell of the revision"))?;
+        match format {
+            Output::Table => one(&answer),
+            Output::Json => to_json(&message_to_node(GET, &answer)),
+            Output::Yaml => to_yaml(&message_to_node(GET, &answer)),
         }
-        None => {
-            let page_size = arguments.limit;
-            let request = v1::ListRevisionsRequest { page_size, page_token: String::new() };
-            let answer = controllers
-                .ask(|channel| {
-                    let request = request.clone();
-                    async move { connect::intent(channel).list_revisions(request).await }
-                })
-                .await
-                .map_err(|refusal| refusal.failure("cannot tell the history"))?;
-            match format {
-                Output::Table => lines(&answer, SystemTime::now()),
-                Output::Json => to_json(&message_to_node(LIST, &answer)),
-                Output::Yaml => to_yaml(&message_to_node(LIST, &answer)),
-            }
+    } else {
+        let page_size = arguments.limit;
+        let request = v1::ListRevisionsRequest { page_size, page_token: String::new() };
+        let answer = controllers
+            .ask(|channel| {
+                let request = request.clone();
+                async move { connect::intent(channel).list_revisions(request).await }
+            })
+            .await
+            .map_err(|refusal| refusal.failure("cannot tell the history"))?;
+        match format {
+            Output::Table => lines(&answer, SystemTime::now()),
+            Output::Json => to_json(&message_to_node(LIST, &answer)),
+            Output::Yaml => to_yaml(&message_to_node(LIST, &answer)),
         }
     };
     out::print(&text)?;

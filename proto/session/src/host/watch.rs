@@ -54,14 +54,14 @@ where
             };
             let look = Arc::clone(&look);
             let mut looking = tokio::task::spawn_blocking(move || Look::merge([look(&of, filter)]));
-            let looked = match tokio::time::timeout(bound, &mut looking).await {
-                Ok(looked) => looked,
-                Err(_) => {
-                    hang(&sender, role);
-                    tokio::select! {
-                        looked = looking => looked,
-                        () = sender.closed() => return,
-                    }
+            let in_time = tokio::time::timeout(bound, &mut looking).await;
+            let looked = if let Ok(looked) = in_time {
+                looked
+            } else {
+                hang(&sender, role);
+                tokio::select! {
+                    looked = looking => looked,
+                    () = sender.closed() => return,
                 }
             };
             match looked {

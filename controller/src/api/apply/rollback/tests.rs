@@ -97,7 +97,7 @@ fn pages_and_single_revisions_tell_what_was_changed() {
     let status = revisions::get(v1::GetRevisionRequest { revision: 6 }, &state);
     assert_eq!(status.expect_err("there is none").code(), Code::OutOfRange);
     // As an older release leaves it.
-    let state = IntentState { history: Default::default(), ..state };
+    let state = IntentState { history: fulcrum_intent::history::History::default(), ..state };
     let status = revisions::get(v1::GetRevisionRequest { revision: 9 }, &state);
     let status = status.expect_err("its intent alone is kept");
     let expected =
