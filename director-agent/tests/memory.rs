@@ -58,7 +58,12 @@ fn plan() -> v1::PlanUpdate {
         v1::PlanObject { key, object: Some(v1::plan_object::Object::VirtualServer(server)) }
     });
     v1::PlanUpdate {
-        version: Some(v1::PlanVersion { cluster_id: "x".to_owned(), incarnation: 1, revision: 1 }),
+        version: Some(v1::PlanVersion {
+            cluster_id: "x".to_owned(),
+            incarnation: 1,
+            revision: 1,
+            ..Default::default()
+        }),
         whole: true,
         objects: objects.collect(),
         ..v1::PlanUpdate::default()

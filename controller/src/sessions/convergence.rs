@@ -62,7 +62,7 @@ mod tests {
     const STAMP: SessionStamp = SessionStamp { epoch: 1, session: 1 };
 
     fn version(incarnation: u64, revision: u64) -> v1::PlanVersion {
-        v1::PlanVersion { cluster_id: "c".to_owned(), incarnation, revision }
+        v1::PlanVersion { cluster_id: "c".to_owned(), incarnation, revision, ..Default::default() }
     }
 
     /// An agent that answered so, and what is said of it at revision 7 of incarnation 1.

@@ -54,7 +54,12 @@ impl Planned {
         traceparent: String,
         before: Option<&Self>,
     ) -> Self {
-        let version = v1::PlanVersion { cluster_id, incarnation, revision: intent.revision.0 };
+        let version = v1::PlanVersion {
+            cluster_id,
+            incarnation,
+            revision: intent.revision.0,
+            planner: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         let planner = Planner::new(&intent);
         let named = planner.agents();
         let step = before.map(|before| {

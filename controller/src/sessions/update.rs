@@ -48,7 +48,8 @@ fn rank(version: &v1::PlanVersion) -> (u64, u64) {
 pub fn update(has: &Has, version: &v1::PlanVersion, objects: &Objects) -> v1::PlanUpdate {
     let mut update = v1::PlanUpdate { version: Some(version.clone()), ..Default::default() };
     match has {
-        // A plan is a pure function of the intent at its version, so what the agent runs on is what would be sent.
+        // A release's plan is a pure function of the intent at its version, so what the agent runs on is what would be sent.
+        // One that another release planned or saved may lack what is planned now, and its version differs in the planner.
         Has::Told(told) if told == version => {}
         Has::Nothing | Has::Told(_) => {
             update.whole = true;
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     fn version(incarnation: u64, revision: u64) -> v1::PlanVersion {
-        v1::PlanVersion { cluster_id: "c".to_owned(), incarnation, revision }
+        v1::PlanVersion { cluster_id: "c".to_owned(), incarnation, revision, ..Default::default() }
     }
 
     fn object(key: &str, port: u32) -> v1::PlanObject {
@@ -112,11 +113,13 @@ mod tests {
         let now = version(1, 7);
         let plan = objects(&[("a", 1), ("b", 2)]);
         let sent = |of: &[(&str, u32)]| Has::Sent(version(1, 6), objects(of));
-        let cases: [(Has, bool, &[&str], &[&str]); 8] = [
+        let of_another = v1::PlanVersion { planner: "0.0.9".to_owned(), ..now.clone() };
+        let cases: [(Has, bool, &[&str], &[&str]); 9] = [
             (Has::Nothing, true, &["a", "b"], &[]),
             (Has::Told(version(1, 6)), true, &["a", "b"], &[]),
             (Has::Told(version(0, 9)), true, &["a", "b"], &[]),
             (Has::Told(now.clone()), false, &[], &[]),
+            (Has::Told(of_another), true, &["a", "b"], &[]),
             (sent(&[("a", 1), ("b", 2)]), false, &[], &[]),
             (sent(&[("a", 1), ("b", 9)]), false, &["b"], &[]),
             (sent(&[("a", 1), ("c", 3)]), false, &["b"], &["c"]),

@@ -57,12 +57,24 @@ async fn an_agent_that_has_the_plan_gets_a_bare_version_and_one_that_is_ahead_no
     let mut d1 = Agent::attach(node, again(2, first)).await;
     let bare = d1.plan().await;
     assert_eq!((bare.whole, keys(&bare).len(), revision(&bare)), (false, 0, first));
+    // What another release planned, or took, may lack what is planned now.
+    let mut upgraded = Agent::attach(
+        node,
+        v1::Hello {
+            session: 1,
+            plan: Some(v1::PlanVersion { planner: String::new(), ..version.clone() }),
+            ..agent::director("d2")
+        },
+    )
+    .await;
+    assert!(upgraded.plan().await.whole);
+    drop(upgraded);
     // What changes goes to it as a difference to what it said it has.
     node.apply(vec![examples::udp_virtual_server("web-udp")]).await;
     assert_eq!(keys(&d1.plan().await), ["virtual-server/web-udp"]);
 
     let mut ahead = Agent::attach(node, again(3, 1_000_000)).await;
-    let mut behind = Agent::attach(node, agent::director("d2")).await;
+    let mut behind = Agent::attach(node, v1::Hello { session: 2, ..agent::director("d2") }).await;
     behind.plan().await;
     node.apply(vec![examples::web_by_least_connections()]).await;
     assert_eq!(keys(&behind.plan().await), ["virtual-server/web"]);
@@ -75,7 +87,12 @@ async fn an_agent_that_has_the_plan_gets_a_bare_version_and_one_that_is_ahead_no
 async fn hellos_that_cannot_be_welcome_say_why() {
     let (cluster, _) = Cluster::one_with_intent().await;
     let node = &cluster.nodes[0];
-    let foreign = v1::PlanVersion { cluster_id: "other".to_owned(), incarnation: 1, revision: 1 };
+    let foreign = v1::PlanVersion {
+        cluster_id: "other".to_owned(),
+        incarnation: 1,
+        revision: 1,
+        ..Default::default()
+    };
     let cases = [
         (agent::director("d9"), Code::NotFound, "d9"),
         (agent::real_server("d1"), Code::NotFound, "realserver/d1"),

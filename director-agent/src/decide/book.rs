@@ -299,7 +299,12 @@ mod tests {
     use fulcrum_proto::convert::director_plan_to_objects;
 
     fn version(cluster_id: &str, revision: u64) -> v1::PlanVersion {
-        v1::PlanVersion { cluster_id: cluster_id.to_owned(), incarnation: 1, revision }
+        v1::PlanVersion {
+            cluster_id: cluster_id.to_owned(),
+            incarnation: 1,
+            revision,
+            ..Default::default()
+        }
     }
 
     /// Virtual servers by name and number of their VIP.

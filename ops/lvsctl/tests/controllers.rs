@@ -201,6 +201,7 @@ impl DirectorLocalService for Director {
                 cluster_id: "c".to_owned(),
                 incarnation: 1,
                 revision: 12,
+                ..Default::default()
             }),
             controller: "c1".to_owned(),
             observed: Some(v1::DirectorObserved::default()),

@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 
 const HEADER: &[u8] = b"fulcrum-plan 1\n";
 const CHECKSUM_BYTES: usize = 32;
+/// The release of this program, whose plans it knows every field of.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 const UNDECODABLE: &str = "its content cannot be decoded";
 
 /// The plan that an agent runs on, by key, in memory and on disk.
@@ -35,6 +37,9 @@ struct Saved {
     whole: bool,
     #[prost(bytes = "vec", repeated, tag = "3")]
     objects: Vec<Vec<u8>>,
+    /// Release of the agent that took the plan. The number is none of [`v1::PlanUpdate`]'s.
+    #[prost(string, tag = "100")]
+    taken_by: String,
 }
 
 /// The saved plan cannot be used. The agent reports it and goes on from [`PlanCache::empty`], as if it had none.
@@ -148,6 +153,12 @@ impl PlanCache {
             self.objects.insert(object.key, bytes.into_boxed_slice());
         }
         self.version = saved.version;
+        if saved.taken_by != RELEASE
+            && let Some(version) = &mut self.version
+        {
+            // Another release dropped the fields that it did not know: the plan is in force, and comes whole once more.
+            version.planner.clear();
+        }
         Ok(self)
     }
 
@@ -217,7 +228,12 @@ impl PlanCache {
     pub fn save(&self) -> io::Result<()> {
         let Some(version) = &self.version else { return Ok(()) };
         let objects = self.objects.values().map(|bytes| bytes.to_vec()).collect();
-        let saved = Saved { version: Some(version.clone()), whole: true, objects };
+        let saved = Saved {
+            version: Some(version.clone()),
+            whole: true,
+            objects,
+            taken_by: RELEASE.to_owned(),
+        };
         durable::write_atomic(&self.path, &encode(&saved))
     }
 

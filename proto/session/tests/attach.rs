@@ -161,7 +161,12 @@ fn ack(reason: &str) -> v1::PlanAck {
 async fn plans_come_and_the_newest_state_goes() -> TestResult {
     let mut controller = Controller::start().await?;
     let mut agent = Agent::start(&[&controller.endpoint]);
-    let version = v1::PlanVersion { cluster_id: "cluster".to_owned(), incarnation: 1, revision: 4 };
+    let version = v1::PlanVersion {
+        cluster_id: "cluster".to_owned(),
+        incarnation: 1,
+        revision: 4,
+        ..Default::default()
+    };
     agent.plan.send_replace(Some(version.clone()));
     for reason in ["first", "second", "newest"] {
         agent.handle.ack(ack(reason));

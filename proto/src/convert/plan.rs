@@ -27,6 +27,7 @@ impl From<&PlanVersion> for v1::PlanVersion {
             cluster_id: version.cluster_id.clone(),
             incarnation: version.incarnation,
             revision: version.revision.0,
+            planner: String::new(),
         }
     }
 }

@@ -44,7 +44,12 @@ fn evidence(epoch: u64, sequence: u64, age_ms: u32) -> v1::Evidence {
 }
 
 fn ack(revision: u64, applied: bool) -> v1::PlanAck {
-    let version = v1::PlanVersion { cluster_id: "c".to_owned(), incarnation: 1, revision };
+    let version = v1::PlanVersion {
+        cluster_id: "c".to_owned(),
+        incarnation: 1,
+        revision,
+        ..Default::default()
+    };
     v1::PlanAck { version: Some(version), applied, reason: String::new() }
 }
 

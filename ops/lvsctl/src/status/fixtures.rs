@@ -16,7 +16,12 @@ pub(crate) fn before(seconds: u64) -> Option<prost_types::Timestamp> {
 }
 
 pub(crate) fn plan(revision: u64) -> v1::PlanVersion {
-    v1::PlanVersion { cluster_id: "6f1c".to_owned(), incarnation: 1, revision }
+    v1::PlanVersion {
+        cluster_id: "6f1c".to_owned(),
+        incarnation: 1,
+        revision,
+        ..Default::default()
+    }
 }
 
 /// An agent that is well.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn version(cluster: &str, incarnation: u64, revision: u64) -> v1::PlanVersion {
-    v1::PlanVersion { cluster_id: cluster.to_owned(), incarnation, revision }
+    v1::PlanVersion { cluster_id: cluster.to_owned(), incarnation, revision, ..Default::default() }
 }
 
 fn object(key: &str, vip: &str) -> v1::PlanObject {
@@ -100,6 +100,29 @@ fn a_saved_plan_is_read_back() -> Result<(), Box<dyn std::error::Error>> {
     cache.apply(&whole(5, &[object("a", "10.0.0.1"), object("b", "10.0.0.2")]))?;
     cache.save()?;
     assert_eq!(PlanCache::open(&path)?, cache);
+    Ok(())
+}
+
+#[test]
+fn the_planner_is_told_only_where_this_release_took_the_plan()
+-> Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("plan");
+    let mut cache = PlanCache::empty(&path);
+    let by_planner = v1::PlanVersion { planner: "9.0.0".to_owned(), ..version("c", 1, 5) };
+    let update =
+        v1::PlanUpdate { version: Some(by_planner), ..whole(5, &[object("a", "10.0.0.1")]) };
+    cache.apply(&update)?;
+    cache.save()?;
+    assert_eq!(PlanCache::open(&path)?, cache);
+    // As a release saved it that notes nothing of itself, and as another one did.
+    let mut saved = decode(&std::fs::read(&path)?)?;
+    for taken_by in ["", "0.0.9"] {
+        taken_by.clone_into(&mut saved.taken_by);
+        let opened = open_bytes(&encode(&saved))?;
+        assert_eq!(opened.version(), Some(&version("c", 1, 5)), "taken by {taken_by:?}");
+        assert!(opened.objects().eq(cache.objects()), "it is in force all the same");
+    }
     Ok(())
 }
 
