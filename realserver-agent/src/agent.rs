@@ -116,6 +116,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         vips: Vec::new(),
         tunnel_ends: Vec::new(),
         problem: None,
+        left_behind: Vec::new(),
         refused: false,
         looks_for,
         found,
@@ -187,6 +188,8 @@ struct Agent {
     vips: Vec<VipEvidence>,
     tunnel_ends: Vec<tunnels::End>,
     problem: Option<String>,
+    /// Why something of ours that is not wanted is still on the host.
+    left_behind: Vec<String>,
     /// The plan in force was taken, and cannot be brought about for now.
     refused: bool,
     /// What is looked for on the host, and what is found there.
@@ -285,7 +288,10 @@ impl Agent {
         let unsafe_vips = self.vips.iter().filter(|vip| !vip.arp_safe);
         let reasons: Vec<&str> = match &self.problem {
             Some(problem) => vec![problem],
-            None => unsafe_vips.map(|vip| vip.detail.as_str()).collect(),
+            None => {
+                let vips = unsafe_vips.map(|vip| vip.detail.as_str());
+                vips.chain(self.left_behind.iter().map(String::as_str)).collect()
+            }
         };
         if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
     }
@@ -369,14 +375,15 @@ impl Agent {
         if self.cache.version().is_none() {
             return;
         }
-        let (busy, tunnels) = self.leaving.stay(Instant::now(), |vips| {
+        let (busy, leaving) = self.leaving.stay(Instant::now(), |vips| {
             sockets::read().map(|sockets| sockets::busy(&sockets, vips)).unwrap_or_default()
         });
         let wanted = Wanted {
             vips: self.plan.vips.iter().copied().collect(),
             busy,
             rips: self.plan.servers.iter().map(|server| server.rip).collect(),
-            tunnels: Some(self.plan.tunnels.iter().cloned().chain(tunnels).collect()),
+            tunnels: Some(self.plan.tunnels.clone()),
+            leaving,
         };
         let turn = if self.is_frozen() {
             self.loopback.hold_back(&wanted).await
@@ -390,6 +397,7 @@ impl Agent {
                     if is_held { turn.steps.len().try_into().unwrap_or(0) } else { 0 };
                 self.vips = turn.evidence;
                 self.tunnel_ends = turn.ends;
+                self.left_behind = turn.left_behind;
                 self.problem = None;
             }
             Err(error) => {
@@ -473,7 +481,8 @@ impl Agent {
         let servers = self.reports.iter().filter_map(|(name, report)| {
             report.problem.as_ref().map(|problem| format!("{name}: {problem}"))
         });
-        let problems = self.local_problems().chain(self.problem.iter().cloned()).chain(servers);
+        let problems = self.local_problems().chain(self.problem.iter().cloned());
+        let problems = problems.chain(self.left_behind.iter().cloned()).chain(servers);
         let Look { findings, unchecked } = self.host_look();
         let mut observed = v1::RealServerObserved {
             problems: problems.chain(self.keep_alive.problems()).collect(),

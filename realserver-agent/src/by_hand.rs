@@ -1,6 +1,6 @@
 //! `start`, `stop` and `status` for the person who knows the script.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use fulcrum_runtime::boot;
 
 use crate::loopback::driver::{Loopback, Wanted};
 use crate::loopback::netlink::Addresses;
-use crate::loopback::plan::{self, Desired, Memory, Observed};
+use crate::loopback::plan::{self, Desired, Failures, Memory, Observed};
 
 fn open(state_dir: &Path) -> anyhow::Result<Loopback> {
     let (addresses, _changes) = Addresses::open().context("open netlink")?;
@@ -23,7 +23,7 @@ fn open(state_dir: &Path) -> anyhow::Result<Loopback> {
 /// # Errors
 /// What could not be done, with the remedy.
 pub async fn start(state_dir: &Path, vips: &[IpAddr]) -> anyhow::Result<ExitCode> {
-    let loopback = open(state_dir)?;
+    let mut loopback = open(state_dir)?;
     let (_, memory) = loopback.look(&Wanted::default()).await?;
     let wanted: BTreeSet<IpAddr> = memory.ours.iter().chain(vips).copied().collect();
     if wanted.is_empty() && !memory.held {
@@ -45,7 +45,7 @@ pub async fn start(state_dir: &Path, vips: &[IpAddr]) -> anyhow::Result<ExitCode
 /// # Errors
 /// What could not be done, with the remedy.
 pub async fn stop(state_dir: &Path) -> anyhow::Result<ExitCode> {
-    let loopback = open(state_dir)?;
+    let mut loopback = open(state_dir)?;
     loopback.hold(true)?;
     let turn = loopback.reconcile(&Wanted::default()).await?;
     for step in &turn.steps {
@@ -56,10 +56,13 @@ pub async fn stop(state_dir: &Path) -> anyhow::Result<ExitCode> {
             plan::Step::Tunnel(step) => println!("{step}"),
         }
     }
-    if turn.steps.is_empty() {
+    for why in &turn.left_behind {
+        println!("{why}");
+    }
+    if turn.steps.is_empty() && turn.left_behind.is_empty() {
         println!("nothing of ours was bound");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(success(turn.left_behind.is_empty()))
 }
 
 /// Tells what is bound and whether ARP is quiet. Changes nothing.
@@ -101,7 +104,7 @@ pub async fn status(state_dir: &Path) -> anyhow::Result<ExitCode> {
 /// Of what is ours. What tunnels are wanted is known to the running agent alone.
 fn evidence(observed: &Observed, memory: &Memory) -> Vec<VipEvidence> {
     let desired = Desired { vips: memory.ours.clone(), ..Desired::default() };
-    plan::evidence(&desired, observed, memory, &BTreeMap::new())
+    plan::evidence(&desired, observed, memory, &Failures::default())
 }
 
 fn success(well: bool) -> ExitCode {

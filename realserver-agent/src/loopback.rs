@@ -12,5 +12,6 @@ mod fou;
 pub mod journal;
 pub mod netlink;
 pub mod plan;
+mod retries;
 pub mod tunnels;
 mod workshop;

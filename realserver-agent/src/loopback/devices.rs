@@ -17,6 +17,19 @@ pub(super) const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// one device can have: the greater of both counts.
 const LOOSE: u32 = 2;
 
+/// A device that takes any protocol of its kind.
+const ANY: i32 = 0;
+/// What our devices do not do, for they take packets of anybody who reaches the RIP: forward what comes out, and heed
+/// redirects and router advertisements. The kernel makes new devices as `default` says.
+const GUARDED: [&str; 6] = [
+    "ipv4/conf/DEVICE/forwarding",
+    "ipv4/conf/DEVICE/accept_redirects",
+    "ipv6/conf/DEVICE/forwarding",
+    "ipv6/conf/DEVICE/accept_ra",
+    "ipv6/conf/DEVICE/accept_redirects",
+    "ipv6/conf/DEVICE/autoconf",
+];
+
 /// Where the kernel has settings of the IP protocols.
 const SYSCTLS: &str = "/proc/sys/net";
 
@@ -50,7 +63,8 @@ pub(super) fn read(link: &LinkMessage) -> Option<(Device, bool)> {
     };
     let is_open = ends.remote.is_none_or(|remote| remote.is_unspecified())
         && !ends.flags.contains(GreIOFlags::Key)
-        && !ends.is_by_flow;
+        && !ends.is_by_flow
+        && ends.mode.is_none_or(|mode| takes(kind, mode));
     Some((device, is_open))
 }
 
@@ -62,6 +76,18 @@ struct Ends {
     flags: GreIOFlags,
     /// Its tunnels are given packet by packet, as programs of traffic control do.
     is_by_flow: bool,
+    /// The protocol inside that it is for; 0 is any.
+    mode: Option<i32>,
+}
+
+/// Whether a device of a kind takes what ours do where it is for one protocol inside. One of ip6tnl is for both families.
+fn takes(kind: Kind, mode: i32) -> bool {
+    mode == ANY
+        || match kind {
+            Kind::Ipip => mode == nix::libc::IPPROTO_IPIP,
+            Kind::Sit => mode == nix::libc::IPPROTO_IPV6,
+            Kind::Ip6tnl | Kind::Gre | Kind::Ip6gre => false,
+        }
 }
 
 impl Ends {
@@ -70,6 +96,7 @@ impl Ends {
             InfoIpTunnel::Local(address) => self.local = Some(*address),
             InfoIpTunnel::Remote(address) => self.remote = Some(*address),
             InfoIpTunnel::CollectMetadata => self.is_by_flow = true,
+            InfoIpTunnel::Protocol(mode) => self.mode = Some((*mode).into()),
             _ => {}
         }
     }
@@ -173,6 +200,29 @@ pub(super) fn loosen(interface: &str) -> io::Result<()> {
     std::fs::write(rp_filter(interface), LOOSE.to_string())
 }
 
+fn guards(interface: &str) -> impl Iterator<Item = PathBuf> {
+    GUARDED.iter().map(move |setting| Path::new(SYSCTLS).join(setting.replace("DEVICE", interface)))
+}
+
+/// Whether a device forwards nothing and heeds nobody's redirects or advertisements.
+pub(super) fn is_guarded(interface: &str) -> bool {
+    guards(interface).all(|path| number(&path) == 0)
+}
+
+/// Makes it so. A setting that the kernel does not have (IPv6 built out or disabled) needs none.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn guard(interface: &str) -> io::Result<()> {
+    for path in guards(interface) {
+        match std::fs::write(path, "0") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// Lets IPv6 in at a device, where the kernel has it.
 ///
 /// # Errors
@@ -201,6 +251,28 @@ mod tests {
         for (kind, local, checksum) in devices {
             let device = Device { kind, local: local.parse().unwrap(), checksum };
             assert_eq!(read(&message("fulcrum-x-0", &device)), Some((device, true)));
+        }
+    }
+
+    #[test]
+    fn who_takes_another_protocol_is_not_open() {
+        use netlink_packet_route::IpProtocol::{Hopopts, Ipip, Ipv6};
+        let cases = [
+            (Kind::Ipip, "10.0.0.8", Ipip, true),
+            (Kind::Ipip, "10.0.0.8", Hopopts, true),
+            (Kind::Ipip, "10.0.0.8", netlink_packet_route::IpProtocol::Mpls, false),
+            (Kind::Sit, "10.0.0.8", Ipv6, true),
+            (Kind::Sit, "10.0.0.8", Ipip, false),
+            (Kind::Ip6tnl, "2001:db8::8", Hopopts, true),
+            (Kind::Ip6tnl, "2001:db8::8", Ipv6, false),
+        ];
+        for (kind, local, protocol, is_open) in cases {
+            let device = Device { kind, local: local.parse().unwrap(), checksum: false };
+            let mut link = message("t", &device);
+            let LinkAttribute::LinkInfo(info) = &mut link.attributes[1] else { panic!("its info") };
+            let data = vec![InfoIpTunnel::Local(device.local), InfoIpTunnel::Protocol(protocol)];
+            info[1] = LinkInfo::Data(InfoData::IpTunnel(data));
+            assert_eq!(read(&link), Some((device, is_open)), "{kind:?} {protocol:?}");
         }
     }
 

@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 
 use fulcrum_model::VipEvidence;
 use fulcrum_model::plan::HostTunnel;
+use tokio::time::Instant;
 
 use super::journal::Journal;
 use super::netlink::{Addresses, HostAddresses};
-use super::plan::{self, Desired, Observed, Step};
+use super::plan::{self, Desired, Failures, Observed, Step};
+use super::retries::Retries;
 use super::tunnels::{self, Need};
-use super::{arp, workshop};
+use super::{arp, retries, workshop};
 
 /// Why the loopback cannot be brought to what is wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopbackError {
     /// A VIP cannot be added or removed.
-    #[error("{action} {vip} on lo: {source}{}", remedy(.source))]
+    #[error("{action} {vip} on lo: {source}{}", remedy(*.vip, .source))]
     Address {
         /// `bind` or `unbind`.
         action: &'static str,
@@ -50,10 +52,19 @@ pub enum LoopbackError {
     },
 }
 
-fn remedy(error: &rtnetlink::Error) -> &'static str {
-    match error {
-        rtnetlink::Error::NetlinkError(message) if message.raw_code() == -nix::libc::EPERM => {
-            "; the agent needs CAP_NET_ADMIN"
+fn remedy(vip: IpAddr, error: &rtnetlink::Error) -> &'static str {
+    let code = match error {
+        rtnetlink::Error::NetlinkError(message) => -message.raw_code(),
+        _ => 0,
+    };
+    match code {
+        nix::libc::EPERM => "; the agent needs CAP_NET_ADMIN",
+        // `ipv6_add_addr` of net/ipv6/addrconf.c.
+        nix::libc::EACCES if vip.is_ipv6() => {
+            "; IPv6 is disabled: `sysctl -w net.ipv6.conf.lo.disable_ipv6=0`"
+        }
+        nix::libc::EOPNOTSUPP | nix::libc::EAFNOSUPPORT if vip.is_ipv6() => {
+            "; this kernel has no IPv6: start it without ipv6.disable=1"
         }
         _ => "",
     }
@@ -65,6 +76,7 @@ pub struct Loopback {
     addresses: Addresses,
     state_dir: PathBuf,
     boot_id: String,
+    retries: Retries,
 }
 
 /// What is wanted of the loopback.
@@ -76,16 +88,20 @@ pub struct Wanted {
     pub busy: BTreeSet<IpAddr>,
     /// Tunnels to take packets out of; where none are given, what is there stays.
     pub tunnels: Option<Vec<HostTunnel>>,
+    /// Tunnels that are no longer wanted but still have connections.
+    pub leaving: Vec<HostTunnel>,
     /// Own addresses of the real servers: the interfaces that carry them keep quiet too.
     pub rips: BTreeSet<IpAddr>,
 }
 
 impl Wanted {
-    fn desired(&self) -> Desired {
+    fn desired(&self, waiting: BTreeSet<Need>) -> Desired {
         Desired {
             vips: self.vips.clone(),
             busy: self.busy.clone(),
             needs: self.tunnels.as_deref().map(tunnels::needs),
+            leaving: tunnels::needs(&self.leaving),
+            waiting,
         }
     }
 }
@@ -95,6 +111,8 @@ impl Wanted {
 pub struct Turn {
     /// Steps taken.
     pub steps: Vec<Step>,
+    /// Why something of ours that is not wanted is still there.
+    pub left_behind: Vec<String>,
     /// Evidence after them.
     pub evidence: Vec<VipEvidence>,
     /// What takes packets out of tunnels then.
@@ -107,14 +125,17 @@ impl Turn {
         desired: &Desired,
         seen: &Observed,
         memory: &plan::Memory,
-        failed: &BTreeMap<Need, String>,
+        failed: &Failures,
     ) -> Self {
         let needs = desired.needs.iter();
         Self {
             steps,
+            left_behind: Vec::new(),
             evidence: plan::evidence(desired, seen, memory, failed),
             ends: needs
-                .flat_map(|needs| tunnels::ends(needs, &seen.tunnels, &memory.tunnels, failed))
+                .flat_map(|needs| {
+                    tunnels::ends(needs, &seen.tunnels, &memory.tunnels, &failed.needs)
+                })
                 .collect(),
         }
     }
@@ -123,30 +144,67 @@ impl Turn {
 impl Loopback {
     /// The loopback of this network namespace, with its journal in `state_dir`.
     pub fn new(addresses: Addresses, state_dir: &Path, boot_id: &str) -> Self {
-        Self { addresses, state_dir: state_dir.to_owned(), boot_id: boot_id.to_owned() }
+        Self {
+            addresses,
+            state_dir: state_dir.to_owned(),
+            boot_id: boot_id.to_owned(),
+            retries: Retries::default(),
+        }
     }
 
-    /// Looks, decides, remembers, acts, looks again.
+    /// Looks, decides, remembers, acts, looks again. What cannot be done for one VIP or tunnel is told in the turn's evidence, and
+    /// keeps nobody from the others.
     ///
     /// # Errors
     /// [`LoopbackError`] names the object and the remedy; what was done until then stays and is remembered.
-    pub async fn reconcile(&self, wanted: &Wanted) -> Result<Turn, LoopbackError> {
+    pub async fn reconcile(&mut self, wanted: &Wanted) -> Result<Turn, LoopbackError> {
+        let directory = self.state_dir.clone();
         let journal_error =
-            |source| LoopbackError::Journal { directory: self.state_dir.clone(), source };
+            |source| LoopbackError::Journal { directory: directory.clone(), source };
         let mut journal = Journal::open(&self.state_dir, &self.boot_id).map_err(journal_error)?;
-        let desired = wanted.desired();
+        let waiting = self.retries.waiting(Instant::now());
+        let desired = wanted.desired(retries::needs_of(&waiting));
         let observed = self.observe(wanted, &desired, journal.memory()).await?;
         let mut planned = plan::plan(&desired, &observed, journal.memory());
         journal.remember(planned.before_steps.clone()).map_err(journal_error)?;
         let failed = self.perform(&planned.steps).await?;
-        planned.after_steps.tunnels.keep(&planned.before_steps.tunnels, &failed.stuck);
+        failed.correct(&mut planned.after_steps, &planned.before_steps);
         journal.remember(planned.after_steps).map_err(journal_error)?;
         let seen = if planned.steps.is_empty() {
             observed
         } else {
             self.observe(wanted, &desired, journal.memory()).await?
         };
-        Ok(Turn::new(planned.steps, &desired, &seen, journal.memory(), &failed.needs))
+        self.note(&planned.steps, &desired, &failed);
+        planned.steps.retain(|step| !failed.steps.contains(step));
+        let mut failures = failed.failures;
+        failures.needs.extend(waiting);
+        let turn = Turn::new(planned.steps, &desired, &seen, journal.memory(), &failures);
+        Ok(Turn { left_behind: failed.left_behind, ..turn })
+    }
+
+    /// Notes what is to be tried again when, and logs what is new of what failed.
+    fn note(&mut self, steps: &[Step], desired: &Desired, failed: &Failed) {
+        let is_needed = |need: &Need| {
+            desired.leaving.contains_key(need)
+                || desired.needs.as_ref().is_none_or(|needs| needs.contains_key(need))
+        };
+        self.retries.keep(is_needed);
+        for step in steps {
+            let Step::Tunnel(tunnels::Step::Make(..) | tunnels::Step::Open(_)) = step else {
+                continue;
+            };
+            let Some(need) = need(step) else { continue };
+            match failed.failures.needs.get(&need) {
+                Some(why) if failed.steps.contains(step) => {
+                    self.retries.not_made(need, why, Instant::now());
+                }
+                Some(_) | None => self.retries.made(need),
+            }
+        }
+        for (what, why) in self.retries.news(failed.words.clone()) {
+            tracing::warn!(what, why, "not done, and tried again");
+        }
     }
 
     /// As [`Self::reconcile`], without doing or remembering anything: the steps are those that would be taken.
@@ -155,9 +213,9 @@ impl Loopback {
     /// [`LoopbackError`] names what cannot be read.
     pub async fn hold_back(&self, wanted: &Wanted) -> Result<Turn, LoopbackError> {
         let (observed, memory) = self.look(wanted).await?;
-        let desired = wanted.desired();
+        let desired = wanted.desired(BTreeSet::new());
         let planned = plan::plan(&desired, &observed, &memory);
-        Ok(Turn::new(planned.steps, &desired, &observed, &memory, &BTreeMap::new()))
+        Ok(Turn::new(planned.steps, &desired, &observed, &memory, &Failures::default()))
     }
 
     /// Holds (VIPs unbound until released) or releases.
@@ -180,7 +238,8 @@ impl Loopback {
         let journal = Journal::open(&self.state_dir, &self.boot_id).map_err(|source| {
             LoopbackError::Journal { directory: self.state_dir.clone(), source }
         })?;
-        let observed = self.observe(wanted, &wanted.desired(), journal.memory()).await?;
+        let observed =
+            self.observe(wanted, &wanted.desired(BTreeSet::new()), journal.memory()).await?;
         Ok((observed, journal.memory().clone()))
     }
 
@@ -194,25 +253,38 @@ impl Loopback {
         let settings = arp::read(&interfaces(&host, &wanted.rips, memory)).map_err(|source| {
             LoopbackError::Setting { setting: "net.ipv4.conf".to_owned(), source }
         })?;
-        let proxied = if desired.vips.iter().any(IpAddr::is_ipv6) {
-            workshop::proxied(&self.addresses).await?
+        let (proxied, proxies_unread) = if desired.vips.iter().any(IpAddr::is_ipv6) {
+            match workshop::proxied(&self.addresses).await {
+                Ok(proxied) => (proxied, None),
+                Err(error) => (BTreeMap::new(), Some(error.to_string())),
+            }
         } else {
-            BTreeMap::new()
+            (BTreeMap::new(), None)
         };
         let tunnels = workshop::observe(&host, desired, &memory.tunnels);
+        // What another program has on lo is its own matter.
+        let preferred = host.preferred.intersection(&desired.vips).copied().collect();
         Ok(Observed {
             bound: host.loopback,
+            preferred,
+            wider: host.wider,
             settings,
             elsewhere: workshop::elsewhere(host.interface_of, &memory.tunnels),
             proxied,
+            proxies_unread,
             tunnels,
         })
     }
 
-    /// Takes the steps. One for a tunnel that fails is told and keeps nobody from the others.
+    /// Takes the steps. One for a VIP or a tunnel that fails keeps nobody from the others.
     async fn perform(&self, steps: &[Step]) -> Result<Failed, LoopbackError> {
         let mut failed = Failed::default();
         for step in steps {
+            // The first failure is the cause of the others.
+            if failed.is_cause_of(step) {
+                failed.steps.push(step.clone());
+                continue;
+            }
             match step {
                 Step::Set(setting, value) => {
                     tracing::info!(%setting, value, "set");
@@ -221,27 +293,17 @@ impl Loopback {
                         source,
                     })?;
                 }
-                Step::Bind(vip) => {
-                    tracing::info!(%vip, "bind to lo");
-                    let answer = self.addresses.bind(*vip).await;
-                    answer.map_err(|source| LoopbackError::Address {
-                        action: "bind",
-                        vip: *vip,
-                        source,
-                    })?;
-                }
-                Step::Unbind(vip) => {
-                    tracing::info!(%vip, "unbind from lo");
-                    let answer = self.addresses.unbind(*vip).await;
-                    answer.map_err(|source| LoopbackError::Address {
-                        action: "unbind",
-                        vip: *vip,
-                        source,
-                    })?;
-                }
-                Step::Tunnel(step) => {
-                    if let Err(why) = workshop::perform(&self.addresses, step).await {
-                        failed.note(step, why);
+                Step::Bind(vip) => match self.addresses.bind(*vip).await {
+                    Ok(()) => tracing::info!(%vip, "bound to lo"),
+                    Err(source) => failed.address(step, "bind", *vip, source),
+                },
+                Step::Unbind(vip) => match self.addresses.unbind(*vip).await {
+                    Ok(()) => tracing::info!(%vip, "unbound from lo"),
+                    Err(source) => failed.address(step, "unbind", *vip, source),
+                },
+                Step::Tunnel(of_tunnel) => {
+                    if let Err(why) = workshop::perform(&self.addresses, of_tunnel).await {
+                        failed.tunnel(step, of_tunnel, why);
                     }
                 }
             }
@@ -250,24 +312,87 @@ impl Loopback {
     }
 }
 
-/// What could not be done for tunnels.
+/// Whose need a step is for.
+fn need(step: &Step) -> Option<Need> {
+    match step {
+        Step::Tunnel(step) => step.need(),
+        Step::Set(..) | Step::Bind(_) | Step::Unbind(_) => None,
+    }
+}
+
+/// What could not be done.
 #[derive(Default)]
 struct Failed {
-    /// Why, by what it was for. The first failure is the cause of the others.
-    needs: BTreeMap<Need, String>,
-    /// Steps that leave something of ours behind.
-    stuck: Vec<tunnels::Step>,
+    steps: Vec<Step>,
+    failures: Failures,
+    /// Why, by what could not be done.
+    words: BTreeMap<String, String>,
+    left_behind: Vec<String>,
+    stays_bound: BTreeSet<IpAddr>,
 }
 
 impl Failed {
-    fn note(&mut self, step: &tunnels::Step, why: String) {
-        match step.need() {
+    fn is_cause_of(&self, step: &Step) -> bool {
+        match step {
+            Step::Bind(vip) => self.failures.vips.contains_key(vip),
+            Step::Tunnel(step) => {
+                step.need().is_some_and(|need| self.failures.needs.contains_key(&need))
+            }
+            // Of IPv4 a VIP that stays must stay quiet.
+            Step::Set(setting, value) => {
+                *value < setting.key.wanted() && self.stays_bound.iter().any(IpAddr::is_ipv4)
+            }
+            Step::Unbind(_) => false,
+        }
+    }
+
+    fn address(
+        &mut self,
+        step: &Step,
+        action: &'static str,
+        vip: IpAddr,
+        source: rtnetlink::Error,
+    ) {
+        let why = LoopbackError::Address { action, vip, source }.to_string();
+        if matches!(step, Step::Unbind(_)) {
+            self.left_behind.push(why.clone());
+            self.stays_bound.insert(vip);
+        }
+        self.words.insert(format!("{action} {vip}"), why.clone());
+        self.failures.vips.insert(vip, why);
+        self.steps.push(step.clone());
+    }
+
+    fn tunnel(&mut self, step: &Step, of_tunnel: &tunnels::Step, why: String) {
+        let what = match of_tunnel.need() {
             Some(need) => {
-                self.needs.entry(need).or_insert(why);
+                self.failures.needs.insert(need, why.clone());
+                need.to_string()
             }
             None => {
-                tracing::warn!(%step, why, "not done, and tried again");
-                self.stuck.push(step.clone());
+                self.left_behind.push(why.clone());
+                of_tunnel.to_string()
+            }
+        };
+        self.words.insert(what, why);
+        self.steps.push(step.clone());
+    }
+
+    /// Remembers what was not undone, and forgets what was not made.
+    fn correct(&self, after: &mut plan::Memory, before: &plan::Memory) {
+        for step in &self.steps {
+            match step {
+                Step::Unbind(vip) if before.ours.contains(vip) => {
+                    after.ours.insert(*vip);
+                }
+                Step::Tunnel(step) => {
+                    after.tunnels.correct(&before.tunnels, std::slice::from_ref(step));
+                }
+                Step::Set(setting, _) => {
+                    let value = before.before.get(setting);
+                    after.before.extend(value.map(|value| (setting.clone(), *value)));
+                }
+                Step::Bind(_) | Step::Unbind(_) => {}
             }
         }
     }
@@ -294,6 +419,60 @@ fn interfaces(
 mod tests {
     use super::*;
     use crate::loopback::plan::{ArpKey, ArpSetting};
+
+    #[test]
+    fn what_cannot_be_undone_is_remembered_and_stays_quiet() {
+        let vip: IpAddr = "10.0.0.150".parse().unwrap();
+        let setting = ArpSetting { interface: "all".to_owned(), key: ArpKey::ArpIgnore };
+        let before = plan::Memory {
+            ours: [vip].into(),
+            before: [(setting.clone(), 0)].into(),
+            ..plan::Memory::default()
+        };
+        let loud = Step::Set(setting.clone(), 0);
+        let mut failed = Failed::default();
+        assert!(!failed.is_cause_of(&loud));
+        failed.address(&Step::Unbind(vip), "unbind", vip, rtnetlink::Error::RequestFailed);
+        assert!(failed.is_cause_of(&loud) && failed.is_cause_of(&Step::Bind(vip)));
+        assert!(!failed.is_cause_of(&Step::Set(setting, 1)));
+        failed.steps.push(loud);
+        let mut after = plan::Memory::default();
+        failed.correct(&mut after, &before);
+        assert_eq!((after, failed.left_behind.len()), (before, 1));
+    }
+
+    #[test]
+    fn what_was_not_made_is_not_ours() {
+        let device = tunnels::Device {
+            kind: tunnels::Kind::Ipip,
+            local: "10.0.0.8".parse().unwrap(),
+            checksum: false,
+        };
+        let port = tunnels::GuePort { port: 6080, is_ipv6: false };
+        let before = plan::Memory {
+            tunnels: tunnels::Ours {
+                devices: ["fulcrum-ipip-0".to_owned(), "fulcrum-sit-0".to_owned()].into(),
+                ports: [port].into(),
+            },
+            ..plan::Memory::default()
+        };
+        let mut after = before.clone();
+        after.tunnels.devices.remove("fulcrum-sit-0");
+        let mut failed = Failed::default();
+        for step in [
+            tunnels::Step::Make("fulcrum-ipip-0".to_owned(), device),
+            tunnels::Step::Open(port),
+            tunnels::Step::Remove("fulcrum-sit-0".to_owned()),
+        ] {
+            failed.tunnel(&Step::Tunnel(step.clone()), &step, "EPERM".to_owned());
+        }
+        let raise = tunnels::Step::Mend("fulcrum-ipip-0".to_owned(), device, tunnels::Lack::Down);
+        assert!(failed.is_cause_of(&Step::Tunnel(raise)));
+        failed.correct(&mut after, &before);
+        assert_eq!(after.tunnels.devices, ["fulcrum-sit-0".to_owned()].into());
+        assert_eq!(after.tunnels.ports, BTreeSet::new());
+        assert_eq!((failed.failures.needs.len(), failed.left_behind.len()), (2, 1));
+    }
 
     #[test]
     fn interfaces_that_we_changed_are_looked_at_until_they_are_restored() {

@@ -29,6 +29,8 @@ const LOOPBACK_INDEX: u32 = 1;
 const LABEL: &str = "lo:fulcrum";
 /// A lifetime without end (RFC 4862 §5.5.3).
 const FOREVER: u32 = u32::MAX;
+/// Notifications that one look answers. A host of containers tells of hundreds when it starts.
+const AT_ONCE: usize = 4096;
 /// The kernel answers at once, or after another program's change of the same tables.
 const ANSWER_WITHIN_S: i64 = 2;
 
@@ -43,6 +45,10 @@ pub struct Addresses {
 pub struct HostAddresses {
     /// /32 and /128 addresses on lo, without 127.0.0.0/8 and ::1.
     pub loopback: BTreeSet<IpAddr>,
+    /// Those of IPv6 among them that are not deprecated.
+    pub preferred: BTreeSet<IpAddr>,
+    /// Other addresses of IPv6 on lo, with their prefix.
+    pub wider: BTreeMap<IpAddr, u8>,
     /// Interface of each other address.
     pub interface_of: BTreeMap<IpAddr, String>,
     /// Names of every interface.
@@ -66,8 +72,24 @@ pub struct TunnelDevice {
     pub is_up: bool,
 }
 
+impl HostAddresses {
+    fn note_on_lo(&mut self, address: IpAddr, message: &AddressMessage) {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = message.header.prefix_len;
+        if prefix == whole {
+            self.loopback.insert(address);
+            if address.is_ipv6() && !is_deprecated(message) {
+                self.preferred.insert(address);
+            }
+        } else if address.is_ipv6() {
+            self.wider.insert(address, prefix);
+        }
+    }
+}
+
 impl Addresses {
-    /// Opens netlink, and gives a stream that yields whenever an address or a link of the host changes.
+    /// Opens netlink, and gives a stream that yields whenever an address or a link of the host changes: once for all that is
+    /// told by the time it is asked.
     ///
     /// # Errors
     /// The kernel gives no socket.
@@ -75,7 +97,7 @@ impl Addresses {
         let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr, MulticastGroup::Link];
         let (connection, handle, notifications) = rtnetlink::new_multicast_connection(&groups)?;
         tokio::spawn(connection);
-        Ok((Self { handle }, notifications.map(|_| ())))
+        Ok((Self { handle }, notifications.ready_chunks(AT_ONCE).map(|_| ())))
     }
 
     /// Reads every address and link.
@@ -100,15 +122,14 @@ impl Addresses {
         let mut messages = self.handle.address().get().execute();
         while let Some(message) = messages.try_next().await? {
             let Some(address) = address_of(&message) else { continue };
-            let whole = if address.is_ipv4() { 32 } else { 128 };
             if message.header.index != LOOPBACK_INDEX {
                 let Some(name) = names.get(&message.header.index) else { continue };
                 host.interface_of.insert(address, name.clone());
                 if address.is_ipv4() {
                     host.with_ipv4.insert(name.clone());
                 }
-            } else if message.header.prefix_len == whole && !address.is_loopback() {
-                host.loopback.insert(address);
+            } else if !address.is_loopback() {
+                host.note_on_lo(address, &message);
             }
         }
         Ok(host)
@@ -146,7 +167,7 @@ impl Addresses {
     /// kernel makes the local route by itself, and asks nobody on lo for a duplicate.
     ///
     /// # Errors
-    /// Netlink fails; an address that is there already is no error.
+    /// Netlink fails; an address of IPv4 that is there already is no error, and one of IPv6 becomes deprecated.
     pub async fn bind(&self, vip: IpAddr) -> Result<(), rtnetlink::Error> {
         let whole = if vip.is_ipv4() { 32 } else { 128 };
         let mut request = self.handle.address().add(LOOPBACK_INDEX, vip, whole);
@@ -161,6 +182,7 @@ impl Addresses {
                 lifetime.ifa_valid = FOREVER;
                 message.attributes.push(AddressAttribute::CacheInfo(lifetime));
                 message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+                return request.replace().execute().await;
             }
         }
         tolerate(request.execute().await, nix::libc::EEXIST)
@@ -263,6 +285,14 @@ fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     };
     // On a point-to-point link IFA_ADDRESS is the peer's; IFA_LOCAL is ours.
     found(true).or_else(|| found(false))
+}
+
+fn is_deprecated(message: &AddressMessage) -> bool {
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    flags.is_some_and(|flags| flags.contains(AddressFlags::Deprecated))
 }
 
 fn proxied(message: &NeighbourMessage) -> Option<Ipv6Addr> {

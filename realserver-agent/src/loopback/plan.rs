@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use fulcrum_model::VipEvidence;
 use serde::{Deserialize, Serialize};
 
-use super::tunnels::{self, Need, Ours};
+use super::tunnels::{self, Need, Needs, Ours};
 
 /// The two ARP settings of an interface (Linux `Documentation/networking/ip-sysctl.rst`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,12 +64,18 @@ impl fmt::Display for ArpSetting {
 pub struct Observed {
     /// /32 and /128 addresses on lo beside its own.
     pub bound: BTreeSet<IpAddr>,
+    /// VIPs of IPv6 among them that the host's own connections may have as their source: they are not deprecated.
+    pub preferred: BTreeSet<IpAddr>,
+    /// Addresses of IPv6 on lo with another prefix than 128, with that. The kernel has no second of them.
+    pub wider: BTreeMap<IpAddr, u8>,
     /// ARP settings of `all` and of the interfaces that matter.
     pub settings: BTreeMap<ArpSetting, u32>,
     /// Interface of each address that is not on lo.
     pub elsewhere: BTreeMap<IpAddr, String>,
     /// Interface that answers neighbour solicitations for each of these, by a proxy entry that is in force.
     pub proxied: BTreeMap<Ipv6Addr, String>,
+    /// Why proxy entries cannot be read; none where they are.
+    pub proxies_unread: Option<String>,
     /// What takes packets out of tunnels.
     pub tunnels: tunnels::Observed,
 }
@@ -103,7 +109,7 @@ pub struct Memory {
 pub enum Step {
     /// Write a setting.
     Set(ArpSetting, u32),
-    /// Add the VIP to lo, as /32 or /128.
+    /// Add the VIP to lo, as /32 or /128, or make one of IPv6 that is there as ours are.
     Bind(IpAddr),
     /// Remove it from lo.
     Unbind(IpAddr),
@@ -129,13 +135,26 @@ pub struct Desired {
     pub vips: BTreeSet<IpAddr>,
     /// VIPs that left the plan but still have connections: they stay bound for now.
     pub busy: BTreeSet<IpAddr>,
-    /// What tunnels need, each with the VIPs whose packets come that way. None leaves what is there.
-    pub needs: Option<BTreeMap<Need, BTreeSet<IpAddr>>>,
+    /// What tunnels need. None leaves what is there.
+    pub needs: Option<Needs>,
+    /// What tunnels need that left the plan and stay for now.
+    pub leaving: Needs,
+    /// What could not be made for tunnels, and is not tried again yet.
+    pub waiting: BTreeSet<Need>,
+}
+
+/// What could not be done, in words with the remedy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// For tunnels.
+    pub needs: BTreeMap<Need, String>,
+    /// For VIPs.
+    pub vips: BTreeMap<IpAddr, String>,
 }
 
 /// Decides the steps from what is wanted (nothing where a person said stop), seen and remembered.
 pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
-    let nothing = Desired { needs: Some(BTreeMap::new()), ..Desired::default() };
+    let nothing = Desired { needs: Some(Needs::new()), ..Desired::default() };
     let desired = if memory.held { &nothing } else { desired };
     let mut steps = Vec::new();
     let mut before_steps = memory.clone();
@@ -146,26 +165,20 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
     steps.extend(
         leaving.iter().filter(|vip| observed.bound.contains(*vip)).map(|vip| Step::Unbind(*vip)),
     );
+    if desired.vips.iter().any(IpAddr::is_ipv4) {
+        silence(observed, &mut steps, &mut before_steps);
+    }
     let tunnels = desired.needs.as_ref().map(|needs| {
-        let planned = tunnels::plan(needs.keys(), &observed.tunnels, &memory.tunnels);
+        let Desired { leaving, waiting, .. } = desired;
+        let wanted = tunnels::Wanted { needs, leaving, waiting };
+        let planned = tunnels::plan(wanted, &observed.tunnels, &memory.tunnels);
         steps.extend(planned.removals.into_iter().map(Step::Tunnel));
         steps.extend(planned.makings.into_iter().map(Step::Tunnel));
         before_steps.tunnels = planned.before_steps;
         planned.after_steps
     });
-    if desired.vips.iter().any(IpAddr::is_ipv4) {
-        silence(observed, &mut steps, &mut before_steps);
-    }
-    let was_loud = observed.loud().next().is_some();
     for vip in &desired.vips {
-        let bound = observed.bound.contains(vip);
-        // Somebody bound it while ARP was loud, as the usual script does: bind it again in the right order.
-        if bound && vip.is_ipv4() && was_loud && !memory.ours.contains(vip) {
-            steps.push(Step::Unbind(*vip));
-            steps.push(Step::Bind(*vip));
-        } else if !bound {
-            steps.push(Step::Bind(*vip));
-        }
+        bind(*vip, observed, memory, &mut steps);
         before_steps.ours.insert(*vip);
     }
 
@@ -186,6 +199,19 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
     Plan { steps, before_steps, after_steps }
 }
 
+/// What brings a VIP to lo as ours are.
+fn bind(vip: IpAddr, observed: &Observed, memory: &Memory, steps: &mut Vec<Step>) {
+    let was_loud = observed.loud().next().is_some();
+    let bound = observed.bound.contains(&vip);
+    // Somebody bound it while ARP was loud, as the usual script does: bind it again in the right order.
+    if bound && vip.is_ipv4() && was_loud && !memory.ours.contains(&vip) {
+        steps.push(Step::Unbind(vip));
+        steps.push(Step::Bind(vip));
+    } else if observed.preferred.contains(&vip) || !bound && !observed.wider.contains_key(&vip) {
+        steps.push(Step::Bind(vip));
+    }
+}
+
 /// Sets what does not keep quiet, and remembers what it was.
 fn silence(observed: &Observed, steps: &mut Vec<Step>, memory: &mut Memory) {
     for (setting, value) in &observed.settings {
@@ -196,25 +222,26 @@ fn silence(observed: &Observed, steps: &mut Vec<Step>, memory: &mut Memory) {
     }
 }
 
-/// What to tell the directors of each VIP. `failed` tells what could not be done for tunnels.
+/// What to tell the directors of each VIP.
 pub fn evidence(
     desired: &Desired,
     observed: &Observed,
     memory: &Memory,
-    failed: &BTreeMap<Need, String>,
+    failed: &Failures,
 ) -> Vec<VipEvidence> {
     let told = desired.vips.iter().map(|vip| {
         let tunnel = || {
             let needs = desired.needs.iter().flatten();
-            let mut of_vip = needs.filter(|(_, vips)| vips.contains(vip)).map(|(need, _)| need);
-            of_vip.find_map(|need| {
-                tunnels::shortfall(need, &observed.tunnels, &memory.tunnels, failed)
+            let mut of_vip = needs.filter(|(_, vips)| vips.contains(vip));
+            of_vip.find_map(|(need, vips)| {
+                tunnels::shortfall(need, vips, &observed.tunnels, &memory.tunnels, &failed.needs)
             })
         };
         let wrong = if memory.held {
             Some("stopped by hand: run `fulcrum-realserver start` to go on".to_owned())
         } else {
-            is_loud(*vip, observed).or_else(tunnel)
+            let failure = failed.vips.get(vip).cloned();
+            failure.or_else(|| is_loud(*vip, observed)).or_else(tunnel)
         };
         let foreign = || format!("{vip} was bound by another program and is being taken over");
         let detail = wrong.or_else(|| (!memory.ours.contains(vip)).then(foreign));
@@ -226,6 +253,11 @@ pub fn evidence(
 
 /// Why a VIP is not bound, or not quiet.
 fn is_loud(vip: IpAddr, observed: &Observed) -> Option<String> {
+    if let Some(prefix) = observed.wider.get(&vip) {
+        return Some(format!(
+            "{vip} is on lo with the prefix /{prefix}, and the kernel has no second: `ip address del {vip}/{prefix} dev lo`"
+        ));
+    }
     if !observed.bound.contains(&vip) {
         return Some(format!("{vip} is not bound to lo"));
     }
@@ -248,6 +280,11 @@ fn is_loud(vip: IpAddr, observed: &Observed) -> Option<String> {
                 return Some(format!(
                     "{interface} answers neighbour solicitations for {vip}: `ip -6 neigh del proxy {vip} dev \
                      {interface}`"
+                ));
+            }
+            if let Some(why) = &observed.proxies_unread {
+                return Some(format!(
+                    "whether another interface answers neighbour solicitations for {vip} cannot be read: {why}"
                 ));
             }
             "neighbour solicitations"

@@ -143,8 +143,11 @@ impl fmt::Display for Need {
 }
 
 /// What tunnels need, each with the VIPs whose packets come that way.
-pub fn needs(tunnels: &[HostTunnel]) -> BTreeMap<Need, BTreeSet<IpAddr>> {
-    let mut needs: BTreeMap<Need, BTreeSet<IpAddr>> = BTreeMap::new();
+pub type Needs = BTreeMap<Need, BTreeSet<IpAddr>>;
+
+/// What tunnels need.
+pub fn needs(tunnels: &[HostTunnel]) -> Needs {
+    let mut needs = Needs::new();
     for HostTunnel { tunnel, rip, vips } in tunnels {
         for vip in vips {
             let plain = Device { kind: plain(*rip, *vip), local: *rip, checksum: false };
@@ -193,11 +196,16 @@ pub struct Found {
     pub rp_filter: u32,
     /// `disable_ipv6` of the device.
     pub is_ipv6_disabled: bool,
+    /// It forwards nothing, and heeds neither redirects nor router advertisements.
+    pub is_guarded: bool,
 }
 
-/// What keeps a device from handing packets on.
+/// What keeps a device from handing packets on, or lets it do more than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
+    /// It forwards what comes out, or heeds redirects or router advertisements. It takes packets of any sender, so that
+    /// whoever reaches the RIP could lead the host's traffic elsewhere, or his own past its firewall.
+    Unguarded,
     /// Strict reverse-path filtering: clients are reached by another interface.
     Strict,
     /// No address of IPv4, without which the kernel filters loosely as it does strictly
@@ -211,20 +219,29 @@ pub enum Lack {
 
 impl Lack {
     /// All, in the order in which they are mended.
-    const ALL: [Self; 4] = [Self::Strict, Self::Address, Self::Ipv6, Self::Down];
+    const ALL: [Self; 5] = [Self::Unguarded, Self::Strict, Self::Address, Self::Ipv6, Self::Down];
 
-    /// Whether it matters to devices of that kind.
-    fn concerns(self, kind: Kind) -> bool {
+    /// Whether it matters to devices of that kind, for these VIPs. IPv6 is not let in where no VIP is of it.
+    fn concerns(self, kind: Kind, vips: &BTreeSet<IpAddr>) -> bool {
         match self {
             Self::Strict | Self::Address => kind.carries_ipv4(),
-            Self::Ipv6 => kind.carries_ipv6(),
-            Self::Down => true,
+            Self::Ipv6 => kind.carries_ipv6() && vips.iter().any(IpAddr::is_ipv6),
+            Self::Unguarded | Self::Down => true,
         }
     }
 
-    fn is_of(self, found: &Found) -> bool {
-        self.concerns(found.device.kind)
+    /// Whether packets to VIPs are kept from them by it.
+    fn stops_packets(self) -> bool {
+        match self {
+            Self::Unguarded => false,
+            Self::Strict | Self::Address | Self::Ipv6 | Self::Down => true,
+        }
+    }
+
+    fn is_of(self, found: &Found, vips: &BTreeSet<IpAddr>) -> bool {
+        self.concerns(found.device.kind, vips)
             && match self {
+                Self::Unguarded => !found.is_guarded,
                 Self::Strict => found.rp_filter == STRICT,
                 Self::Address => found.rp_filter != 0 && !found.has_ipv4,
                 Self::Ipv6 => found.is_ipv6_disabled,
@@ -234,6 +251,7 @@ impl Lack {
 
     fn words(self) -> &'static str {
         match self {
+            Self::Unguarded => "forwards, or heeds redirects or router advertisements",
             Self::Strict => "filters reverse paths strictly (rp_filter is 1)",
             Self::Address => "has rp_filter and no IPv4 address, so that the kernel drops all",
             Self::Ipv6 => "has disable_ipv6",
@@ -251,6 +269,8 @@ pub struct Observed {
     pub names: BTreeSet<String>,
     /// Ports of fou; whether they are for GUE.
     pub ports: BTreeMap<GuePort, bool>,
+    /// Why the ports cannot be read; none where they are.
+    pub ports_unread: Option<String>,
 }
 
 /// What we made in this boot, kept on disk.
@@ -263,13 +283,20 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Remembers what could not be removed, as it was remembered before.
-    pub fn keep(&mut self, before: &Self, stuck: &[Step]) {
-        for step in stuck {
+    /// Remembers what could not be removed, as it was remembered before, and forgets what could not be made: whoever makes
+    /// it later is another.
+    pub fn correct(&mut self, before: &Self, failed: &[Step]) {
+        for step in failed {
             match step {
                 Step::Remove(name) => self.devices.extend(before.devices.get(name).cloned()),
                 Step::Close(port) => self.ports.extend(before.ports.get(port)),
-                Step::Make(..) | Step::Mend(..) | Step::Open(_) => {}
+                Step::Make(name, _) => {
+                    self.devices.remove(name);
+                }
+                Step::Open(port) => {
+                    self.ports.remove(port);
+                }
+                Step::Mend(..) => {}
             }
         }
     }
@@ -326,48 +353,63 @@ pub struct Plan {
     pub after_steps: Ours,
 }
 
+/// What is wanted of tunnels.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// What the plan needs.
+    pub needs: &'a Needs,
+    /// What left it and stays for its connections, where nothing wanted is in its place.
+    pub leaving: &'a Needs,
+    /// What could not be made and is not tried again yet.
+    pub waiting: &'a BTreeSet<Need>,
+}
+
 /// Decides the steps.
-pub fn plan<'a>(
-    needs: impl IntoIterator<Item = &'a Need>,
-    observed: &Observed,
-    ours: &Ours,
-) -> Plan {
+pub fn plan(wanted: Wanted<'_>, observed: &Observed, ours: &Ours) -> Plan {
     let mut plan = Plan { before_steps: ours.clone(), ..Plan::default() };
     let mut stays = Ours::default();
     let mut names = observed.names.clone();
     let mut taken = BTreeSet::new();
-    for need in needs {
+    let leaving = wanted.leaving.iter().filter(|(need, _)| !wanted.needs.contains_key(need));
+    for (need, vips) in wanted.needs.iter().chain(leaving) {
+        let is_waiting = wanted.waiting.contains(need);
         match need {
             Need::Port(port) => {
-                let is_ours = ours.ports.contains(port);
-                if !observed.ports.contains_key(port) {
+                let is_open = observed.ports.contains_key(port);
+                let is_unknown = observed.ports_unread.is_some();
+                if !is_open && !is_unknown && !is_waiting {
                     plan.makings.push(Step::Open(*port));
                     stays.ports.insert(*port);
-                } else if is_ours {
+                } else if ours.ports.contains(port) && (is_open || is_unknown) {
                     stays.ports.insert(*port);
                 }
             }
-            // The kernel has one device for each; intent that asks for two is refused at Apply.
+            // The kernel has one device for each, and what is wanted comes before what leaves. Intent that asks for two is
+            // refused at Apply.
             Need::Device(device) if !taken.insert((device.kind, device.local)) => {}
             Need::Device(device) => match holder(device, observed, ours) {
                 Holder::Ours(name, found) => {
-                    let lacks = Lack::ALL.into_iter().filter(|lack| lack.is_of(found));
+                    let lacks = Lack::ALL.into_iter().filter(|lack| lack.is_of(found, vips));
                     let mend = |lack| Step::Mend(name.to_owned(), *device, lack);
                     plan.makings.extend(lacks.map(mend));
                     stays.devices.insert(name.to_owned());
                 }
                 Holder::Another(..) => {}
                 Holder::None => {
-                    let Some(name) = free_name(device.kind, &names) else { continue };
+                    let name = free_name(device.kind, &names).filter(|_| !is_waiting);
+                    let Some(name) = name else { continue };
                     names.insert(name.clone());
                     plan.makings.push(Step::Make(name.clone(), *device));
-                    let lacks = Lack::ALL.into_iter().filter(|lack| lack.concerns(device.kind));
+                    let concerns = |lack: &Lack| lack.concerns(device.kind, vips);
                     let mend = |lack| Step::Mend(name.clone(), *device, lack);
-                    plan.makings.extend(lacks.map(mend));
+                    plan.makings.extend(Lack::ALL.into_iter().filter(concerns).map(mend));
                     stays.devices.insert(name);
                 }
             },
         }
+    }
+    if observed.ports_unread.is_some() {
+        stays.ports.extend(&ours.ports);
     }
     let goes = |name: &&String| !stays.devices.contains(*name) && observed.names.contains(*name);
     plan.removals.extend(ours.devices.iter().filter(goes).cloned().map(Step::Remove));
@@ -413,6 +455,7 @@ fn free_name(kind: Kind, taken: &BTreeSet<String>) -> Option<String> {
 /// Why packets of a tunnel are not taken out; none where they are. `failed` tells what could not be done.
 pub fn shortfall(
     need: &Need,
+    vips: &BTreeSet<IpAddr>,
     observed: &Observed,
     ours: &Ours,
     failed: &BTreeMap<Need, String>,
@@ -426,7 +469,10 @@ pub fn shortfall(
                  makes it",
                 port.port, port.port
             )),
-            None => Some(format!("nobody takes {port} out{}", because())),
+            None => Some(match &observed.ports_unread {
+                Some(why) => format!("whether somebody takes {port} out cannot be read: {why}"),
+                None => format!("nobody takes {port} out{}", because()),
+            }),
         },
         Need::Device(device) => {
             let (name, found, is_ours) = match holder(device, observed, ours) {
@@ -434,7 +480,8 @@ pub fn shortfall(
                 Holder::Ours(name, found) => (name, found, true),
                 Holder::Another(name, found) => (name, found, false),
             };
-            let lack = Lack::ALL.into_iter().find(|lack| lack.is_of(found)).map(Lack::words);
+            let stops = |lack: &Lack| lack.stops_packets() && lack.is_of(found, vips);
+            let lack = Lack::ALL.into_iter().find(stops).map(Lack::words);
             let checksum = "wants GRE with another checksum than the virtual server's";
             let lack = lack.or((found.device != *device).then_some(checksum))?;
             Some(if is_ours {
@@ -465,7 +512,7 @@ pub struct End {
 
 /// All ends, ordered.
 pub fn ends(
-    needs: &BTreeMap<Need, BTreeSet<IpAddr>>,
+    needs: &Needs,
     observed: &Observed,
     ours: &Ours,
     failed: &BTreeMap<Need, String>,
@@ -482,11 +529,11 @@ pub fn ends(
                 Holder::None => (None, false),
             },
         };
-        let problem = shortfall(need, observed, ours, failed);
+        let problem = shortfall(need, vips, observed, ours, failed);
         End { need: *need, vips: vips.clone(), taken_by, is_foreign, problem }
     };
     needs.iter().map(end).collect()
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,7 @@
 //! Looks at what takes packets out of tunnels, and takes [`tunnels`]' steps.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::devices;
@@ -19,21 +20,30 @@ pub(super) fn observe(host: &HostAddresses, desired: &Desired, ours: &Ours) -> t
             has_ipv4: host.with_ipv4.contains(&it.name),
             rp_filter: devices::rp_filter_in_force(&it.name),
             is_ipv6_disabled: devices::is_ipv6_disabled(&it.name),
+            is_guarded: devices::is_guarded(&it.name),
         };
         (it.name.clone(), found)
     });
-    let wants_port = desired.needs.iter().flatten().any(|(need, _)| matches!(need, Need::Port(_)));
+    let needs = desired.needs.iter().flatten().chain(&desired.leaving);
+    let wants_port = needs.into_iter().any(|(need, _)| matches!(need, Need::Port(_)));
     // Nobody loads fou for the sake of looking.
-    let ports = if wants_port || !ours.ports.is_empty() { ports() } else { BTreeMap::new() };
-    tunnels::Observed { devices: devices.collect(), names: host.names.clone(), ports }
+    let is_asked = wants_port || !ours.ports.is_empty();
+    let ports = if is_asked { ports() } else { Ok(BTreeMap::new()) };
+    let (ports, ports_unread) = match ports {
+        Ok(ports) => (ports, None),
+        Err(error) => (BTreeMap::new(), Some(error.to_string())),
+    };
+    let names = host.names.clone();
+    tunnels::Observed { devices: devices.collect(), names, ports, ports_unread }
 }
 
 /// Without the module there are no ports; opening one tells what is wrong.
-fn ports() -> BTreeMap<GuePort, bool> {
-    Fou::open().and_then(|mut fou| fou.ports()).unwrap_or_else(|error| {
-        tracing::debug!(%error, "the ports of fou cannot be read");
-        BTreeMap::new()
-    })
+fn ports() -> io::Result<BTreeMap<GuePort, bool>> {
+    let mut fou = match Fou::open() {
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => return Ok(BTreeMap::new()),
+        other => other?,
+    };
+    fou.ports()
 }
 
 /// Interfaces of addresses, without the dummy address of our own devices.
@@ -59,7 +69,7 @@ pub(super) async fn proxied(
     Ok(entries.filter(|(_, interface)| devices::answers_by_proxy(interface)).collect())
 }
 
-/// Takes a step; why not, with the remedy, where it fails. It is tried again at each look, and told until it succeeds.
+/// Takes a step; why not, with the remedy, where it fails. It is tried again, and told until it succeeds.
 pub(super) async fn perform(addresses: &Addresses, step: &Step) -> Result<(), String> {
     let answer = take(addresses, step).await;
     if answer.is_ok() {
@@ -96,13 +106,14 @@ async fn take(addresses: &Addresses, step: &Step) -> Result<(), String> {
 }
 
 async fn mend(addresses: &Addresses, name: &str, lack: Lack) -> Result<(), String> {
-    let sysctl = |key: &str, error: std::io::Error| {
+    let sysctl = |key: &str, error: io::Error| {
         format!(
             "{key} of {name}: {error}; the agent needs CAP_NET_ADMIN and a writable /proc/sys (systemd: no \
              ProtectKernelTunables)"
         )
     };
     match lack {
+        Lack::Unguarded => devices::guard(name).map_err(|error| sysctl("forwarding", error)),
         Lack::Strict => devices::loosen(name).map_err(|error| sysctl("rp_filter", error)),
         Lack::Address => addresses
             .give(name, devices::DUMMY)

@@ -36,7 +36,8 @@ fn desired(vips: &[IpAddr], busy: &[IpAddr]) -> Desired {
     Desired {
         vips: vips.iter().copied().collect(),
         busy: busy.iter().copied().collect(),
-        needs: Some(BTreeMap::new()),
+        needs: Some(Needs::new()),
+        ..Desired::default()
     }
 }
 
@@ -134,6 +135,22 @@ fn hosts_get_their_steps() {
             &[VIP6],
             &[],
             host(&[VIP6], 0, 0),
+            Memory::default(),
+            vec![],
+        ),
+        (
+            "IPv6 that the host may have as its source is bound as ours are",
+            &[VIP6],
+            &[],
+            Observed { preferred: [VIP6].into(), ..host(&[VIP6], 0, 0) },
+            Memory::default(),
+            vec![Bind(VIP6)],
+        ),
+        (
+            "IPv6 on lo with another prefix is left to who put it there",
+            &[VIP6],
+            &[],
+            Observed { wider: [(VIP6, 64)].into(), ..host(&[], 0, 0) },
             Memory::default(),
             vec![],
         ),
@@ -255,6 +272,19 @@ fn evidence_tells_the_truth() {
             "192.168.1.150 was bound by another program and is being taken over",
         ),
         (VIP6, host(&[VIP6], 0, 0), ours(&[VIP6], &[]), ""),
+        (
+            VIP6,
+            Observed { wider: [(VIP6, 64)].into(), ..host(&[], 0, 0) },
+            ours(&[VIP6], &[]),
+            "2001:db8::150 is on lo with the prefix /64, and the kernel has no second: `ip address del 2001:db8::150/64 dev \
+             lo`",
+        ),
+        (
+            VIP6,
+            Observed { proxies_unread: Some("ENOBUFS".to_owned()), ..host(&[VIP6], 0, 0) },
+            ours(&[VIP6], &[]),
+            "whether another interface answers neighbour solicitations for 2001:db8::150 cannot be read: ENOBUFS",
+        ),
         (VIP6, host(&[], 1, 2), ours(&[VIP6], &[]), "2001:db8::150 is not bound to lo"),
         (
             VIP6,
@@ -270,7 +300,7 @@ fn evidence_tells_the_truth() {
         ),
     ];
     for (vip, observed, memory, detail) in cases {
-        let told = evidence(&desired(&[vip], &[]), &observed, &memory, &BTreeMap::new());
+        let told = evidence(&desired(&[vip], &[]), &observed, &memory, &Failures::default());
         assert_eq!((told[0].arp_safe, told[0].detail.as_str()), (detail.is_empty(), detail));
     }
 }
@@ -279,12 +309,48 @@ fn evidence_tells_the_truth() {
 fn a_vip_without_its_tunnel_is_not_told_safe() {
     let (desired, observed) = tunnelled();
     let memory = ours(&[VIP, OTHER], &[]);
-    let why = desired.needs.iter().flatten().map(|(need, _)| (*need, "EPERM".to_owned())).collect();
-    let told = evidence(&desired, &observed, &memory, &why);
+    let needs = desired.needs.iter().flatten().map(|(need, _)| (*need, "EPERM".to_owned()));
+    let failed = Failures { needs: needs.collect(), ..Failures::default() };
+    let told = evidence(&desired, &observed, &memory, &failed);
     let of = |vip| told.iter().find(|it| it.vip == vip).expect("it is told");
     assert_eq!(of(VIP).detail, "no device takes ipip to 10.0.0.8 out: EPERM");
     assert!(of(VIP).bound && !of(VIP).arp_safe);
     assert!(of(OTHER).arp_safe, "the other VIP comes by dr");
+}
+
+#[test]
+fn a_vip_that_cannot_be_bound_is_alone_in_that() {
+    let observed = host(&[VIP], 1, 2);
+    let failed = Failures { vips: [(VIP6, "EACCES".to_owned())].into(), ..Failures::default() };
+    let told = evidence(&desired(&[VIP, VIP6], &[]), &observed, &ours(&[VIP, VIP6], &[]), &failed);
+    let told: Vec<_> = told.iter().map(|it| (it.vip, it.arp_safe, it.detail.as_str())).collect();
+    assert_eq!(told, [(VIP, true, ""), (VIP6, false, "EACCES")]);
+}
+
+#[test]
+fn a_changed_checksum_waits_for_no_leaver() {
+    let gre = |checksum| {
+        let rip = "10.0.0.8".parse().unwrap();
+        tunnels::needs(&[HostTunnel { tunnel: Tunnel::Gre { checksum }, rip, vips: vec![VIP] }])
+    };
+    use fulcrum_model::TunnelChecksum::{Full, None as Without};
+    for (before, after) in [(Full, Without), (Without, Full)] {
+        let first = Desired { needs: Some(gre(before)), ..desired(&[VIP], &[]) };
+        let quiet = host(&[VIP], 1, 2);
+        let made = plan(&first, &quiet, &Memory::default());
+        let on = |observed: &Observed, planned: &Plan| {
+            let tunnels = tunnels::tests::after(&observed.tunnels, &planned.steps);
+            Observed { tunnels, ..observed.clone() }
+        };
+        let had = on(&quiet, &made);
+        let next =
+            Desired { needs: Some(gre(after)), leaving: gre(before), ..desired(&[VIP], &[]) };
+        let changed = plan(&next, &had, &made.after_steps);
+        let has = on(&had, &changed);
+        let told = evidence(&next, &has, &changed.after_steps, &Failures::default());
+        assert!(told[0].arp_safe, "{before:?} to {after:?}: {}", told[0].detail);
+        assert_eq!(plan(&next, &has, &changed.after_steps).steps, [], "it stays so");
+    }
 }
 
 fn vips() -> impl Strategy<Value = BTreeSet<IpAddr>> {

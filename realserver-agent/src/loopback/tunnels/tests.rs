@@ -35,6 +35,7 @@ fn well(device: Device) -> Found {
         has_ipv4: true,
         rp_filter: 2,
         is_ipv6_disabled: false,
+        is_guarded: true,
     }
 }
 
@@ -42,12 +43,23 @@ fn host(devices: &[(&str, Found)]) -> Observed {
     let devices: BTreeMap<String, Found> =
         devices.iter().map(|(name, found)| ((*name).to_owned(), found.clone())).collect();
     let names = devices.keys().cloned().chain(["lo".to_owned(), "eth0".to_owned()]).collect();
-    Observed { devices, names, ports: BTreeMap::new() }
+    Observed { devices, names, ..Observed::default() }
 }
 
 fn ours(devices: &[&str]) -> Ours {
     let devices = devices.iter().map(|name| (*name).to_owned()).collect();
     Ours { devices, ports: BTreeSet::new() }
+}
+
+/// What is needed alone.
+fn steps(needs: &Needs, observed: &Observed, ours: &Ours) -> Plan {
+    let (leaving, waiting) = (&Needs::new(), &BTreeSet::new());
+    plan(Wanted { needs, leaving, waiting }, observed, ours)
+}
+
+/// Needs of a VIP of IPv4.
+fn of_vip(needs: impl IntoIterator<Item = Need>) -> Needs {
+    needs.into_iter().map(|need| (need, [ip(VIP)].into())).collect()
 }
 
 fn told(steps: &[Step]) -> Vec<String> {
@@ -82,10 +94,12 @@ fn hosts_get_their_steps() {
     let down = Found { is_up: false, ..well(ipip) };
     let strict = Found { rp_filter: 1, has_ipv4: false, ..well(ipip) };
     let unfiltered = Found { rp_filter: 0, has_ipv4: false, ..well(ipip) };
+    let forwards = Found { is_guarded: false, ..well(ipip) };
     let to_one = Found { is_open: false, ..well(ipip) };
     let made = |name: &str| -> Vec<String> {
         [
             "made, ipip to 10.0.0.8",
+            "mended, it forwards, or heeds redirects or router advertisements",
             "mended, it filters reverse paths strictly (rp_filter is 1)",
             "mended, it has rp_filter and no IPv4 address, so that the kernel drops all",
             "mended, it is down",
@@ -95,7 +109,7 @@ fn hosts_get_their_steps() {
     };
     let name = "fulcrum-ipip-0";
     type Case<'a> = (&'a str, &'a [Device], Observed, Ours, Vec<String>);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         ("nothing", &[], host(&[]), ours(&[]), vec![]),
         ("made", &[ipip], host(&[]), ours(&[]), made(name)),
         ("there", &[ipip], host(&[(name, well(ipip))]), ours(&[name]), vec![]),
@@ -107,7 +121,15 @@ fn hosts_get_their_steps() {
             ours(&[name]),
             vec![format!("{name}: mended, it is down")],
         ),
-        ("strict", &[ipip], host(&[(name, strict)]), ours(&[name]), made(name)[1..3].to_vec()),
+        ("strict", &[ipip], host(&[(name, strict)]), ours(&[name]), made(name)[2..4].to_vec()),
+        (
+            "unguarded",
+            &[ipip],
+            host(&[(name, forwards.clone())]),
+            ours(&[name]),
+            made(name)[1..2].to_vec(),
+        ),
+        ("another program's, unguarded", &[ipip], host(&[("t", forwards)]), ours(&[]), vec![]),
         ("without rp_filter", &[ipip], host(&[(name, unfiltered)]), ours(&[name]), vec![]),
         (
             "wanted no more",
@@ -134,8 +156,8 @@ fn hosts_get_their_steps() {
         ),
     ];
     for (what, wanted, observed, ours, expected) in cases {
-        let needs: Vec<Need> = wanted.iter().copied().map(Need::Device).collect();
-        let planned = plan(&needs, &observed, &ours);
+        let needs = of_vip(wanted.iter().copied().map(Need::Device));
+        let planned = steps(&needs, &observed, &ours);
         let steps = [told(&planned.removals), told(&planned.makings)].concat();
         assert_eq!(steps, expected, "{what}");
     }
@@ -148,16 +170,20 @@ fn ports_are_opened_and_closed() {
     let mine = Ours { ports: [port].into(), ..Ours::default() };
     let none = Ours::default();
     let need = [Need::Port(port)];
-    let cases: [(&str, &[Need], Observed, &Ours, &[&str], &Ours); 6] = [
+    let unread = || Observed { ports_unread: Some("EPERM".to_owned()), ..host(&[]) };
+    let cases: [(&str, &[Need], Observed, &Ours, &[&str], &Ours); 9] = [
         ("opened", &need, host(&[]), &none, &["GUE at UDP port 6080 of IPv4: opened"], &mine),
         ("open", &need, open(true), &mine, &[], &mine),
         ("another program's", &need, open(true), &none, &[], &none),
         ("another program's, for another use", &need, open(false), &none, &[], &none),
         ("closed", &[], open(true), &mine, &["GUE at UDP port 6080 of IPv4: closed"], &none),
+        ("not known whether it is open", &need, unread(), &none, &[], &none),
+        ("ours, and not known any more", &need, unread(), &mine, &[], &mine),
+        ("to be closed, and not known", &[], unread(), &mine, &[], &mine),
         ("closed by another", &[], host(&[]), &mine, &[], &none),
     ];
     for (what, needs, observed, ours, expected, after) in cases {
-        let planned = plan(needs, &observed, ours);
+        let planned = super::tests::steps(&of_vip(needs.iter().copied()), &observed, ours);
         let steps = [told(&planned.removals), told(&planned.makings)].concat();
         assert_eq!(
             (steps, &planned.after_steps),
@@ -217,17 +243,53 @@ fn what_falls_short_is_told() {
         ),
     ];
     for (observed, ours, failed, expected) in cases {
-        let found = shortfall(&Need::Device(gre), &observed, &ours, failed);
+        let found = shortfall(&Need::Device(gre), &[ip(VIP)].into(), &observed, &ours, failed);
         assert_eq!(found.as_deref(), expected);
     }
     let port = GuePort { port: 6080, is_ipv6: false };
     let at = |ports: &[(GuePort, bool)]| {
         let observed = Observed { ports: ports.iter().copied().collect(), ..host(&[]) };
-        shortfall(&Need::Port(port), &observed, &Ours::default(), &fine)
+        shortfall(&Need::Port(port), &[ip(VIP)].into(), &observed, &Ours::default(), &fine)
     };
     assert_eq!(at(&[(port, true)]), None);
     assert_eq!(at(&[]).as_deref(), Some("nobody takes GUE at UDP port 6080 of IPv4 out"));
+    let unread = Observed { ports_unread: Some("EPERM".to_owned()), ..host(&[]) };
+    assert_eq!(
+        shortfall(&Need::Port(port), &[ip(VIP)].into(), &unread, &Ours::default(), &fine)
+            .as_deref(),
+        Some("whether somebody takes GUE at UDP port 6080 of IPv4 out cannot be read: EPERM")
+    );
     assert!(at(&[(port, false)]).is_some_and(|why| why.contains("ip fou del port 6080")));
+}
+
+#[test]
+fn what_could_not_be_made_waits() {
+    let port = Need::Port(GuePort { port: 6080, is_ipv6: false });
+    let needs = of_vip([port, Need::Device(device(Kind::Ipip, RIP))]);
+    let waiting = needs.keys().copied().collect();
+    let wanted = Wanted { needs: &needs, leaving: &Needs::new(), waiting: &waiting };
+    let planned = plan(wanted, &host(&[]), &Ours::default());
+    assert_eq!(planned, Plan::default());
+    // What is there is seen all the same.
+    let name = "fulcrum-ipip-0";
+    let down = Found { is_up: false, ..well(device(Kind::Ipip, RIP)) };
+    let planned = plan(wanted, &host(&[(name, down)]), &ours(&[name]));
+    assert_eq!(told(&planned.makings), [format!("{name}: mended, it is down")]);
+}
+
+#[test]
+fn ipv6_is_let_in_for_vips_of_it_alone() {
+    let ip6tnl = device(Kind::Ip6tnl, RIP6);
+    let name = "fulcrum-ip6-0";
+    let without = || Found { is_ipv6_disabled: true, ..well(ip6tnl) };
+    for (vip, expected) in [(VIP, 0), (VIP6, 1)] {
+        let needs = Needs::from([(Need::Device(ip6tnl), [ip(vip)].into())]);
+        let observed = host(&[(name, without())]);
+        let planned = steps(&needs, &observed, &ours(&[name]));
+        assert_eq!(planned.makings.len(), expected, "{vip}");
+        let problems = ends(&needs, &observed, &ours(&[name]), &BTreeMap::new());
+        assert_eq!(problems[0].problem.is_some(), expected == 1, "{vip}");
+    }
 }
 
 #[test]
@@ -245,8 +307,25 @@ fn names_fit_in_the_kernel() {
 }
 
 /// Does to a host what the kernel would.
-fn perform(mut observed: Observed, planned: &Plan) -> Observed {
-    for step in planned.removals.iter().chain(&planned.makings) {
+fn perform(observed: Observed, planned: &Plan) -> Observed {
+    perform_all(observed, planned.removals.iter().chain(&planned.makings))
+}
+
+/// The host after a whole plan's steps.
+pub(in crate::loopback) fn after(
+    observed: &Observed,
+    steps: &[crate::loopback::plan::Step],
+) -> Observed {
+    use crate::loopback::plan::Step;
+    let of_tunnels = steps.iter().filter_map(|step| match step {
+        Step::Tunnel(step) => Some(step),
+        Step::Set(..) | Step::Bind(_) | Step::Unbind(_) => None,
+    });
+    perform_all(observed.clone(), of_tunnels)
+}
+
+fn perform_all<'a>(mut observed: Observed, steps: impl Iterator<Item = &'a Step>) -> Observed {
+    for step in steps {
         match step.clone() {
             Step::Make(name, device) => {
                 let twin = |found: &Found| {
@@ -260,6 +339,7 @@ fn perform(mut observed: Observed, planned: &Plan) -> Observed {
                     has_ipv4: false,
                     rp_filter: 1,
                     is_ipv6_disabled: true,
+                    is_guarded: false,
                     ..well(device)
                 };
                 observed.devices.insert(name, fresh);
@@ -267,6 +347,7 @@ fn perform(mut observed: Observed, planned: &Plan) -> Observed {
             Step::Mend(name, _, lack) => {
                 let found = observed.devices.get_mut(&name).expect("a device");
                 match lack {
+                    Lack::Unguarded => found.is_guarded = true,
                     Lack::Strict => found.rp_filter = 2,
                     Lack::Address => found.has_ipv4 = true,
                     Lack::Ipv6 => found.is_ipv6_disabled = false,
@@ -290,10 +371,23 @@ fn any_tunnel() -> impl Strategy<Value = HostTunnel> {
         Just(gue(6080)),
         Just(gue(6081)),
         Just(gre(TunnelChecksum::None)),
+        Just(gre(TunnelChecksum::Full)),
     ];
     let vips = proptest::sample::subsequence(vec![ip(VIP), ip(VIP6)], 1..=2);
     (kind, proptest::sample::select(vec![RIP, RIP6]), vips)
         .prop_map(|(tunnel, rip, vips)| HostTunnel { tunnel, rip: ip(rip), vips })
+}
+
+/// Tunnels as Apply takes them: not to one RIP by gre with different checksums.
+fn any_tunnels() -> impl Strategy<Value = Vec<HostTunnel>> {
+    proptest::collection::vec(any_tunnel(), 0..4).prop_map(|mut tunnels| {
+        let mut checksums = BTreeMap::new();
+        tunnels.retain(|it| match it.tunnel {
+            Tunnel::Gre { checksum } => *checksums.entry(it.rip).or_insert(checksum) == checksum,
+            Tunnel::Ipip | Tunnel::Gue { .. } => true,
+        });
+        tunnels
+    })
 }
 
 /// A host where others made devices, some of them in the way.
@@ -319,22 +413,22 @@ proptest! {
     /// From any host: the steps reach what is wanted, doing them again is nothing, and what others made stays.
     #[test]
     fn steps_converge_and_are_undone(
-        tunnels in proptest::collection::vec(any_tunnel(), 0..4),
+        tunnels in any_tunnels(),
         before in any_host(),
     ) {
         let needs = needs(&tunnels);
-        let planned = plan(needs.keys(), &before, &Ours::default());
+        let planned = steps(&needs, &before, &Ours::default());
         let after = perform(before.clone(), &planned);
-        for need in needs.keys() {
-            let short = shortfall(need, &after, &planned.after_steps, &BTreeMap::new());
+        for (need, vips) in &needs {
+            let short = shortfall(need, vips, &after, &planned.after_steps, &BTreeMap::new());
             let is_foreign = short.as_ref().is_some_and(|why| why.contains("another program"));
             prop_assert!(short.is_none() || is_foreign, "{:?}", short);
         }
-        let again = plan(needs.keys(), &after, &planned.after_steps);
+        let again = steps(&needs, &after, &planned.after_steps);
         prop_assert!(again.removals.is_empty() && again.makings.is_empty(), "{again:?}");
         prop_assert_eq!(&again.after_steps, &planned.after_steps);
         // All goes, and the host is as it was.
-        let none = plan(std::iter::empty(), &after, &planned.after_steps);
+        let none = steps(&Needs::new(), &after, &planned.after_steps);
         prop_assert_eq!(perform(after, &none), before);
         prop_assert_eq!(none.after_steps, Ours::default());
     }
@@ -342,20 +436,35 @@ proptest! {
     /// From any wanted to any other.
     #[test]
     fn changes_converge(
-        first in proptest::collection::vec(any_tunnel(), 0..4),
-        second in proptest::collection::vec(any_tunnel(), 0..4),
+        first in any_tunnels(),
+        second in any_tunnels(),
     ) {
         let (first, second) = (needs(&first), needs(&second));
-        let planned = plan(first.keys(), &host(&[]), &Ours::default());
+        let planned = steps(&first, &host(&[]), &Ours::default());
         let after = perform(host(&[]), &planned);
-        let change = plan(second.keys(), &after, &planned.after_steps);
+        let change = steps(&second, &after, &planned.after_steps);
         let changed = perform(after, &change);
-        let fresh = plan(second.keys(), &host(&[]), &Ours::default());
+        let fresh = steps(&second, &host(&[]), &Ours::default());
         let direct = perform(host(&[]), &fresh);
         let devices = |of: &Observed| -> BTreeSet<Device> {
             of.devices.values().map(|found| found.device).collect()
         };
         prop_assert_eq!(devices(&changed), devices(&direct));
-        prop_assert_eq!(changed.ports, direct.ports);
+        prop_assert_eq!(&changed.ports, &direct.ports);
+
+        // While the first ones leave, the second have all they need, and nothing is done twice.
+        let both = Wanted { needs: &second, leaving: &first, waiting: &BTreeSet::new() };
+        let has = perform(host(&[]), &planned);
+        let change = plan(both, &has, &planned.after_steps);
+        let while_leaving = perform(has, &change);
+        for (need, vips) in &second {
+            let short =
+                shortfall(need, vips, &while_leaving, &change.after_steps, &BTreeMap::new());
+            prop_assert_eq!(short, None);
+        }
+        let again = plan(both, &while_leaving, &change.after_steps);
+        prop_assert!(again.removals.is_empty() && again.makings.is_empty(), "{again:?}");
+        let gone = steps(&second, &while_leaving, &change.after_steps);
+        prop_assert_eq!(devices(&perform(while_leaving, &gone)), devices(&direct));
     }
 }
