@@ -3,7 +3,7 @@
 //! Order on bind: `arp_ignore=1` and `arp_announce=2` on `all` and on the interfaces that carry the real servers' own
 //! addresses, and the tunnels' devices, *then* the VIP on lo. On unbind: VIP first, then the devices, then the settings back to
 //! what they were, if no VIP of ours needs them.
-//! [`plan`] and [`tunnels`] decide, [`netlink`], [`arp`] and their like touch, [`driver`] puts the steps in force.
+//! [`plan`], [`tunnels`] and `retries` decide, [`netlink`], [`arp`] and their like touch, [`driver`] puts the steps in force.
 
 pub mod arp;
 mod devices;
