@@ -8,6 +8,7 @@
 pub mod arp;
 mod devices;
 pub mod driver;
+mod failed;
 mod fou;
 pub mod journal;
 pub mod netlink;

@@ -9,6 +9,7 @@ use fulcrum_model::VipEvidence;
 use fulcrum_model::plan::HostTunnel;
 use tokio::time::Instant;
 
+use super::failed::Failed;
 use super::journal::Journal;
 use super::netlink::{Addresses, HostAddresses};
 use super::plan::{self, Desired, Failures, Observed, Step};
@@ -19,16 +20,6 @@ use super::{arp, retries, workshop};
 /// Why the loopback cannot be brought to what is wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopbackError {
-    /// A VIP cannot be added or removed.
-    #[error("{action} {vip} on lo: {source}{}", remedy(*.vip, .source))]
-    Address {
-        /// `bind` or `unbind`.
-        action: &'static str,
-        /// The VIP.
-        vip: IpAddr,
-        /// Why.
-        source: rtnetlink::Error,
-    },
     /// Addresses cannot be read.
     #[error("read the host's addresses by netlink: {0}")]
     Read(#[from] rtnetlink::Error),
@@ -50,24 +41,6 @@ pub enum LoopbackError {
         /// Why.
         source: io::Error,
     },
-}
-
-fn remedy(vip: IpAddr, error: &rtnetlink::Error) -> &'static str {
-    let code = match error {
-        rtnetlink::Error::NetlinkError(message) => -message.raw_code(),
-        _ => 0,
-    };
-    match code {
-        nix::libc::EPERM => "; the agent needs CAP_NET_ADMIN",
-        // `ipv6_add_addr` of net/ipv6/addrconf.c.
-        nix::libc::EACCES if vip.is_ipv6() => {
-            "; IPv6 is disabled: `sysctl -w net.ipv6.conf.lo.disable_ipv6=0`"
-        }
-        nix::libc::EOPNOTSUPP | nix::libc::EAFNOSUPPORT if vip.is_ipv6() => {
-            "; this kernel has no IPv6: start it without ipv6.disable=1"
-        }
-        _ => "",
-    }
 }
 
 /// The loopback of this host.
@@ -175,36 +148,12 @@ impl Loopback {
         } else {
             self.observe(wanted, &desired, journal.memory()).await?
         };
-        self.note(&planned.steps, &desired, &failed);
+        failed.note(&planned.steps, &desired, &mut self.retries);
         planned.steps.retain(|step| !failed.steps.contains(step));
         let mut failures = failed.failures;
         failures.needs.extend(waiting);
         let turn = Turn::new(planned.steps, &desired, &seen, journal.memory(), &failures);
         Ok(Turn { left_behind: failed.left_behind, ..turn })
-    }
-
-    /// Notes what is to be tried again when, and logs what is new of what failed.
-    fn note(&mut self, steps: &[Step], desired: &Desired, failed: &Failed) {
-        let is_needed = |need: &Need| {
-            desired.leaving.contains_key(need)
-                || desired.needs.as_ref().is_none_or(|needs| needs.contains_key(need))
-        };
-        self.retries.keep(is_needed);
-        for step in steps {
-            let Step::Tunnel(tunnels::Step::Make(..) | tunnels::Step::Open(_)) = step else {
-                continue;
-            };
-            let Some(need) = need(step) else { continue };
-            match failed.failures.needs.get(&need) {
-                Some(why) if failed.steps.contains(step) => {
-                    self.retries.not_made(need, why, Instant::now());
-                }
-                Some(_) | None => self.retries.made(need),
-            }
-        }
-        for (what, why) in self.retries.news(failed.words.clone()) {
-            tracing::warn!(what, why, "not done, and tried again");
-        }
     }
 
     /// As [`Self::reconcile`], without doing or remembering anything: the steps are those that would be taken.
@@ -295,11 +244,11 @@ impl Loopback {
                 }
                 Step::Bind(vip) => match self.addresses.bind(*vip).await {
                     Ok(()) => tracing::info!(%vip, "bound to lo"),
-                    Err(source) => failed.address(step, "bind", *vip, source),
+                    Err(error) => failed.address(step, "bind", *vip, &error),
                 },
                 Step::Unbind(vip) => match self.addresses.unbind(*vip).await {
                     Ok(()) => tracing::info!(%vip, "unbound from lo"),
-                    Err(source) => failed.address(step, "unbind", *vip, source),
+                    Err(error) => failed.address(step, "unbind", *vip, &error),
                 },
                 Step::Tunnel(of_tunnel) => {
                     if let Err(why) = workshop::perform(&self.addresses, of_tunnel).await {
@@ -309,92 +258,6 @@ impl Loopback {
             }
         }
         Ok(failed)
-    }
-}
-
-/// Whose need a step is for.
-fn need(step: &Step) -> Option<Need> {
-    match step {
-        Step::Tunnel(step) => step.need(),
-        Step::Set(..) | Step::Bind(_) | Step::Unbind(_) => None,
-    }
-}
-
-/// What could not be done.
-#[derive(Default)]
-struct Failed {
-    steps: Vec<Step>,
-    failures: Failures,
-    /// Why, by what could not be done.
-    words: BTreeMap<String, String>,
-    left_behind: Vec<String>,
-    stays_bound: BTreeSet<IpAddr>,
-}
-
-impl Failed {
-    fn is_cause_of(&self, step: &Step) -> bool {
-        match step {
-            Step::Bind(vip) => self.failures.vips.contains_key(vip),
-            Step::Tunnel(step) => {
-                step.need().is_some_and(|need| self.failures.needs.contains_key(&need))
-            }
-            // Of IPv4 a VIP that stays must stay quiet.
-            Step::Set(setting, value) => {
-                *value < setting.key.wanted() && self.stays_bound.iter().any(IpAddr::is_ipv4)
-            }
-            Step::Unbind(_) => false,
-        }
-    }
-
-    fn address(
-        &mut self,
-        step: &Step,
-        action: &'static str,
-        vip: IpAddr,
-        source: rtnetlink::Error,
-    ) {
-        let why = LoopbackError::Address { action, vip, source }.to_string();
-        if matches!(step, Step::Unbind(_)) {
-            self.left_behind.push(why.clone());
-            self.stays_bound.insert(vip);
-        }
-        self.words.insert(format!("{action} {vip}"), why.clone());
-        self.failures.vips.insert(vip, why);
-        self.steps.push(step.clone());
-    }
-
-    fn tunnel(&mut self, step: &Step, of_tunnel: &tunnels::Step, why: String) {
-        let what = match of_tunnel.need() {
-            Some(need) => {
-                self.failures.needs.insert(need, why.clone());
-                need.to_string()
-            }
-            None => {
-                self.left_behind.push(why.clone());
-                of_tunnel.to_string()
-            }
-        };
-        self.words.insert(what, why);
-        self.steps.push(step.clone());
-    }
-
-    /// Remembers what was not undone, and forgets what was not made.
-    fn correct(&self, after: &mut plan::Memory, before: &plan::Memory) {
-        for step in &self.steps {
-            match step {
-                Step::Unbind(vip) if before.ours.contains(vip) => {
-                    after.ours.insert(*vip);
-                }
-                Step::Tunnel(step) => {
-                    after.tunnels.correct(&before.tunnels, std::slice::from_ref(step));
-                }
-                Step::Set(setting, _) => {
-                    let value = before.before.get(setting);
-                    after.before.extend(value.map(|value| (setting.clone(), *value)));
-                }
-                Step::Bind(_) | Step::Unbind(_) => {}
-            }
-        }
     }
 }
 
@@ -419,60 +282,6 @@ fn interfaces(
 mod tests {
     use super::*;
     use crate::loopback::plan::{ArpKey, ArpSetting};
-
-    #[test]
-    fn what_cannot_be_undone_is_remembered_and_stays_quiet() {
-        let vip: IpAddr = "10.0.0.150".parse().unwrap();
-        let setting = ArpSetting { interface: "all".to_owned(), key: ArpKey::ArpIgnore };
-        let before = plan::Memory {
-            ours: [vip].into(),
-            before: [(setting.clone(), 0)].into(),
-            ..plan::Memory::default()
-        };
-        let loud = Step::Set(setting.clone(), 0);
-        let mut failed = Failed::default();
-        assert!(!failed.is_cause_of(&loud));
-        failed.address(&Step::Unbind(vip), "unbind", vip, rtnetlink::Error::RequestFailed);
-        assert!(failed.is_cause_of(&loud) && failed.is_cause_of(&Step::Bind(vip)));
-        assert!(!failed.is_cause_of(&Step::Set(setting, 1)));
-        failed.steps.push(loud);
-        let mut after = plan::Memory::default();
-        failed.correct(&mut after, &before);
-        assert_eq!((after, failed.left_behind.len()), (before, 1));
-    }
-
-    #[test]
-    fn what_was_not_made_is_not_ours() {
-        let device = tunnels::Device {
-            kind: tunnels::Kind::Ipip,
-            local: "10.0.0.8".parse().unwrap(),
-            checksum: false,
-        };
-        let port = tunnels::GuePort { port: 6080, is_ipv6: false };
-        let before = plan::Memory {
-            tunnels: tunnels::Ours {
-                devices: ["fulcrum-ipip-0".to_owned(), "fulcrum-sit-0".to_owned()].into(),
-                ports: [port].into(),
-            },
-            ..plan::Memory::default()
-        };
-        let mut after = before.clone();
-        after.tunnels.devices.remove("fulcrum-sit-0");
-        let mut failed = Failed::default();
-        for step in [
-            tunnels::Step::Make("fulcrum-ipip-0".to_owned(), device),
-            tunnels::Step::Open(port),
-            tunnels::Step::Remove("fulcrum-sit-0".to_owned()),
-        ] {
-            failed.tunnel(&Step::Tunnel(step.clone()), &step, "EPERM".to_owned());
-        }
-        let raise = tunnels::Step::Mend("fulcrum-ipip-0".to_owned(), device, tunnels::Lack::Down);
-        assert!(failed.is_cause_of(&Step::Tunnel(raise)));
-        failed.correct(&mut after, &before);
-        assert_eq!(after.tunnels.devices, ["fulcrum-sit-0".to_owned()].into());
-        assert_eq!(after.tunnels.ports, BTreeSet::new());
-        assert_eq!((failed.failures.needs.len(), failed.left_behind.len()), (2, 1));
-    }
 
     #[test]
     fn interfaces_that_we_changed_are_looked_at_until_they_are_restored() {
