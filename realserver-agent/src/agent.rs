@@ -286,12 +286,11 @@ impl Agent {
     /// Whether the host is as the plan wants it, or why not.
     fn standing(&self) -> Result<(), String> {
         let unsafe_vips = self.vips.iter().filter(|vip| !vip.arp_safe);
-        let reasons: Vec<&str> = match &self.problem {
-            Some(problem) => vec![problem],
-            None => {
-                let vips = unsafe_vips.map(|vip| vip.detail.as_str());
-                vips.chain(self.left_behind.iter().map(String::as_str)).collect()
-            }
+        let reasons: Vec<&str> = if let Some(problem) = &self.problem {
+            vec![problem]
+        } else {
+            let vips = unsafe_vips.map(|vip| vip.detail.as_str());
+            vips.chain(self.left_behind.iter().map(String::as_str)).collect()
         };
         if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
     }

@@ -68,15 +68,12 @@ impl Failed {
 
     /// A step for a tunnel failed.
     pub(super) fn tunnel(&mut self, step: &Step, of_tunnel: &tunnels::Step, why: String) {
-        let what = match of_tunnel.need() {
-            Some(need) => {
-                self.failures.needs.insert(need, why.clone());
-                need.to_string()
-            }
-            None => {
-                self.left_behind.push(why.clone());
-                of_tunnel.to_string()
-            }
+        let what = if let Some(need) = of_tunnel.need() {
+            self.failures.needs.insert(need, why.clone());
+            need.to_string()
+        } else {
+            self.left_behind.push(why.clone());
+            of_tunnel.to_string()
         };
         self.words.insert(what, why);
         self.steps.push(step.clone());

@@ -43,7 +43,7 @@ pub struct Addresses {
 /// Addresses and devices of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
-    /// /32 and /128 addresses on lo, without 127.0.0.0/8 and ::1.
+    /// /32 and /128 addresses on lo, without 127.0.0.0/8 and `::1`.
     pub loopback: BTreeSet<IpAddr>,
     /// Those of IPv6 among them that are not deprecated.
     pub preferred: BTreeSet<IpAddr>,

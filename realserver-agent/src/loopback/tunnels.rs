@@ -209,7 +209,7 @@ pub enum Lack {
     /// Strict reverse-path filtering: clients are reached by another interface.
     Strict,
     /// No address of IPv4, without which the kernel filters loosely as it does strictly
-    /// (`__fib_validate_source`, net/ipv4/fib_frontend.c).
+    /// (`__fib_validate_source`, `net/ipv4/fib_frontend.c`).
     Address,
     /// IPv6 is disabled.
     Ipv6,

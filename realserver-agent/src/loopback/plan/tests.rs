@@ -329,11 +329,11 @@ fn a_vip_that_cannot_be_bound_is_alone_in_that() {
 
 #[test]
 fn a_changed_checksum_waits_for_no_leaver() {
+    use fulcrum_model::TunnelChecksum::{Full, None as Without};
     let gre = |checksum| {
         let rip = "10.0.0.8".parse().unwrap();
         tunnels::needs(&[HostTunnel { tunnel: Tunnel::Gre { checksum }, rip, vips: vec![VIP] }])
     };
-    use fulcrum_model::TunnelChecksum::{Full, None as Without};
     for (before, after) in [(Full, Without), (Without, Full)] {
         let first = Desired { needs: Some(gre(before)), ..desired(&[VIP], &[]) };
         let quiet = host(&[VIP], 1, 2);

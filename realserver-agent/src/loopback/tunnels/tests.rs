@@ -87,6 +87,9 @@ fn each_tunnel_has_its_devices() {
     }
 }
 
+/// What it is, devices wanted, the host, what is ours, and the steps.
+type HostCase<'a> = (&'a str, &'a [Device], Observed, Ours, Vec<String>);
+
 #[test]
 fn hosts_get_their_steps() {
     let ipip = device(Kind::Ipip, RIP);
@@ -108,8 +111,7 @@ fn hosts_get_their_steps() {
         .to_vec()
     };
     let name = "fulcrum-ipip-0";
-    type Case<'a> = (&'a str, &'a [Device], Observed, Ours, Vec<String>);
-    let cases: [Case<'_>; 14] = [
+    let cases: [HostCase<'_>; 14] = [
         ("nothing", &[], host(&[]), ours(&[]), vec![]),
         ("made", &[ipip], host(&[]), ours(&[]), made(name)),
         ("there", &[ipip], host(&[(name, well(ipip))]), ours(&[name]), vec![]),
@@ -163,6 +165,9 @@ fn hosts_get_their_steps() {
     }
 }
 
+/// What it is, needs, the host, what is ours, the steps, and what is ours then.
+type PortCase<'a> = (&'a str, &'a [Need], Observed, &'a Ours, &'a [&'a str], &'a Ours);
+
 #[test]
 fn ports_are_opened_and_closed() {
     let port = GuePort { port: 6080, is_ipv6: false };
@@ -171,7 +176,7 @@ fn ports_are_opened_and_closed() {
     let none = Ours::default();
     let need = [Need::Port(port)];
     let unread = || Observed { ports_unread: Some("EPERM".to_owned()), ..host(&[]) };
-    let cases: [(&str, &[Need], Observed, &Ours, &[&str], &Ours); 9] = [
+    let cases: [PortCase<'_>; 9] = [
         ("opened", &need, host(&[]), &none, &["GUE at UDP port 6080 of IPv4: opened"], &mine),
         ("open", &need, open(true), &mine, &[], &mine),
         ("another program's", &need, open(true), &none, &[], &none),
@@ -194,6 +199,9 @@ fn ports_are_opened_and_closed() {
     }
 }
 
+/// The host, what is ours, what could not be done, and what falls short.
+type ShortCase<'a> = (Observed, Ours, &'a BTreeMap<Need, String>, Option<&'a str>);
+
 #[test]
 fn what_falls_short_is_told() {
     let gre = device(Kind::Gre, RIP);
@@ -203,8 +211,7 @@ fn what_falls_short_is_told() {
     let loose = Found { has_ipv4: false, ..well(gre) };
     let failed = BTreeMap::from([(Need::Device(gre), "no such module".to_owned())]);
     let fine = BTreeMap::new();
-    type Case<'a> = (Observed, Ours, &'a BTreeMap<Need, String>, Option<&'a str>);
-    let cases: [Case<'_>; 8] = [
+    let cases: [ShortCase<'_>; 8] = [
         (host(&[(name, well(gre))]), ours(&[name]), &fine, None),
         (host(&[("t", well(gre))]), ours(&[]), &fine, None),
         (host(&[]), ours(&[]), &fine, Some("no device takes gre to 10.0.0.8 out")),
