@@ -33,7 +33,7 @@ fn home(directory: &TempDir) -> CommandHome {
 
 /// Runs `check` of the directory; its path becomes DIR.
 async fn run_check(directory: &TempDir) -> Seen {
-    let seen = run(&command("check", PATIENT), Some(&home(&directory))).await;
+    let seen = run(&command("check", PATIENT), Some(&home(directory))).await;
     let path = directory.path().display().to_string();
     seen.map_err(|reason| reason.replace(&path, "DIR"))
 }
