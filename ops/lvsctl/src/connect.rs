@@ -67,6 +67,18 @@ impl Controllers {
         self.ask(watch).await
     }
 
+    /// Asks for a write. Its id makes sure that it is written once, whoever is asked.
+    pub(crate) async fn apply(
+        &self,
+        request: &v1::ApplyRequest,
+    ) -> Result<v1::ApplyResponse, Refusal> {
+        let apply = |channel| {
+            let request = request.clone();
+            async move { intent(channel).apply(request).await }
+        };
+        self.ask(apply).await
+    }
+
     /// As [`Self::ask`], for a request that may take `longest`.
     pub(crate) async fn ask_for<T, F>(
         &self,

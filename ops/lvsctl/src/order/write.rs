@@ -7,7 +7,7 @@ use fulcrum_proto::v1::resource::Spec;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::connect::{self, Controllers, Refusal};
+use crate::connect::{Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 
 /// Orders to write and to delete, all or none.
@@ -77,13 +77,7 @@ pub(crate) async fn send(controllers: &Controllers, change: Change) -> Result<u6
         request_id: uuid::Uuid::new_v4().to_string(),
         ..v1::ApplyRequest::default()
     };
-    let answer = controllers
-        .ask(|channel| {
-            let request = request.clone();
-            async move { connect::intent(channel).apply(request).await }
-        })
-        .await;
-    answer.map(|answer| answer.revision)
+    controllers.apply(&request).await.map(|answer| answer.revision)
 }
 
 /// Every field that was refused, without its place in a request that nobody saw.

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use super::writing::Writing;
 use crate::cli::{Global, Output};
-use crate::connect::{self, Controllers, Refusal};
+use crate::connect::{Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest, Mistake};
 use crate::order::is_held;
@@ -41,13 +41,8 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         prune: arguments.prune,
         ..arguments.writing.request()
     };
-    let answer = controllers
-        .ask(|channel| {
-            let request = request.clone();
-            async move { connect::intent(channel).apply(request).await }
-        })
-        .await
-        .map_err(|refusal| refused(refusal, &manifests))?;
+    let answer =
+        controllers.apply(&request).await.map_err(|refusal| refused(refusal, &manifests))?;
     arguments.writing.end(global, &controllers, &answer).await
 }
 

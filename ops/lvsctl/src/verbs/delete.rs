@@ -45,12 +45,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         delete: names.map(|name| v1::ResourceName { kind, name }).collect(),
         ..arguments.writing.request()
     };
-    let answer = controllers
-        .ask(|channel| {
-            let request = request.clone();
-            async move { connect::intent(channel).apply(request).await }
-        })
-        .await
-        .map_err(|refusal| refused(refusal, "cannot delete"))?;
+    let answer =
+        controllers.apply(&request).await.map_err(|refusal| refused(refusal, "cannot delete"))?;
     arguments.writing.end(global, &controllers, &answer).await
 }
