@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fulcrum_intent::history::NotKept;
 use fulcrum_model::Revision;
-use fulcrum_model::resource::ResourceKey;
-use fulcrum_proto::convert::FieldViolation;
+use fulcrum_model::resource::{Kind, ResourceKey};
+use fulcrum_proto::convert::{self, FieldViolation};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -33,6 +33,12 @@ pub fn bad_request(violations: &[FieldViolation]) -> Status {
 /// A field that is refused: the value found, a colon, and the remedy.
 pub fn violation(field: &str, description: impl Into<String>) -> FieldViolation {
     FieldViolation { field: field.to_owned(), description: description.into() }
+}
+
+/// The kind that a request names; an error tells what to give instead.
+pub fn read_kind(kind: i32) -> Result<Kind, String> {
+    let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+    convert::kind_from_wire(kind).ok_or_else(|| format!("{kind}: give one of {kinds}"))
 }
 
 /// The history does not reach so far, or never had that revision.

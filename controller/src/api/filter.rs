@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_model::resource::{Kind, Resource, ResourceKey};
-use fulcrum_proto::convert::{self, FieldViolation};
+use fulcrum_proto::convert::FieldViolation;
 use fulcrum_proto::v1;
 
 use super::errors;
@@ -30,11 +30,10 @@ impl Filter {
         violations: &mut Vec<FieldViolation>,
     ) -> Self {
         let is_given = kind != i32::from(v1::Kind::Unspecified);
-        let known = convert::kind_from_wire(kind);
-        if is_given && known.is_none() {
-            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-            violations.push(errors::violation("kind", format!("{kind}: give one of {kinds}")));
-        }
+        let kind = is_given.then(|| errors::read_kind(kind)).transpose().unwrap_or_else(|fault| {
+            violations.push(errors::violation("kind", fault));
+            None
+        });
         if name_prefix.len() > MAX_PREFIX_BYTES {
             let bytes = name_prefix.len();
             let text = format!("{bytes} bytes: a name has at most {MAX_PREFIX_BYTES}");
@@ -44,7 +43,7 @@ impl Filter {
             let text = format!("{}: a resource has at most {MAX_LABELS} labels", labels.len());
             violations.push(errors::violation("labels", text));
         }
-        Self { kind: known, name_prefix: name_prefix.to_owned(), labels: labels.clone() }
+        Self { kind, name_prefix: name_prefix.to_owned(), labels: labels.clone() }
     }
 
     /// Whether a resource of that kind and name may be asked for: it never changes for one.
@@ -69,7 +68,7 @@ mod tests {
         let metadata = v1::Metadata { name: name.to_owned(), labels, ..Default::default() };
         let spec = Some(v1::resource::Spec::Site(v1::Site::default()));
         let wire = v1::Resource { metadata: Some(metadata), spec };
-        convert::resource_from_wire(0, &wire, &mut Vec::new()).expect("a good site")
+        fulcrum_proto::convert::resource_from_wire(0, &wire, &mut Vec::new()).expect("a good site")
     }
 
     #[test]

@@ -199,8 +199,7 @@ fn key_of(request: &v1::GetRequest) -> Result<ResourceKey, Status> {
 }
 
 fn kind_of(kind: i32) -> Result<Kind, Status> {
-    let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-    convert::kind_from_wire(kind).ok_or_else(|| bad("kind", format!("{kind}: give one of {kinds}")))
+    errors::read_kind(kind).map_err(|fault| bad("kind", fault))
 }
 
 fn timeout_of(timeout: Option<prost_types::Duration>) -> Result<Duration, Status> {

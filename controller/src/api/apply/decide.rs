@@ -6,7 +6,7 @@ use fulcrum_intent::{
     AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected, Removal, Violation,
 };
 use fulcrum_model::Revision;
-use fulcrum_model::resource::{Kind, Resource, ResourceKey};
+use fulcrum_model::resource::{Resource, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::{internal, v1};
 use tonic::Status;
@@ -58,13 +58,9 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
     let mut violations = Vec::new();
     check_remarks(&request.request_id, &request.reason, &mut violations);
     if request.resources.len() > MAX_RESOURCES {
-        violations.push(FieldViolation {
-            field: "resources".to_owned(),
-            description: format!(
-                "{}: a set has at most {MAX_RESOURCES}; apply it in parts",
-                request.resources.len()
-            ),
-        });
+        let count = request.resources.len();
+        let text = format!("{count}: a set has at most {MAX_RESOURCES}; apply it in parts");
+        violations.push(errors::violation("resources", text));
         return Err(errors::bad_request(&violations));
     }
     let mut set = Vec::new();
@@ -121,15 +117,12 @@ fn removal(request: &v1::ApplyRequest, violations: &mut Vec<FieldViolation>) -> 
         return removal;
     }
     for (index, wire) in request.delete.iter().enumerate() {
-        let kind = convert::kind_from_wire(wire.kind);
-        if kind.is_none() {
-            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-            refuse(format!("delete[{index}].kind"), format!("{}: give one of {kinds}", wire.kind));
-        }
+        let kind = errors::read_kind(wire.kind)
+            .map_err(|fault| refuse(format!("delete[{index}].kind"), fault));
         let name = wire.name.parse().map_err(|error| {
             refuse(format!("delete[{index}].name"), format!("{:?}: {error}", wire.name));
         });
-        if let (Some(kind), Ok(name)) = (kind, name) {
+        if let (Ok(kind), Ok(name)) = (kind, name) {
             removal.named.insert(ResourceKey { kind, name });
         }
     }
