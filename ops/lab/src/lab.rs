@@ -214,6 +214,13 @@ impl Lab {
         for director in DIRECTORS {
             let _ = std::fs::remove_dir_all(self.dir.join(director.name));
         }
+        if self.segment.is_some() {
+            for web in WEBS {
+                if let Err(error) = topology::forget_real_server(web) {
+                    say!("while taking what its agent made from {}: {error:#}", web.name);
+                }
+            }
+        }
     }
 }
 

@@ -159,6 +159,27 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
     crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
 }
 
+/// Takes away what agents that were killed left on a real server's host, as a power cut would: VIPs, devices of tunnels, and
+/// what silences ARP.
+pub(crate) fn forget_real_server(web: Node) -> Result<()> {
+    let mut lines = vec![
+        "addr flush dev lo label lo:fulcrum".to_owned(),
+        "addr flush dev lo scope global".to_owned(),
+    ];
+    // `7: fulcrum-ipip-0@NONE: <...`.
+    let devices = crate::process::run("ip", &["-netns", web.name, "-o", "link", "show"])?;
+    let names = devices.lines().filter_map(|line| line.split([' ', '@']).nth(1));
+    let ours = names.filter(|name| name.starts_with("fulcrum-"));
+    lines.extend(ours.map(|name| format!("link del {name}")));
+    ip_batch(Some(web.name), &lines)?;
+    for device in ["all", "eth0", "lo"] {
+        for name in ["arp_ignore", "arp_announce"] {
+            set_sysctl(web.name, &format!("net/ipv4/conf/{device}/{name}"), "0")?;
+        }
+    }
+    Ok(())
+}
+
 /// The hardware address of a node's `eth0`.
 pub(crate) fn mac_of(node: Node) -> Result<Mac> {
     super::packet::FrameSocket::open(node.name, 0).map(|socket| socket.own)
