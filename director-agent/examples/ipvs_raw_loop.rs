@@ -3,7 +3,8 @@
 //!
 //! `ipvs_raw_loop --virtual-servers 10000 --real-servers 10 --batch 400` as root, in a network namespace with an empty table
 //! and `lo` up, sends so many requests at once, asks for no answer, keeps no table and reads nothing back. `--vips 100` puts
-//! virtual servers at the ports of so many VIPs. It prints one JSON line, and fails where the kernel refused anything.
+//! virtual servers at the ports of so many VIPs. Where those begin matters: the kernel looks through one of 256 lists at each
+//! addition, which addresses and ports choose. It prints one JSON line, and fails where the kernel refused anything.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -22,12 +23,6 @@ use neli::router::asynchronous::NlRouter;
 use neli::socket::NlSocket;
 use neli::utils::Groups;
 
-/// The port of every real server, and the first one of each VIP.
-const PORT: u16 = 80;
-/// Where the addresses of virtual servers and of real servers begin.
-const FIRST_VIP: u32 = u32::from_be_bytes([10, 9, 0, 0]);
-const FIRST_RIP: u32 = u32::from_be_bytes([10, 8, 0, 1]);
-
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Virtual servers to add.
@@ -36,6 +31,18 @@ struct Arguments {
     /// VIPs that they share; each has one of its own when not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     vips: Option<u32>,
+    /// The first VIP.
+    #[arg(long, default_value = "10.9.0.0")]
+    first_vip: Ipv4Addr,
+    /// The first port of each VIP.
+    #[arg(long, default_value_t = 80)]
+    first_port: u16,
+    /// The first real server.
+    #[arg(long, default_value = "10.8.0.1")]
+    first_rip: Ipv4Addr,
+    /// The port of all real servers.
+    #[arg(long, default_value_t = 80)]
+    real_port: u16,
     /// How packets would reach the real servers.
     #[arg(long, default_value = "dr")]
     forwarding: Method,
@@ -97,15 +104,20 @@ fn operations(arguments: &Arguments) -> impl Iterator<Item = Operation> {
         Method::Dr => Forwarding::Route,
         Method::Nat => Forwarding::Masq,
     };
+    let (first_vip, first_rip) = (arguments.first_vip.to_bits(), arguments.first_rip.to_bits());
+    let (first_port, real_port) = (arguments.first_port, arguments.real_port);
     let ports = arguments.vips.map_or(1, |vips| arguments.virtual_servers.div_ceil(vips).max(1));
     (0..arguments.virtual_servers).flat_map(move |index| {
-        let vip = Ipv4Addr::from(FIRST_VIP + index / ports);
-        let port = PORT.saturating_add(u16::try_from(index % ports).unwrap_or(u16::MAX));
+        let vip = Ipv4Addr::from(first_vip.wrapping_add(index / ports));
+        let port = first_port.saturating_add(u16::try_from(index % ports).unwrap_or(u16::MAX));
         let virtual_server = VirtualServerKey::tcp(vip.into(), port);
         let added = Operation::AddVirtualServer { key: virtual_server, settings: settings.clone() };
         let destinations = (0..real_servers).map(move |number| Operation::AddDestination {
             virtual_server,
-            key: DestinationKey { address: Ipv4Addr::from(FIRST_RIP + number).into(), port: PORT },
+            key: DestinationKey {
+                address: Ipv4Addr::from(first_rip.wrapping_add(number)).into(),
+                port: real_port,
+            },
             settings: DestinationSettings::new(1, forwarding),
         });
         std::iter::once(added).chain(destinations)

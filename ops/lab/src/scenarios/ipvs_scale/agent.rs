@@ -26,8 +26,6 @@ use crate::watch::weights::WeightEye;
 const DIRECTOR: topology::Node = DIRECTORS[0];
 /// Virtual servers are at so many VIPs.
 const VIPS: u32 = 100;
-/// What makes the raw loop's table like ours.
-const ALIKE: [&str; 4] = ["--vips", "100", "--forwarding", "nat"];
 /// The first port of the virtual servers at a VIP.
 const FIRST_PORT: u16 = 10_000;
 /// Real servers of the pool that one virtual server alone uses; the pool that takes its place has as many others.
@@ -98,7 +96,7 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     let (mut raw_loop_ms, mut programmed_ms) = (Vec::new(), Vec::new());
     for trial in 1..=trials {
         say!("trial {trial} of {trials}");
-        raw_loop_ms.push(plain::raw_loop(paths.bin_dir, 400, &ALIKE)?);
+        raw_loop_ms.push(plain::raw_loop(paths.bin_dir, 400, &alike())?);
         programmed_ms.push(director.program_from_disk(standing)?);
     }
     crowd.stop()?;
@@ -239,6 +237,23 @@ fn apply(cluster: &Cluster, dir: &Path, text: &str) -> Result<()> {
 /// Entries of the whole table, with those of the lone virtual server.
 fn whole_table() -> usize {
     VIRTUAL_SERVERS as usize * (usize::from(REAL_SERVERS) + 1) + usize::from(HUNDRED) + 1
+}
+
+/// What makes the raw loop's table the same as ours. Addresses and ports count: they choose which of its 256 lists of virtual
+/// servers the kernel looks through at each addition, and how long those become.
+fn alike() -> Vec<String> {
+    let first = vip_of(0);
+    [
+        ("--vips", VIPS.to_string()),
+        ("--first-vip", first.ip().to_string()),
+        ("--first-port", first.port().to_string()),
+        ("--first-rip", crowd::rip(0).to_string()),
+        ("--real-port", crowd::PORT.to_string()),
+        ("--forwarding", "nat".to_owned()),
+    ]
+    .map(|(option, value)| [option.to_owned(), value])
+    .as_flattened()
+    .to_vec()
 }
 
 /// How many of them are `weight`.

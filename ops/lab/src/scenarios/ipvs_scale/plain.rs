@@ -34,7 +34,7 @@ pub(super) fn rip(number: u16) -> Ipv4Addr {
 
 /// Milliseconds of a loop that sends so many requests at once, asks for no answer and reads nothing back; `more` says what its
 /// table is like.
-pub(super) fn raw_loop(bin_dir: &Path, batch: u16, more: &[&str]) -> Result<f64> {
+pub(super) fn raw_loop(bin_dir: &Path, batch: u16, more: &[String]) -> Result<f64> {
     let program = bin_dir.join(RAW_LOOP);
     if !program.exists() {
         bail!(
