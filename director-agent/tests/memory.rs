@@ -1,6 +1,7 @@
 //! What an agent keeps of a large plan: so many bytes for each entry of the kernel's table, whatever it takes on the way.
 
-use std::net::Ipv4Addr;
+mod large;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,66 +14,10 @@ use fulcrum_model::fuse::{OwnProbe, Tries};
 use fulcrum_proto::v1;
 use fulcrum_session::PlanCache;
 
-const VIRTUAL_SERVERS: u32 = 10_000;
-const REAL_SERVERS: u32 = 10;
+use self::large::{REAL_SERVERS, VIRTUAL_SERVERS};
+
 /// For each entry of the table, virtual servers and real servers alike.
 const MOST_BYTES: u64 = 200;
-
-/// Virtual servers of ports, each with the same real servers.
-fn plan() -> v1::PlanUpdate {
-    let second = |seconds| prost_duration(Duration::from_secs(seconds));
-    let check = v1::Check {
-        probe: Some(v1::check::Probe::Tcp(v1::TcpCheck::default())),
-        interval: second(5),
-        timeout: second(1),
-        retries: Some(1),
-        retry_delay: second(1),
-        rise: 1,
-        port: 0,
-        ..v1::Check::default()
-    };
-    let destinations = (0..REAL_SERVERS).map(|number| v1::DestinationPlan {
-        real_server: format!("r{number}"),
-        rip: Ipv4Addr::from(0x0a42_0001 + number).to_string(),
-        port: 8080,
-        weight: 1,
-        agent: format!("r{number}"),
-        ..v1::DestinationPlan::default()
-    });
-    let destinations: Vec<_> = destinations.collect();
-    let objects = (0..VIRTUAL_SERVERS).map(|number| {
-        let name = format!("v{number}");
-        let key = format!("virtual-server/{name}");
-        let server = v1::VirtualServerPlan {
-            name,
-            vip: format!("192.168.2.{}", number % 100 + 1),
-            port: 10_000 + number / 100,
-            protocol: v1::Protocol::Tcp.into(),
-            scheduler: v1::Scheduler::Rr.into(),
-            forwarding: v1::ForwardingMethod::Nat.into(),
-            destinations: destinations.clone(),
-            check: Some(check.clone()),
-            agent: v1::AgentRequirement::None.into(),
-            ..v1::VirtualServerPlan::default()
-        };
-        v1::PlanObject { key, object: Some(v1::plan_object::Object::VirtualServer(server)) }
-    });
-    v1::PlanUpdate {
-        version: Some(v1::PlanVersion {
-            cluster_id: "x".to_owned(),
-            incarnation: 1,
-            revision: 1,
-            ..Default::default()
-        }),
-        whole: true,
-        objects: objects.collect(),
-        ..v1::PlanUpdate::default()
-    }
-}
-
-fn prost_duration<T: TryFrom<Duration>>(duration: Duration) -> Option<T> {
-    T::try_from(duration).ok()
-}
 
 /// The plan, what is decided of it with every check passed, and the table that is wanted.
 fn take_in(update: &v1::PlanUpdate) -> (PlanBook, Decider, Wanted) {
@@ -91,7 +36,7 @@ fn take_in(update: &v1::PlanUpdate) -> (PlanBook, Decider, Wanted) {
 
 #[test]
 fn an_entry_takes_few_bytes() {
-    let update = plan();
+    let update = large::plan();
     let mut kept = None;
     let measured = allocation_counter::measure(|| kept = Some(take_in(&update)));
     let (_, _, wanted) = kept.expect("it was taken in");

@@ -19,7 +19,7 @@ use super::{Agent, latch};
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::{Order, Taken};
 use crate::decide::check::Via;
-use crate::decide::decided::{Change, Turn, TurnKind};
+use crate::decide::decided::{Change, Changes, Turn, TurnKind};
 use crate::findings::Wanted;
 use crate::ipvs::{Answers, Desired, HostSettings};
 use crate::memory;
@@ -231,13 +231,13 @@ impl Agent {
         &mut self,
         now: Duration,
         weights: BTreeSet<Name>,
-        changes: &[Change],
+        changes: &Changes,
     ) {
         let is_settled = self.held.is_some() && self.decider.is_settled();
         if let Some(held) = &mut self.held
             && now < held.until
             && !is_settled
-            && changes.iter().all(|change| change.before.weight() == Weight::ZERO)
+            && !changes.touches_service
         {
             if !weights.is_empty() {
                 held.names.extend(weights);
@@ -272,25 +272,23 @@ impl Agent {
     }
 }
 
-/// Changes that are logged one by one; of a whole rack the rest is counted.
-const LOGGED_CHANGES: usize = 20;
-
 /// Logs weights that changed, with the strongest reason.
-pub(super) fn log_changes(changes: &[Change]) {
-    for Change { virtual_server, real_server, before, after, reasons } in
-        changes.iter().take(LOGGED_CHANGES)
-    {
+pub(super) fn log_changes(changes: &Changes) {
+    for Change { virtual_server, real_server, before, after, reasons } in &changes.told {
         let reason = reasons.first().map(String::as_str).unwrap_or_default();
         tracing::info!(%virtual_server, %real_server, %before, %after, reason, "weight changed");
     }
-    if let Some(more @ 1..) = changes.len().checked_sub(LOGGED_CHANGES) {
+    if let more @ 1.. = changes.count - changes.told.len() {
         tracing::info!(more, "weights changed besides");
     }
 }
 
+/// Turns that are logged one by one; of a whole rack the rest is counted.
+const LOGGED_TURNS: usize = 20;
+
 /// Logs what began or ended for pools.
 pub(super) fn log_turns(turns: &[Turn]) {
-    for Turn { virtual_server, kind } in turns.iter().take(LOGGED_CHANGES) {
+    for Turn { virtual_server, kind } in turns.iter().take(LOGGED_TURNS) {
         match kind {
             TurnKind::QuorumLost(QuorumState { in_rotation, needed, .. }) => {
                 tracing::warn!(%virtual_server, in_rotation, needed, "quorum lost");
@@ -312,7 +310,7 @@ pub(super) fn log_turns(turns: &[Turn]) {
             }
         }
     }
-    if let Some(more @ 1..) = turns.len().checked_sub(LOGGED_CHANGES) {
+    if let Some(more @ 1..) = turns.len().checked_sub(LOGGED_TURNS) {
         tracing::info!(more, "quorums and drains changed besides");
     }
 }

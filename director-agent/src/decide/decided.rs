@@ -115,9 +115,59 @@ pub struct Effect {
     /// The latch is to be saved.
     pub to_latch: bool,
     /// Weights that check, evidence or time changed, for people.
-    pub changes: Vec<Change>,
+    pub changes: Changes,
     /// What began or ended for a pool, for people.
     pub turns: Vec<Turn>,
+}
+
+/// Weights that changed while the plan stood: when a rack answers, a hundred thousand at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The first of them, one by one.
+    pub told: Vec<Change>,
+    /// How many there are in all.
+    pub count: usize,
+    /// Somebody who took connections is among them.
+    pub touches_service: bool,
+}
+
+impl Changes {
+    /// So many are told one by one; the rest is counted.
+    const MOST_TOLD: usize = 20;
+
+    /// Adds the weights of a virtual server that differ; tells whether there are any.
+    pub(super) fn compare(
+        &mut self,
+        virtual_server: &Name,
+        before: &DecidedPool,
+        after: &DecidedPool,
+    ) -> bool {
+        let known = self.count;
+        for (before, after) in before.all().zip(after.all()) {
+            if before.place == after.place {
+                continue;
+            }
+            self.count += 1;
+            self.touches_service |= before.weight() > Weight::ZERO;
+            if self.told.len() < Self::MOST_TOLD {
+                self.told.push(Change {
+                    virtual_server: virtual_server.clone(),
+                    real_server: after.real_server.clone(),
+                    before: before.place,
+                    after: after.place,
+                    reasons: after.reasons.clone(),
+                });
+            }
+        }
+        self.count > known
+    }
+
+    fn merge(&mut self, other: Self) {
+        let room = Self::MOST_TOLD.saturating_sub(self.told.len());
+        self.told.extend(other.told.into_iter().take(room));
+        self.count += other.count;
+        self.touches_service |= other.touches_service;
+    }
 }
 
 /// A weight that changed while the plan stood.
@@ -167,7 +217,7 @@ impl Effect {
         self.weights.extend(other.weights);
         self.to_tell |= other.to_tell;
         self.to_latch |= other.to_latch;
-        self.changes.extend(other.changes);
+        self.changes.merge(other.changes);
         self.turns.extend(other.turns);
     }
 

@@ -15,7 +15,7 @@ use fulcrum_model::{
 
 use super::arp::ArpLatch;
 use super::check::{CheckKey, CheckNews};
-use super::decided::{Change, Decided, DecidedPool, Effect};
+use super::decided::{DecidedPool, Effect};
 use super::evidence::{EvidenceStore, Receipt};
 use super::index::{Index, Reindexed};
 use super::past::Past;
@@ -275,10 +275,7 @@ impl Decider {
             let (Some(before), Some(after)) = (self.take_out(&name), decided.get(number)) else {
                 continue;
             };
-            let pairs = before.all().zip(after.all()).filter(|(b, a)| b.place != a.place);
-            let changes = effect.changes.len();
-            effect.changes.extend(pairs.map(|(b, a)| change(&name, b, a)));
-            if effect.changes.len() > changes {
+            if effect.changes.compare(&name, &before, after) {
                 effect.weights.insert(name.clone());
             }
             effect.to_tell |= !before.tells_as(after);
@@ -451,16 +448,6 @@ impl<'a> Grounds<'a> {
             dynamic_weights: server.dynamic_weights,
             on_failure: server.options.on_failure,
         }
-    }
-}
-
-fn change(virtual_server: &Name, before: &Decided, after: &Decided) -> Change {
-    Change {
-        virtual_server: virtual_server.clone(),
-        real_server: after.real_server.clone(),
-        before: before.place,
-        after: after.place,
-        reasons: after.reasons.clone(),
     }
 }
 

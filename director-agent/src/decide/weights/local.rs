@@ -184,9 +184,9 @@ mod tests {
         assert_eq!((weights(&decider, "web"), weights(&decider, "mail")), (vec![8, 8], vec![8]));
         let effect = decider.set_local_drains(S(2), &drains(&["web1", "web9"]));
         assert_eq!(effect.weights, [name("web")].into(), "mail has no web1");
-        assert_eq!(effect.changes.len(), 1);
+        assert_eq!(effect.changes.count, 1);
         assert_eq!(
-            &effect.changes[0].reasons[..],
+            &effect.changes.told[0].reasons[..],
             ["drained by bob: it is slow (drain local/bob)"]
         );
         assert_eq!(weights(&decider, "web"), [0, 8]);

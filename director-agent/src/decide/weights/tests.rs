@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::alarms::alarms;
+use crate::decide::decided::Decided;
 use crate::decide::fixtures::{self, evidence, name, probed, rip, virtual_server};
 use fulcrum_model::{Check, Port};
 
@@ -90,6 +91,7 @@ fn evidence_moves_one_weight_and_expires() {
     assert_eq!(members(&decider)[1].since, MS(1100));
     let told: Vec<_> = effect
         .changes
+        .told
         .iter()
         .map(|c| (c.real_server.as_str(), c.before.weight().get(), c.after.weight().get()))
         .collect();

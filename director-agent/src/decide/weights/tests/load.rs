@@ -61,7 +61,7 @@ fn no_thread_left_does_not_wait() {
     let mut decider = following(&webs);
     let effect = decider.evidence(MS(1000), loaded(&webs[0], 2, Verdict::Saturated, 200));
     assert_eq!(weights(&decider), [80, 800, 800]);
-    let [change] = &effect.changes[..] else { panic!("one real server's: {effect:?}") };
+    let [change] = &effect.changes.told[..] else { panic!("one real server's: {effect:?}") };
     assert_eq!(change.real_server, name(&webs[0]));
     assert_eq!(change.reasons[0], "200 of 200 threads busy: weight 80 of 800");
     let decided = &decider.pool(&name("web")).expect("a pool").members[0];

@@ -29,7 +29,7 @@ fn a_gray_one_is_out_until_its_vip_answers() {
         probed(&mut decider, MS(1100), key, OwnProbe::Passing);
     }
     let effect = probed(&mut decider, MS(2000), &keys[0], failing());
-    assert_eq!((weights(&decider), effect.changes.len()), (vec![0, 8], 1));
+    assert_eq!((weights(&decider), effect.changes.count), (vec![0, 8], 1));
     let gray = &members(&decider)[0];
     assert_eq!(gray.path, PathProbe::Failing("refused".to_owned()));
     assert_eq!(gray.probe, Some(OwnProbe::Passing));

@@ -180,7 +180,7 @@ fn weights_rise_by_themselves() {
     while let Some(next) = decider.deadline() {
         assert!(next > now, "time goes on");
         now = next;
-        edits += decider.expire(now).changes.len();
+        edits += decider.expire(now).changes.count;
     }
     assert_eq!((weights(&decider), now, edits), (vec![8, 8], MS(40_000), 7));
 }
