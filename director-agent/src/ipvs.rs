@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fulcrum_ipvs::codec::{Information, Statistics};
+use fulcrum_ipvs::codec::{Information, Statistics, SyncDaemon, Timeouts};
 use fulcrum_ipvs::{Allowances, Entry, Table};
 use fulcrum_model::IpvsSettings;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -125,6 +125,17 @@ pub struct Edits {
     pub drift_repaired: u64,
 }
 
+/// What the kernel's IPVS tells beside its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelState {
+    /// What it tells of itself.
+    pub information: Information,
+    /// How long it keeps connections, some seconds old.
+    pub timeouts: Timeouts,
+    /// Its sync daemons, some seconds old.
+    pub daemons: Vec<SyncDaemon>,
+}
+
 /// What the driver tells of the kernel's table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IpvsSnapshot {
@@ -138,7 +149,7 @@ pub struct IpvsSnapshot {
     /// The traffic of its entries, some seconds old; none of a large table, which is read for whoever asks.
     pub traffic: Arc<Traffic>,
     /// What IPVS tells of itself.
-    pub kernel: Option<Information>,
+    pub kernel: Option<KernelState>,
     /// Edits since the start.
     pub edits: Edits,
     /// What does not fit, each with its remedy. Empty when all is well.

@@ -3,6 +3,7 @@
 //! Start reading at [`listing`] (`ipvsadm -L`), [`save`] (`-S`), [`parse`] (`-R`) and [`connection_line`] (`-Lc`).
 
 mod connections;
+mod host;
 mod listing;
 mod options;
 mod parse;
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use crate::v1;
 
 pub use connections::{connection_line, connections_title};
+pub use host::{daemons, timeouts};
 pub use listing::{Columns, Format, listing, scheduling, service};
 pub use parse::{Mistake, Names, NumberedServer, Rules, parse};
 pub use save::save;

@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulcrum_ipvs::codec::Information;
 use fulcrum_ipvs::{Ownership, Reconciler, SchedulerName, VirtualServerKey, rounds};
 use fulcrum_runtime::boot;
 use nix::time::{ClockId, clock_gettime};
@@ -30,7 +29,8 @@ use super::error::IpvsError;
 use super::journal::{self, Journal};
 use super::netlink::Kernel;
 use super::{
-    DriftSeen, Edits, HostSettings, IpvsSnapshot, Progress, ReadReply, Relay, Traffic, Wish,
+    DriftSeen, Edits, HostSettings, IpvsSnapshot, KernelState, Progress, ReadReply, Relay, Traffic,
+    Wish,
 };
 
 /// A leaving real server may keep its connections for so long: as long as the kernel keeps an idle TCP connection
@@ -102,7 +102,7 @@ struct Driver {
     progress: watch::Sender<Progress>,
     snapshots: watch::Sender<IpvsSnapshot>,
     kernel: Kernel,
-    information: Option<Information>,
+    kernel_state: Option<KernelState>,
     reconciler: Reconciler,
     journal: Journal,
     relay: Option<Relay>,
@@ -148,7 +148,7 @@ impl Driver {
     ) -> Result<(Self, watch::Receiver<IpvsSnapshot>), IpvsError> {
         let mut kernel = Kernel::open().await?;
         let (held, entries) = read::everything(&mut kernel).await?;
-        let information = kernel.information().await?;
+        let kernel_state = read::state(&mut kernel).await?;
         let (journal, known, problem) = Journal::open(state_dir.join(journal::FILE), table_name());
         if let Some(problem) = &problem {
             tracing::error!("{problem}");
@@ -169,7 +169,7 @@ impl Driver {
             progress,
             snapshots,
             kernel,
-            information,
+            kernel_state,
             reconciler: Reconciler::new(&made, known.relays, held, REMOVAL_ALLOWANCE),
             journal,
             relay: None,

@@ -23,19 +23,7 @@ impl SyncDaemons {
     /// # Errors
     /// [`IpvsError`] when the kernel does not answer.
     pub(crate) async fn list(&mut self) -> Result<Vec<SyncDaemon>, IpvsError> {
-        let mut found = Vec::new();
-        let request = |buffer: &mut Vec<u8>, family, sequence| {
-            codec::dump_daemons(buffer, family, sequence);
-        };
-        self.0
-            .exchange("read the sync daemons", request, |attributes| {
-                match codec::sync_daemon(attributes) {
-                    Ok((daemon, _)) => found.push(daemon),
-                    Err(error) => tracing::warn!(%error, "a sync daemon cannot be understood"),
-                }
-            })
-            .await?;
-        Ok(found)
+        self.0.sync_daemons().await
     }
 
     /// Starts one.
@@ -63,5 +51,23 @@ impl SyncDaemons {
             }
             result => result,
         }
+    }
+}
+
+impl Kernel {
+    /// Those that run: at most one of each role.
+    pub(super) async fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, IpvsError> {
+        let mut found = Vec::new();
+        let request = |buffer: &mut Vec<u8>, family, sequence| {
+            codec::dump_daemons(buffer, family, sequence);
+        };
+        self.exchange("read the sync daemons", request, |attributes| {
+            match codec::sync_daemon(attributes) {
+                Ok((daemon, _)) => found.push(daemon),
+                Err(error) => tracing::warn!(%error, "a sync daemon cannot be understood"),
+            }
+        })
+        .await?;
+        Ok(found)
     }
 }

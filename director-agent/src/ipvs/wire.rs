@@ -1,8 +1,9 @@
 //! What the driver saw, as the API tells it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use fulcrum_ipvs::codec::Information;
+use fulcrum_ipvs::codec::{DaemonRole, SyncDaemon};
 use fulcrum_ipvs::{
     AddressFamily, Destination, DestinationKey, Entry, Flags, Forwarding, Netmask, SchedulerName,
     Table, VirtualServer, VirtualServerKey,
@@ -11,7 +12,7 @@ use fulcrum_model::{Tunnel, TunnelChecksum};
 use fulcrum_proto::ipvsadm::MISSING;
 use fulcrum_proto::v1;
 
-use super::{DriftSeen, Edits, Traffic};
+use super::{DriftSeen, Edits, KernelState, Traffic};
 
 /// A table, ordered, with the traffic of its entries where that was read, and with what differs from what is wanted, where that
 /// is known. What is wanted and not there stands in it, too. Ways of checks through VIPs are left out: they take nobody's
@@ -107,12 +108,29 @@ fn statistics(traffic: &Traffic, entry: &Entry) -> Option<v1::IpvsStats> {
     })
 }
 
-/// What IPVS tells of itself.
-pub fn kernel_to_wire(information: &Information) -> v1::IpvsKernel {
-    let [major, minor, patch] = information.version;
+/// What IPVS tells beside its table.
+pub fn kernel_to_wire(state: &KernelState) -> v1::IpvsKernel {
+    let [major, minor, patch] = state.information.version;
+    let duration = |seconds: u32| Duration::from_secs(seconds.into()).try_into().ok();
     v1::IpvsKernel {
         version: format!("{major}.{minor}.{patch}"),
-        connection_table_size: information.connection_table_size,
+        connection_table_size: state.information.connection_table_size,
+        tcp_timeout: state.timeouts.tcp_s.and_then(duration),
+        tcp_fin_timeout: state.timeouts.tcp_fin_s.and_then(duration),
+        udp_timeout: state.timeouts.udp_s.and_then(duration),
+        sync_daemons: state.daemons.iter().map(daemon_to_wire).collect(),
+    }
+}
+
+fn daemon_to_wire(daemon: &SyncDaemon) -> v1::IpvsSyncDaemon {
+    let role = match daemon.role {
+        DaemonRole::Master => v1::SyncRole::Sender,
+        DaemonRole::Backup => v1::SyncRole::Receiver,
+    };
+    v1::IpvsSyncDaemon {
+        role: role.into(),
+        interface: daemon.interface.clone(),
+        sync_id: daemon.sync_id.into(),
     }
 }
 

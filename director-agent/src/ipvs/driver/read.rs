@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::ipvs::error::IpvsError;
 use crate::ipvs::netlink::Kernel;
-use crate::ipvs::{DriftSeen, MOST_DRIFT, Reading};
+use crate::ipvs::{DriftSeen, KernelState, MOST_DRIFT, Reading};
 
 /// Entries that are read again right after they were written: some milliseconds of work. The rest of a large burst, or of a
 /// large virtual server that changes again and again, waits for its slice.
@@ -71,6 +71,13 @@ impl Round {
     }
 }
 
+/// What IPVS tells beside its table; none of a kernel that does not tell its version.
+pub(super) async fn state(kernel: &mut Kernel) -> Result<Option<KernelState>, IpvsError> {
+    let Some(information) = kernel.information().await? else { return Ok(None) };
+    let (timeouts, daemons) = (kernel.timeouts().await?, kernel.sync_daemons().await?);
+    Ok(Some(KernelState { information, timeouts, daemons }))
+}
+
 impl Driver {
     /// The whole table as it is now, with its traffic.
     pub(super) async fn read_all(&mut self) -> Result<Reading, IpvsError> {
@@ -89,10 +96,19 @@ impl Driver {
     /// Reads the traffic of a table that is small, when that is due. Nothing depends on it.
     pub(super) async fn read_traffic(&mut self) {
         let now = Instant::now();
-        if now < self.traffic_at || self.reconciler.held().entries() > MOST_COUNTED {
+        if now < self.traffic_at {
             return;
         }
         self.traffic_at = now + TRAFFIC_EVERY;
+        match state(&mut self.kernel).await {
+            Ok(state) => self.kernel_state = state,
+            Err(error) => {
+                tracing::debug!(%error, "what IPVS tells beside its table cannot be read")
+            }
+        }
+        if self.reconciler.held().entries() > MOST_COUNTED {
+            return;
+        }
         match self.kernel.traffic().await {
             Ok(traffic) => self.traffic = Arc::new(traffic),
             Err(error) => tracing::debug!(%error, "the traffic of IPVS entries cannot be read"),

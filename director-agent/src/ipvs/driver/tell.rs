@@ -47,15 +47,16 @@ impl Driver {
         let is_same_table = self.published == Some(changes);
         self.published = Some(changes);
         self.snapshots.send_if_modified(|told| {
-            let known = (told.edits, told.generation, told.kernel);
-            let is_same = known == (self.edits, generation, self.information)
+            let known = (told.edits, told.generation, &told.kernel);
+            let is_same = known == (self.edits, generation, &self.kernel_state)
                 && (told.held_edits, &told.problems) == (held_edits, &problems)
                 && Arc::ptr_eq(&told.traffic, &self.traffic)
                 && Arc::ptr_eq(&told.drift, &self.drift);
             if !is_same_table {
                 told.table = self.reconciler.held().clone();
             }
-            (told.edits, told.generation, told.kernel) = (self.edits, generation, self.information);
+            (told.edits, told.generation) = (self.edits, generation);
+            told.kernel.clone_from(&self.kernel_state);
             told.problems = problems;
             told.held_edits = held_edits;
             // No news by itself.

@@ -1,10 +1,12 @@
 //! `lvsctl ipvs`
 
 mod connections;
+mod host;
 
 use fulcrum_proto::ipvsadm::{self, Columns, Format};
 use fulcrum_proto::v1;
 
+use self::host::Part;
 use crate::cli::{Global, Output};
 use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
@@ -35,8 +37,14 @@ pub(crate) struct Arguments {
     /// What packets are wrapped in on their way to a real server.
     #[arg(long, group = "columns")]
     tun_info: bool,
+    /// How long connections are kept, in seconds: of idle TCP connections, of closed ones, of idle UDP flows.
+    #[arg(long, group = "columns")]
+    timeout: bool,
+    /// The kernel's sync daemons.
+    #[arg(long, group = "columns")]
+    daemon: bool,
     /// Connections, one a line. They are read on the director itself: with --socket.
-    #[arg(short, long, conflicts_with_all = ["stats", "rate", "thresholds", "tun_info", "save"])]
+    #[arg(short, long, conflicts_with_all = ["stats", "rate", "thresholds", "tun_info", "timeout", "daemon", "save"])]
     connections: bool,
     /// One director's table as rules that `ipvsadm -R` takes; thresholds too, which `ipvsadm -S` forgets.
     #[arg(short = 'S', long, conflicts_with = "columns")]
@@ -56,6 +64,14 @@ wanted: `# d2: weight 0 instead of 5`. A director alone is listed as ipvsadm doe
 1 when something differs from what is wanted, unless --plain or --save is given.";
 
 impl Arguments {
+    fn part(&self) -> Option<Part> {
+        match self {
+            Self { timeout: true, .. } => Some(Part::Timeouts),
+            Self { daemon: true, .. } => Some(Part::Daemons),
+            _ => None,
+        }
+    }
+
     fn columns(&self) -> Columns {
         match self {
             Self { stats: true, .. } => Columns::Stats,
@@ -87,6 +103,10 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
     }
     // Whoever has named one director knows whose table it is.
     let is_named = global.socket.is_some() || arguments.director.len() == 1;
+    if let Some(part) = arguments.part() {
+        out::print(&host::render(&listings, part, !is_named, format))?;
+        return Ok(Exit::Ok);
+    }
     out::print(&render(&listings, !is_named, &arguments, format))?;
     warn(&listings, &arguments);
     let is_different = listings.iter().any(|listing| count(listing) > 0);

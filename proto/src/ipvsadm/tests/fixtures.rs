@@ -7,7 +7,7 @@ const UDP: i32 = 17;
 const SCTP: i32 = 132;
 
 pub(super) fn kernel() -> IpvsKernel {
-    IpvsKernel { version: "1.2.1".to_owned(), connection_table_size: 4096 }
+    IpvsKernel { version: "1.2.1".to_owned(), connection_table_size: 4096, ..IpvsKernel::default() }
 }
 
 pub(super) fn by_address(

@@ -10,7 +10,8 @@ use super::{instances, server};
 use crate::cluster::{Cluster, text, told};
 use crate::contest::{count, millis};
 use crate::findings::Findings;
-use crate::net::topology::DIRECTORS;
+use crate::net::topology::{DIRECTORS, Node};
+use crate::process::{run as run_program, wait_until};
 use crate::say;
 use crate::watch::ipvsadm::{self, Rules};
 
@@ -25,6 +26,7 @@ pub(super) fn run(cluster: &mut Cluster, findings: &mut Findings) -> Result<()> 
         let (found, wanted) = (ipvsadm::thresholds(director)?, thresholds());
         let what = format!("{} has the wanted thresholds: {found:?}", director.name);
         findings.require(found == wanted, what);
+        same_timeouts(cluster, director)?;
     }
     findings.figure("entries", count(first.len()));
     findings.figure("programmed_ms", millis(programmed));
@@ -47,6 +49,17 @@ pub(super) fn run(cluster: &mut Cluster, findings: &mut Findings) -> Result<()> 
     compare("nothing", cluster, &instances(), &Rules::new())?;
     findings.require(true, "both kernels held what was wanted, to the letter, three times");
     Ok(())
+}
+
+/// Waits until `lvsctl` tells a director's timeouts as `ipvsadm` does.
+fn same_timeouts(cluster: &Cluster, director: Node) -> Result<()> {
+    let theirs = ["netns", "exec", director.name, "ipvsadm", "-l", "--timeout"];
+    let theirs = run_program("ip", &theirs)?;
+    let what = format!("lvsctl tells the timeouts of {}: {theirs:?}", director.name);
+    wait_until(&what, PROGRAM, || {
+        let ours = cluster.lvsctl(&["ipvs", "--director", director.name, "--timeout"])?;
+        Ok((text(&ours.stdout).trim() == theirs.trim()).then_some(()))
+    })
 }
 
 /// What differs between the first table and its edit.
