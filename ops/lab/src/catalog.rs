@@ -279,20 +279,25 @@ fn known() -> impl Iterator<Item = &'static Scenario> {
     ALL.iter().chain(BY_NAME).chain([&SCALE, &DEMO])
 }
 
-/// The scenarios of those names; `all` stands for all.
+/// What `gate` leaves out of `all`: comparisons with keepalived of what other scenarios require by themselves.
+const NOT_IN_GATE: [&str; 2] = ["handover", "side-by-side"];
+
+/// The scenarios of those names; `all` stands for all, `gate` for those that a change must pass.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
-        bail!("name a scenario, or all; --list shows them");
+        bail!("name a scenario, gate or all; --list shows them");
     }
     let mut chosen = Vec::new();
     for name in names {
-        if name == "all" {
-            chosen.extend(ALL);
+        if name == "all" || name == "gate" {
+            let is_in =
+                |scenario: &&Scenario| name == "all" || !NOT_IN_GATE.contains(&scenario.name);
+            chosen.extend(ALL.iter().filter(is_in));
             continue;
         }
         let Some(scenario) = known().find(|scenario| scenario.name == name) else {
             let known: Vec<&str> = known().map(|known| known.name).collect();
-            bail!("no scenario is called {name:?}; there are: all, {}", known.join(", "));
+            bail!("no scenario is called {name:?}; there are: gate, all, {}", known.join(", "));
         };
         chosen.push(scenario);
     }

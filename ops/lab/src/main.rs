@@ -44,7 +44,7 @@ struct Cli {
 enum Command {
     /// Runs scenarios; exits with 0 when all passed.
     Run {
-        /// Their names, or `all`.
+        /// Their names, `gate` or `all`.
         scenarios: Vec<String>,
         /// List them instead.
         #[arg(long)]
