@@ -103,7 +103,7 @@ impl Driver {
         match state(&mut self.kernel).await {
             Ok(state) => self.kernel_state = state,
             Err(error) => {
-                tracing::debug!(%error, "what IPVS tells beside its table cannot be read")
+                tracing::debug!(%error, "what IPVS tells beside its table cannot be read");
             }
         }
         if self.reconciler.held().entries() > MOST_COUNTED {
