@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::plain;
-use super::table::{Bare, entries, require_entries};
+use super::table::{Bare, InPlace, clear, entries, require_entries};
 use super::{REAL_SERVERS, VIRTUAL_SERVERS};
 use crate::cluster::{Cluster, Member, manifest, told};
 use crate::contest::{count, millis};
@@ -93,10 +93,13 @@ fn by_plan(lab: &mut Lab, findings: &mut Findings, trials: u8) -> Result<Measure
     }
     director.stop(Signal::SIGKILL)?;
     let standing = entries(DIRECTOR.name)?;
+    clear(DIRECTOR)?;
     let (mut raw_loop_ms, mut programmed_ms) = (Vec::new(), Vec::new());
     for trial in 1..=trials {
         say!("trial {trial} of {trials}");
-        raw_loop_ms.push(plain::raw_loop(paths.bin_dir, 400, &alike())?);
+        let place = in_place()?;
+        raw_loop_ms.push(plain::raw_loop(paths.bin_dir, &place.bare, 400, &alike())?);
+        drop(place);
         programmed_ms.push(director.program_from_disk(standing)?);
     }
     crowd.stop()?;
@@ -194,8 +197,7 @@ impl Director<'_> {
     /// Programs a table that was never used by the plan on disk, which has so many entries; answers with the milliseconds from the
     /// first write.
     fn program_from_disk(&mut self, wanted: usize) -> Result<f64> {
-        let place = Bare::in_place_of(DIRECTOR)?;
-        Crowd::route(Node { name: Bare::NAME, ..DIRECTOR })?;
+        let place = in_place()?;
         let launch = launch_director(DIRECTOR, self.paths, &[])?;
         let launch = Launch { node: Some(Bare::NAME), ..launch };
         self.agent = Some(Process::start(self.paths.logs, launch)?);
@@ -218,6 +220,13 @@ impl Director<'_> {
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(kib.with_context(|| format!("no {name} of the agent"))? / 1024.0)
     }
+}
+
+/// A namespace in place of the director's, with the ways that it has.
+fn in_place() -> Result<InPlace> {
+    let place = Bare::in_place_of(DIRECTOR)?;
+    Crowd::route(Node { name: Bare::NAME, ..DIRECTOR })?;
+    Ok(place)
 }
 
 /// The milliseconds of the first large burst of edits in a log.

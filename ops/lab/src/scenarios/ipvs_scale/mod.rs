@@ -32,7 +32,9 @@ const BYTES_PER_ENTRY: f64 = 200.0;
 
 /// All sides.
 pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
-    findings.figure("raw_loop_of_64_ms", plain::raw_loop(&lab.bin_dir, 64, &[])?);
+    let bare = table::Bare::new()?;
+    findings.figure("raw_loop_of_64_ms", plain::raw_loop(&lab.bin_dir, &bare, 64, &[])?);
+    drop(bare);
     findings.figure("ipvsadm_ms", plain::ipvsadm(&lab.dir)?);
     let keepalived = keepalived::measure(&lab.dir, &lab.logs)?;
     findings.figure("keepalived_1000_ms", keepalived.programmed_ms);

@@ -32,9 +32,9 @@ pub(super) fn rip(number: u16) -> Ipv4Addr {
     Ipv4Addr::from(FIRST_RIP + u32::from(number))
 }
 
-/// Milliseconds of a loop that sends so many requests at once, asks for no answer and reads nothing back; `more` says what its
-/// table is like.
-pub(super) fn raw_loop(bin_dir: &Path, batch: u16, more: &[String]) -> Result<f64> {
+/// Milliseconds of a loop that sends so many requests at once, asks for no answer and reads nothing back, in the bare namespace that
+/// was made for it; `more` says what its table is like.
+pub(super) fn raw_loop(bin_dir: &Path, _place: &Bare, batch: u16, more: &[String]) -> Result<f64> {
     let program = bin_dir.join(RAW_LOOP);
     if !program.exists() {
         bail!(
@@ -42,14 +42,12 @@ pub(super) fn raw_loop(bin_dir: &Path, batch: u16, more: &[String]) -> Result<f6
             program.display()
         );
     }
-    let bare = Bare::new()?;
     let mut command = Command::new(program);
     command.args(["--virtual-servers", &VIRTUAL_SERVERS.to_string()]);
     command.args(["--real-servers", &REAL_SERVERS.to_string()]);
     command.args(["--batch", &batch.to_string()]).args(more);
     let output = run(command.stdin(Stdio::null()))?;
     require_entries(Bare::NAME, whole_table())?;
-    drop(bare);
     let told: Value = serde_json::from_slice(&output.stdout)?;
     told["took_ms"].as_f64().context("the loop did not say how long it took")
 }

@@ -33,7 +33,7 @@ impl Bare {
     /// The same in place of a node, with its address on the segment. The node's own port is down meanwhile.
     pub(super) fn in_place_of(node: Node) -> Result<InPlace> {
         let bare = Self::new()?;
-        let place = InPlace { node, _bare: bare };
+        let place = InPlace { node, bare };
         let name = Self::NAME;
         let port = port_of(name);
         let switch = [
@@ -55,7 +55,7 @@ impl Bare {
 #[derive(Debug)]
 pub(super) struct InPlace {
     node: Node,
-    _bare: Bare,
+    pub(super) bare: Bare,
 }
 
 impl Drop for InPlace {
@@ -73,6 +73,14 @@ impl Drop for Bare {
         let _ = ip_batch(None, &[format!("netns del {}", Self::NAME)]);
         std::thread::sleep(TAKE_DOWN);
     }
+}
+
+/// Takes the whole table of a node away, for those of other namespaces: the kernel keeps the virtual servers of all of them in the
+/// same 256 lists, and looks through one at each addition.
+pub(super) fn clear(node: Node) -> Result<()> {
+    crate::process::run("ip", &["netns", "exec", node.name, "ipvsadm", "-C"])?;
+    std::thread::sleep(TAKE_DOWN);
+    Ok(())
 }
 
 /// Entries of a node's table: virtual servers and real servers.
