@@ -1,8 +1,8 @@
 //! The daemon: keeps the loopback as planned, watches servers, tells both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use fulcrum_model::plan::{RealServerHostPlan, WatchedServer};
@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::certificates::{self, Configured, Ends, Target};
 use crate::config::Config;
 use crate::findings;
 use crate::local as door;
@@ -76,6 +77,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let (looks_for, wanted) = watch::channel(findings::Wanted::default());
     let found = findings::follow(paths, wanted);
     let mut found_more = found.clone();
+    let (asks_for, asked) = watch::channel(BTreeSet::new());
+    let certificate_ends = certificates::follow(asked);
+    let mut certificate_news = certificate_ends.clone();
 
     let (version, version_watch) = watch::channel(cache.version().cloned());
     let session = SessionConfig {
@@ -120,6 +124,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         refused: false,
         looks_for,
         found,
+        certificates: config.certificates,
+        asks_for,
+        certificate_ends,
         told_servers: BTreeMap::new(),
         told: None,
         skew: None,
@@ -149,6 +156,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             Some(request) = requests.recv() => agent.request(request).await,
             Some(()) = changes.next() => agent.look().await,
             Ok(()) = found_more.changed() => agent.tell_observed(),
+            Ok(()) = certificate_news.changed() => agent.tell_observed(),
             _ = look.tick() => agent.look().await,
             _ = refresh.tick() => agent.tell(""),
         }
@@ -195,6 +203,11 @@ struct Agent {
     /// What is looked for on the host, and what is found there.
     looks_for: watch::Sender<findings::Wanted>,
     found: watch::Receiver<Look>,
+    /// Ports whose certificates are to be looked at, beside the Tomcats' own.
+    certificates: Vec<Configured>,
+    /// Certificates that are looked at, and when they end.
+    asks_for: watch::Sender<BTreeSet<Target>>,
+    certificate_ends: watch::Receiver<Ends>,
     /// What was told of each server last.
     told_servers: BTreeMap<Name, ServerEvidence>,
     told: Option<v1::RealServerObserved>,
@@ -469,6 +482,12 @@ impl Agent {
             *known = wanted;
             has_changed
         });
+        let certificates = self.wanted_certificates();
+        self.asks_for.send_if_modified(|known| {
+            let has_changed = *known != certificates;
+            *known = certificates;
+            has_changed
+        });
         let observed = self.observed();
         if self.told.as_ref() != Some(&observed) {
             self.handle.real_server(observed.clone());
@@ -500,8 +519,22 @@ impl Agent {
             let report = self.reports.get(&server.real_server);
             tomcat::findings::of(server, report.map(|report| &report.tomcats), &self.plan)
         });
-        let beside = [ClockReading::newest(self.skew.as_ref()), self.found.borrow().clone()];
+        let certificates = certificates::judge(
+            &self.wanted_certificates(),
+            &self.certificate_ends.borrow(),
+            SystemTime::now(),
+        );
+        let beside =
+            [ClockReading::newest(self.skew.as_ref()), self.found.borrow().clone(), certificates];
         Look::merge(servers.chain(beside))
+    }
+
+    fn wanted_certificates(&self) -> BTreeSet<Target> {
+        let tomcats =
+            self.plan.servers.iter().filter_map(|server| {
+                Some((server, &self.reports.get(&server.real_server)?.tomcats))
+            });
+        certificates::wanted(&self.certificates, tomcats, &self.plan)
     }
 }
 

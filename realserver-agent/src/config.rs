@@ -1,6 +1,7 @@
 //! The configuration file of the real-server agent.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::check_plaintext;
 use serde::Deserialize;
 
+use crate::certificates::Configured;
 use crate::restart::actions::{ActionFile, Actions, ServerFile};
 
 /// How this agent runs.
@@ -27,6 +29,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Commands that this host offers to orders.
     pub actions: Actions,
+    /// Ports whose certificates are looked at, beside those of the Tomcats.
+    pub certificates: Vec<Configured>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +49,16 @@ struct File {
     actions: BTreeMap<String, ActionFile>,
     #[serde(default)]
     servers: BTreeMap<String, ServerFile>,
+    #[serde(default)]
+    certificates: Vec<CertificateFile>,
+}
+
+/// As the configuration spells a port whose certificate is looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateFile {
+    address: SocketAddr,
+    server_name: Option<String>,
 }
 
 /// Where state is kept unless the file says otherwise.
@@ -97,8 +111,12 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     });
     let actions = Actions::new(file.actions, file.servers)
         .map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
+    let certificates = file.certificates.into_iter();
+    let certificates = certificates
+        .map(|one| Configured { address: one.address, host: one.server_name })
+        .collect();
     let File { controllers, state_dir, socket, .. } = file;
-    Ok(Config { name, controllers, state_dir, socket, tls, actions })
+    Ok(Config { name, controllers, state_dir, socket, tls, actions, certificates })
 }
 
 #[cfg(test)]
@@ -127,6 +145,14 @@ mod tests {
             (
                 "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nsocket = \"web.sock\"",
                 Some("socket = \"web.sock\": write an absolute path"),
+            ),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\n[[certificates]]\naddress = \"[::1]:993\"\nserver_name = \"mail.example\"",
+                None,
+            ),
+            (
+                "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\n[[certificates]]\naddress = \"mail:993\"",
+                Some("address"),
             ),
             (
                 "name = \"web1\"\ncontrollers = [\"127.0.0.1:7400\"]\nstatedir = \"/x\"",

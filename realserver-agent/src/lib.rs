@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod by_hand;
+pub mod certificates;
 pub mod config;
 pub mod draining;
 pub mod findings;

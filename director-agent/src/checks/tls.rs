@@ -2,19 +2,19 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fulcrum_model::TlsCheck;
 use fulcrum_model::fuse::Remark;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use fulcrum_runtime::any_certificate::AnyCertificate;
+use fulcrum_runtime::certificate::end_of;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Outcome;
 
@@ -48,15 +48,14 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn config(check: &TlsCheck) -> Result<ClientConfig, Outcome> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Outcome::NotTried(format!("TLS: {error}")))?;
+    let no_tls = |error: rustls::Error| Outcome::NotTried(format!("TLS: {error}"));
     let Some(file) = &check.ca_file else {
-        let verifier = Arc::new(AnyCertificate(provider));
-        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-        return Ok(builder.with_no_client_auth());
+        // As keepalived does.
+        return AnyCertificate::new().client().map_err(no_tls);
     };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(no_tls)?;
     let fault = |why: String| {
         Outcome::NotTried(format!(
             "{file}: {why}; check.tls.ca_file must be a PEM file on the director"
@@ -81,12 +80,9 @@ fn ends_soon(
     now: SystemTime,
 ) -> Option<Remark> {
     let warning = check.expiry_warning?;
-    let text = match X509Certificate::from_der(certificate) {
+    let text = match end_of(certificate) {
         Err(error) => format!("its certificate cannot be read: {error}"),
-        Ok((_, certificate)) => {
-            let ends = certificate.validity().not_after.timestamp();
-            let ends =
-                SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(ends).unwrap_or(0));
+        Ok(ends) => {
             if ends > now + warning {
                 return None;
             }
@@ -96,45 +92,4 @@ fn ends_soon(
         }
     };
     Some(Remark { weight: None, text })
-}
-
-/// Takes any certificate, as keepalived does. The handshake itself is checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::tls::{self, TlsError, TlsFiles};
 
@@ -17,14 +18,22 @@ pub fn ends_at(path: &Path) -> Result<SystemTime, TlsError> {
         || TlsError::Content { what: "certificate", path: path.to_owned(), label: "CERTIFICATE" };
     Pem::iter_from_buffer(&bytes)
         .filter_map(Result::ok)
-        .filter_map(|pem| {
-            let certificate = pem.parse_x509().ok()?;
-            // One from before 1970 has ended just as well then.
-            let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-        })
+        .filter_map(|pem| end_of(&pem.contents).ok())
         .min()
         .ok_or_else(no_certificate)
+}
+
+/// When a certificate ends, by its `notAfter` (RFC 5280 §4.1.2.5). `der` is its DER form, as a peer presents it.
+///
+/// # Errors
+/// It is no certificate, in words.
+pub fn end_of(der: &[u8]) -> Result<SystemTime, String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    // One from before 1970 has ended just as well then.
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or_else(|| "it ends after all time".to_owned())
 }
 
 /// The files of a TLS identity that hold certificates, with when each ends.

@@ -52,11 +52,13 @@ pub enum Code {
     TomcatStopLosesRequests,
     /// A Tomcat's manager keeps nobody out.
     TomcatManagerOpen,
+    /// A certificate that a server presents to clients has ended, or will soon.
+    ServerCertificate,
 }
 
 impl Code {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::IpvsModules,
         Self::VipLoopback,
         Self::VipElsewhere,
@@ -65,6 +67,7 @@ impl Code {
         Self::TomcatPort,
         Self::TomcatStopLosesRequests,
         Self::TomcatManagerOpen,
+        Self::ServerCertificate,
         Self::ConntrackInvalid,
         Self::RpFilter,
         Self::IpForward,
@@ -108,6 +111,7 @@ impl Code {
             Self::TomcatPort => "tomcat-port",
             Self::TomcatStopLosesRequests => "tomcat-stop-loses-requests",
             Self::TomcatManagerOpen => "tomcat-manager-open",
+            Self::ServerCertificate => "server-certificate",
         }
     }
 
@@ -137,6 +141,7 @@ impl Code {
             Self::TomcatPort => "Tomcat has the port of the plan",
             Self::TomcatStopLosesRequests => "a Tomcat that stops loses no requests",
             Self::TomcatManagerOpen => "Tomcat's manager is not open to everyone",
+            Self::ServerCertificate => "certificates of the servers last",
         }
     }
 
@@ -159,7 +164,8 @@ impl Code {
             | Self::TomcatAddress
             | Self::TomcatPort
             | Self::TomcatStopLosesRequests
-            | Self::TomcatManagerOpen => &[HostRole::RealServer],
+            | Self::TomcatManagerOpen
+            | Self::ServerCertificate => &[HostRole::RealServer],
             Self::ConntrackInvalid | Self::RpFilter | Self::ManagedInterface => {
                 &[HostRole::Director, HostRole::RealServer]
             }
@@ -195,7 +201,8 @@ impl Code {
             | Self::TomcatAddress
             | Self::TomcatPort
             | Self::TomcatStopLosesRequests
-            | Self::TomcatManagerOpen => false,
+            | Self::TomcatManagerOpen
+            | Self::ServerCertificate => false,
         }
     }
 

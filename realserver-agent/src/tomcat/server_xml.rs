@@ -2,7 +2,7 @@
 //!
 //! What cannot be told, such as an unknown `${property}`, is none, and nobody is warned of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use roxmltree::{Document, Node, ParsingOptions};
@@ -11,6 +11,10 @@ use roxmltree::{Document, Node, ParsingOptions};
 const MAX_NODES: u32 = 20_000;
 /// Most properties that are put into a value.
 const MAX_PROPERTIES: usize = 16;
+/// Most hosts of a connector that are taken; each is a handshake.
+const MAX_TLS_HOSTS: usize = 16;
+/// Name of the `SSLHostConfig` for clients that name no host, or one that is not known.
+const DEFAULT_TLS_HOST: &str = "_default_";
 
 /// Properties by name: those of `-D`, over which go those of `catalina.properties`.
 pub type Properties = BTreeMap<String, String>;
@@ -35,6 +39,11 @@ pub struct Connector {
     pub binds_on_init: Option<bool>,
     /// How long its service waits for requests when it stops, in milliseconds (`gracefulStopAwaitMillis`).
     pub awaits_ms: Option<u64>,
+    /// Whether it speaks TLS (`SSLEnabled`).
+    pub has_tls: Option<bool>,
+    /// Hosts that have a certificate of their own beside the default one (`hostName` of an `SSLHostConfig`), `*.example.org` among
+    /// them.
+    pub tls_hosts: BTreeSet<String>,
 }
 
 /// Where a connector listens.
@@ -135,12 +144,18 @@ fn connector(
         None => Address::Any,
         Some(value) => address(resolve(value, properties).as_deref()),
     };
-    let binds_on_init = match node.attribute("bindOnInit") {
-        None => Some(true),
-        Some(value) => resolve(value, properties).map(|value| value.eq_ignore_ascii_case("true")),
-    };
-    let port = port.and_then(|port| u16::try_from(port).ok());
-    Connector { port, address, binds_on_init, awaits_ms }
+    let tls_hosts = children(node, "SSLHostConfig")
+        .filter_map(|host| text_of(host, "hostName", properties))
+        .filter(|host| host != DEFAULT_TLS_HOST)
+        .take(MAX_TLS_HOSTS);
+    Connector {
+        port: port.and_then(|port| u16::try_from(port).ok()),
+        address,
+        binds_on_init: truth(node, "bindOnInit", properties, true),
+        awaits_ms,
+        has_tls: truth(node, "SSLEnabled", properties, false),
+        tls_hosts: tls_hosts.collect(),
+    }
 }
 
 fn address(value: Option<&str>) -> Address {
@@ -170,6 +185,14 @@ fn number(
     match node.attribute(name) {
         None => default,
         Some(value) => resolve(value, properties)?.trim().parse().ok(),
+    }
+}
+
+/// `default` where the attribute is not given; none where it cannot be told.
+fn truth(node: Node<'_, '_>, name: &str, properties: &Properties, default: bool) -> Option<bool> {
+    match node.attribute(name) {
+        None => Some(default),
+        Some(value) => resolve(value, properties).map(|value| value.eq_ignore_ascii_case("true")),
     }
 }
 

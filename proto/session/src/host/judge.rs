@@ -9,7 +9,7 @@ use fulcrum_proto::v1::{Finding, Unchecked};
 use super::facts::{Certificate, Disk, HostFacts, Manager, PacketFilter};
 
 /// A certificate that ends within this time is told of: long enough for people who are on holiday.
-const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
+pub const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 /// Below this a plan of usual size may not be saved.
 const NO_ROOM: u64 = 1 << 20;
 /// Below this something fills the disk.

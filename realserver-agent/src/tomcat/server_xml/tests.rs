@@ -19,6 +19,8 @@ fn connectors_are_read() {
         address: Address::Any,
         binds_on_init: Some(true),
         awaits_ms: Some(0),
+        has_tls: Some(false),
+        tls_hosts: BTreeSet::new(),
     };
     let one = |text: &str| Address::One(text.parse().unwrap());
     let cases = [
@@ -57,7 +59,25 @@ fn connectors_are_read() {
         ),
         (
             r#"<Connector port="8080" bindOnInit="${none}"/>"#,
-            Connector { binds_on_init: None, ..plain },
+            Connector { binds_on_init: None, ..plain.clone() },
+        ),
+        (
+            r#"<Connector port="8080" SSLEnabled="TRUE"><SSLHostConfig/></Connector>"#,
+            Connector { has_tls: Some(true), ..plain.clone() },
+        ),
+        (
+            r#"<Connector port="8080" SSLEnabled="${none}"/>"#,
+            Connector { has_tls: None, ..plain.clone() },
+        ),
+        (
+            r#"<Connector port="8080" SSLEnabled="true"><SSLHostConfig hostName="_default_"/>
+            <SSLHostConfig hostName="shop.example"/><SSLHostConfig hostName="${none}"/>
+            <SSLHostConfig hostName="*.cdn.example"/></Connector>"#,
+            Connector {
+                has_tls: Some(true),
+                tls_hosts: ["shop.example", "*.cdn.example"].map(str::to_owned).into(),
+                ..plain
+            },
         ),
     ];
     for (text, expected) in cases {
