@@ -89,11 +89,14 @@ fn connectors_of_tls_are_asked_for_each_host() {
     assert_eq!(wanted(&[by_hand], [], &plan), [target("[::1]:993", None)].into());
 }
 
+/// When it ends, whether its port is served, and what is told.
+type Ending<'a> = (Duration, bool, Option<(Severity, &'a str)>);
+
 #[test]
 fn ends_are_told_before_and_after() {
     use Severity::{Error, Warning};
     let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
-    let cases: [(Duration, bool, Option<(Severity, &str)>); 7] = [
+    let cases: [Ending<'_>; 7] = [
         (20_000 * DAY + ENDS_SOON + DAY, true, None),
         (
             20_000 * DAY + ENDS_SOON,

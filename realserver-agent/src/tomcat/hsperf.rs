@@ -14,6 +14,16 @@ const MAX_ENTRIES: usize = 4096;
 pub const WINDOW: Duration = Duration::from_secs(10);
 /// Most readings that are kept of it: readings every 500 ms need 21.
 const MAX_READINGS: usize = 64;
+/// Share of their time, in thousandths, from which collectors keep a JVM from its work, and below which they no longer do. The JVM's
+/// own bound is 980 (`GCTimeLimit`), of its own time between full collections; of the clock's time it never comes to that.
+const HINDERED: (u64, u64) = (800, 500);
+/// Share of its old generation, in thousandths, from which it is full, and below which it no longer is: the JVM's own bound is 2 %
+/// free (`GCHeapFreeLimit`).
+const FULL: (u64, u64) = (980, 950);
+/// Full collections that must have left it full: after a single one the program may let go of more.
+const FULL_COLLECTIONS: u64 = 2;
+/// Shortest time over which that is concluded.
+const LEAST_TIME: Duration = Duration::from_secs(5);
 
 const MAGIC: [u8; 4] = [0xca, 0xfe, 0xc0, 0xc0];
 const LITTLE_ENDIAN: u8 = 1;
@@ -35,8 +45,8 @@ pub struct Collector {
 /// A reading of the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Time since the JVM's start. It is brought up to date every 50 ms while the process runs.
-    pub uptime: Duration,
+    /// Time since the JVM's start, brought up to date every 50 ms while the process runs. JDK 25 keeps none any more.
+    pub uptime: Option<Duration>,
     /// Collections of the young generation.
     pub young: Collector,
     /// Collections of the old generation, or of the whole heap.
@@ -49,9 +59,18 @@ pub struct Counters {
     pub safepoint_time: Duration,
     /// Threads that live.
     pub live_threads: u32,
+    /// Bytes of the old generation that are taken; as its last collection left it, or a little newer.
+    pub old_used: u64,
+    /// Bytes that it has room for as it is now. Those of a JVM without generations are 0.
+    pub old_capacity: u64,
 }
 
 impl Counters {
+    /// How full the old generation is, in thousandths.
+    fn old_permille(&self) -> u64 {
+        self.old_used.saturating_mul(1000).checked_div(self.old_capacity).unwrap_or(0)
+    }
+
     /// All collectors together.
     pub fn collections(&self) -> Collector {
         let all = [self.young, self.old, self.concurrent];
@@ -118,6 +137,8 @@ struct Raw {
     safepoints: u64,
     safepoint_time: u64,
     live_threads: u64,
+    old_used: u64,
+    old_capacity: u64,
 }
 
 impl Raw {
@@ -134,6 +155,8 @@ impl Raw {
             b"sun.rt.safepoints" => &mut self.safepoints,
             b"sun.rt.safepointTime" => &mut self.safepoint_time,
             b"java.threads.live" => &mut self.live_threads,
+            b"sun.gc.generation.1.space.0.used" => &mut self.old_used,
+            b"sun.gc.generation.1.space.0.capacity" => &mut self.old_capacity,
             _ => return None,
         })
     }
@@ -150,13 +173,16 @@ impl Raw {
             Some(Collector { invocations: self.invocations[which], time })
         };
         Some(Counters {
-            uptime: time(self.ticks)?,
+            // A JVM that has written its entries has run for a while.
+            uptime: Some(time(self.ticks)?).filter(|uptime| !uptime.is_zero()),
             young: collector(0)?,
             old: collector(1)?,
             concurrent: collector(2)?,
             safepoints: self.safepoints,
             safepoint_time: time(self.safepoint_time)?,
             live_threads: u32::try_from(self.live_threads).unwrap_or(u32::MAX),
+            old_used: self.old_used,
+            old_capacity: self.old_capacity,
         })
     }
 }
@@ -219,43 +245,82 @@ pub struct Pace {
     pub pauses: u64,
     /// Time of these, together.
     pub pause_time: Duration,
-    /// The process has run since the reading before.
+    /// The process has surely run since the reading before.
     pub ran: bool,
     /// Threads that live.
     pub live_threads: u32,
+    /// Full collections take most of its time and leave its old generation full: it throws `OutOfMemoryError`, or is about to.
+    pub is_exhausted: bool,
 }
 
 /// The readings of the last [`WINDOW`].
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
-    kept: VecDeque<Counters>,
+    /// Each with its time.
+    kept: VecDeque<(Duration, Counters)>,
+    is_exhausted: bool,
 }
 
 impl Readings {
-    /// Takes in a reading. The JVM's own time is the clock.
-    pub fn push(&mut self, now: Counters) -> Pace {
+    /// Takes in a reading, made at `at` by our own clock. The JVM's own time is the clock, where it tells it.
+    pub fn push(&mut self, at: Duration, now: Counters) -> Pace {
+        let at = now.uptime.unwrap_or(at);
+        let (ended, is_another) =
+            (now.collections(), |(before, counters): &(Duration, Counters)| {
+                *before > at || counters.collections().invocations > now.collections().invocations
+            });
         // Another process has the number, or the file was torn: what is kept says nothing of it.
-        if self.kept.back().is_some_and(|last| last.uptime > now.uptime) {
-            self.kept.clear();
+        if self.kept.back().is_some_and(is_another) {
+            *self = Self::default();
         }
-        let before = self.kept.back().copied().unwrap_or(now);
-        self.kept.push_back(now);
-        let is_old = |reading: &Counters| now.uptime.saturating_sub(reading.uptime) > WINDOW;
+        let (_, before) = self.kept.back().copied().unwrap_or((at, now));
+        self.kept.push_back((at, now));
+        let is_old = |(read, _): &(Duration, Counters)| at.saturating_sub(*read) > WINDOW;
         while self.kept.len() > MAX_READINGS || (self.kept.len() > 2 && is_old(&self.kept[0])) {
             self.kept.pop_front();
         }
-        let first = self.kept.front().copied().unwrap_or(now);
-        let (ended, began) = (now.collections(), before.collections());
-        let spent = ended.time.saturating_sub(first.collections().time).as_nanos();
-        let passed = now.uptime.saturating_sub(first.uptime).as_nanos();
-        let share = (spent * 1000).checked_div(passed).unwrap_or(0).min(1000);
+        let share = self.share_permille();
+        self.is_exhausted = self.exhausted(share);
+        let began = before.collections();
         Pace {
             gc_share_permille: u32::try_from(share).unwrap_or(1000),
             pauses: ended.invocations.saturating_sub(began.invocations),
             pause_time: ended.time.saturating_sub(began.time),
             ran: now.uptime > before.uptime,
             live_threads: now.live_threads,
+            is_exhausted: self.is_exhausted,
         }
+    }
+
+    /// Share of the time that collectors took, in thousandths.
+    fn share_permille(&self) -> u64 {
+        let (Some((from, first)), Some((to, last))) = (self.kept.front(), self.kept.back()) else {
+            return 0;
+        };
+        let spent = last.collections().time.saturating_sub(first.collections().time).as_nanos();
+        let passed = to.saturating_sub(*from).as_nanos();
+        let share = (spent * 1000).checked_div(passed).unwrap_or(0).min(1000);
+        u64::try_from(share).unwrap_or(1000)
+    }
+
+    /// Whether full collections leave the old generation full, as HotSpot's "GC overhead limit" means it, of whatever collector.
+    fn exhausted(&self, share_permille: u64) -> bool {
+        let (Some((from, first)), Some((to, last))) = (self.kept.front(), self.kept.back()) else {
+            return false;
+        };
+        let (hindered, unhindered) = HINDERED;
+        let (full, no_longer_full) = FULL;
+        if self.is_exhausted {
+            return share_permille >= unhindered && last.old_permille() >= no_longer_full;
+        }
+        let full_collections = last.old.invocations.saturating_sub(first.old.invocations);
+        // What was there before the first of them is no word on what it left.
+        let mut after =
+            self.kept.iter().filter(|(_, one)| one.old.invocations > first.old.invocations);
+        to.saturating_sub(*from) >= LEAST_TIME
+            && full_collections >= FULL_COLLECTIONS
+            && share_permille >= hindered
+            && after.all(|(_, one)| one.old_permille() >= full)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Looker {
     pid: Option<u32>,
     counters: Option<Arc<CounterFile>>,
     readings: Readings,
+    started: Instant,
+    is_exhausted: bool,
     files_next: Instant,
     engine: Option<String>,
     proxy: Option<Proxy>,
@@ -81,6 +83,8 @@ impl Looker {
             pid: None,
             counters: None,
             readings: Readings::default(),
+            started: now,
+            is_exhausted: false,
             files_next: now,
             engine: None,
             proxy,
@@ -99,11 +103,13 @@ impl Looker {
             self.counters = None;
             self.readings = Readings::default();
             self.is_paused = false;
+            self.is_exhausted = false;
             self.files_next = Instant::now();
         }
         let tomcats = self.files(is_hidden).await;
         let counters = self.count().await;
-        let pace = counters.map(|counters| self.readings.push(counters));
+        let at = self.started.elapsed();
+        let pace = counters.map(|counters| self.readings.push(at, counters));
         let mut look = Look { pid, sights: Vec::new(), pace, problem: None, tomcats };
         let serves = pid.is_some() || is_hidden;
         let page = if serves { self.page().await } else { None };
@@ -132,6 +138,12 @@ impl Looker {
         }
         if self.proxy.is_some() {
             look.sights.push(Sight::Paused(self.is_paused));
+        }
+        // Counters that can no longer be read say nothing.
+        let was_exhausted =
+            std::mem::replace(&mut self.is_exhausted, pace.is_some_and(|pace| pace.is_exhausted));
+        if self.is_exhausted || was_exhausted {
+            look.sights.push(Sight::Exhausted(self.is_exhausted));
         }
         let known = || self.page_problem.clone().or_else(|| self.jmx_problem.clone());
         look.problem = look.problem.or_else(known);
@@ -182,6 +194,7 @@ impl Looker {
         }
         // Its clock ticks every 50 ms; the page was waited for longer.
         let (before, now) = (before?, self.count().await?);
+        // Without a clock in its counters nothing is proven.
         (now.uptime > before.uptime).then_some(Proof::Jvm)
     }
 

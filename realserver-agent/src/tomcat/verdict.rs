@@ -10,7 +10,8 @@
 //!                        Down ◀─────────────────────────────────────┘
 //! ```
 //! Saturated is Up with every thread of the connector busy: by the status page's word, because the page or a probe gets no answer while
-//! something else proves that the server works, or both. Draining is Up with a connector that is paused.
+//! something else proves that the server works, or both; or with a JVM that is kept from its work by a full heap. Draining is Up with a
+//! connector that is paused.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,8 @@ use super::process::Listener;
 const TRIES: u32 = 2;
 /// Share of its time, in thousandths, from which a JVM's collectors are told of, and below which they no longer are.
 const GC_TOLD: (u32, u32) = (500, 300);
+/// What is told of a JVM whose heap stays full.
+const EXHAUSTED: &str = "its heap stays full after full collections, which take most of its time: OutOfMemoryError is near, or was thrown";
 /// Most contexts that are named.
 const MAX_NAMED: usize = 8;
 
@@ -40,6 +43,7 @@ pub struct Judge {
     full: Option<String>,
     is_collecting: bool,
     is_paused: bool,
+    is_exhausted: bool,
     silent: Option<Silence>,
     /// A probe timed out, and this proves that the server works.
     late: Option<String>,
@@ -114,6 +118,8 @@ pub enum Sight {
     },
     /// Whether the connector is paused, by the JMX proxy.
     Paused(bool),
+    /// Whether full collections take most of the JVM's time and leave its heap full, by its counters.
+    Exhausted(bool),
 }
 
 impl Judge {
@@ -130,6 +136,7 @@ impl Judge {
             full: None,
             is_collecting: false,
             is_paused: false,
+            is_exhausted: false,
             silent: None,
             late: None,
             exit_seen_at: None,
@@ -176,6 +183,7 @@ impl Judge {
                 self.silent = Some(Silence { waited, proof });
             }
             Sight::Paused(is_paused) => self.is_paused = is_paused,
+            Sight::Exhausted(is_exhausted) => self.is_exhausted = is_exhausted,
         }
     }
 
@@ -183,8 +191,13 @@ impl Judge {
         match listener {
             Listener::None => {
                 self.pid = None;
+                let how = match (out_of_memory, self.is_exhausted) {
+                    (true, _) => "killed: out of memory",
+                    // Such as by -XX:+ExitOnOutOfMemoryError.
+                    (false, true) => "exited with its heap full",
+                    (false, false) => "exited",
+                };
                 self.forget();
-                let how = if out_of_memory { "killed: out of memory" } else { "exited" };
                 self.standing = Standing::Down(format!("process {pid} {how}"));
             }
             // A server of several processes: another one listens on.
@@ -201,6 +214,7 @@ impl Judge {
         self.full = None;
         self.is_collecting = false;
         self.is_paused = false;
+        self.is_exhausted = false;
         self.silent = None;
         self.late = None;
     }
@@ -268,8 +282,9 @@ impl Judge {
             Standing::Down(reason) => (Verdict::Down, reason.clone()),
             Standing::Up => self.serving(),
         };
-        let mut reasons = vec![reason];
-        reasons.extend(self.remarks());
+        let remarks = self.remarks().into_iter().filter(|remark| *remark != reason);
+        let mut reasons: Vec<String> = remarks.collect();
+        reasons.insert(0, reason);
         ServerEvidence {
             real_server: self.real_server.clone(),
             verdict,
@@ -294,6 +309,10 @@ impl Judge {
             let reason = "its connector is paused: new connections get no answer";
             return (Verdict::Draining, reason.to_owned());
         }
+        // The cause before what it brings about.
+        if self.is_exhausted {
+            return (Verdict::Saturated, EXHAUSTED.to_owned());
+        }
         if let Some(full) = &self.full {
             return (Verdict::Saturated, full.clone());
         }
@@ -316,7 +335,9 @@ impl Judge {
         if !self.stopped_contexts.is_empty() {
             remarks.push(stopped(&self.stopped_contexts));
         }
-        if self.is_collecting {
+        if self.is_exhausted {
+            remarks.push(EXHAUSTED.to_owned());
+        } else if self.is_collecting {
             remarks.push("garbage collection takes most of its JVM's time".to_owned());
         }
         remarks

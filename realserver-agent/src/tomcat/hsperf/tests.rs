@@ -12,13 +12,15 @@ fn collector(invocations: u64, nanos: u64) -> Collector {
 #[test]
 fn a_real_file_is_read() {
     let expected = Counters {
-        uptime: Duration::from_nanos(139_451_814_413),
+        uptime: Some(Duration::from_nanos(139_451_814_413)),
         young: collector(81, 197_773_387),
         old: collector(1, 37_957_646),
         concurrent: Collector::default(),
         safepoints: 89,
         safepoint_time: Duration::from_nanos(262_560_702),
         live_threads: 15,
+        old_used: 11_693_192,
+        old_capacity: 22_413_312,
     };
     assert_eq!(parse(CAPTURE), Ok(expected));
     assert_eq!(expected.collections(), collector(82, 235_731_033));
@@ -61,7 +63,7 @@ fn both_byte_orders_and_any_unit() {
     ];
     for is_little in [true, false] {
         let counters = parse(&build(is_little, &entries)).unwrap();
-        assert_eq!(counters.uptime, Duration::from_millis(2500));
+        assert_eq!(counters.uptime, Some(Duration::from_millis(2500)));
         assert_eq!(counters.concurrent.time, Duration::from_millis(500));
         assert_eq!(counters.live_threads, 0, "a negative count is none");
     }
@@ -96,14 +98,15 @@ fn malformed_files_are_refused() {
 #[test]
 fn the_share_is_of_the_last_seconds() {
     let reading = |uptime_ms: u64, collections: u64, gc_ms: u64| Counters {
-        uptime: Duration::from_millis(uptime_ms),
+        uptime: Some(Duration::from_millis(uptime_ms)),
         old: Collector { invocations: collections, time: Duration::from_millis(gc_ms) },
         live_threads: 9,
         ..Counters::default()
     };
     let mut readings = Readings::default();
     let mut push = |uptime, collections, gc| {
-        let pace = readings.push(reading(uptime, collections, gc));
+        // Our own clock counts for nothing where the JVM has one.
+        let pace = readings.push(Duration::ZERO, reading(uptime, collections, gc));
         let pause_ms = pace.pause_time.as_millis();
         (pace.gc_share_permille, pace.pauses, pause_ms, pace.ran)
     };
@@ -122,9 +125,107 @@ fn the_share_is_of_the_last_seconds() {
 fn readings_are_bounded() {
     let mut readings = Readings::default();
     for _ in 0..1000 {
-        readings.push(Counters::default());
+        readings.push(Duration::ZERO, Counters::default());
     }
     assert_eq!(readings.kept.len(), MAX_READINGS);
+}
+
+#[test]
+fn a_jvm_without_a_clock_goes_by_ours() {
+    let reading = |invocations, gc_ms| Counters {
+        old: Collector { invocations, time: Duration::from_millis(gc_ms) },
+        ..Counters::default()
+    };
+    let mut readings = Readings::default();
+    let mut push = |at_ms, collections, gc| {
+        let pace = readings.push(Duration::from_millis(at_ms), reading(collections, gc));
+        (pace.gc_share_permille, pace.pauses, pace.ran)
+    };
+    assert_eq!(push(500, 5, 800), (0, 0, false));
+    assert_eq!(push(1_000, 6, 900), (200, 1, false), "that it ran is not proven");
+    assert_eq!(push(1_500, 1, 20), (0, 0, false), "another JVM");
+    assert_eq!(push(2_500, 2, 520), (500, 1, false));
+}
+
+/// Of JVMs of 96 MiB whose heap was filled until it threw `OutOfMemoryError`, and which went on to make small objects that they let go
+/// at once; six seconds apart.
+#[test]
+fn real_jvms_with_a_full_heap_are_exhausted() {
+    let captures: [(&str, [&[u8]; 2], bool); 2] = [
+        (
+            "JDK 17, G1",
+            [
+                include_bytes!("../captures/jdk17-g1-full-1.hsperf"),
+                include_bytes!("../captures/jdk17-g1-full-2.hsperf"),
+            ],
+            true,
+        ),
+        (
+            "JDK 25, parallel",
+            [
+                include_bytes!("../captures/jdk25-parallel-full-1.hsperf"),
+                include_bytes!("../captures/jdk25-parallel-full-2.hsperf"),
+            ],
+            false,
+        ),
+    ];
+    for (what, files, has_clock) in captures {
+        let mut readings = Readings::default();
+        let paces = files.iter().zip([0, 6]).map(|(file, at)| {
+            let counters = parse(file).unwrap();
+            assert_eq!(counters.uptime.is_some(), has_clock, "{what}");
+            readings.push(Duration::from_secs(at), counters)
+        });
+        let paces: Vec<Pace> = paces.collect();
+        assert!(!paces[0].is_exhausted, "{what}: nothing to compare with");
+        assert!(paces[1].gc_share_permille > 900, "{what}: {}", paces[1].gc_share_permille);
+        assert!(paces[1].is_exhausted, "{what}");
+    }
+}
+
+/// For so many seconds: full collections a second, share of the time, and how full they leave the old generation; in thousandths.
+type Turn = (u64, u64, u64, u64);
+
+#[test]
+fn a_heap_is_exhausted_when_full_collections_free_nothing() {
+    /// A reading each half second.
+    fn after(turns: &[Turn]) -> bool {
+        let mut readings = Readings::default();
+        let (mut at_ms, mut invocations, mut gc_ms, mut told) = (60_000, 10, 900, false);
+        for (seconds, a_second, share_permille, old_permille) in turns {
+            for _ in 0..seconds * 2 {
+                at_ms += 500;
+                invocations += a_second / 2;
+                gc_ms += share_permille / 2;
+                let counters = Counters {
+                    uptime: Some(Duration::from_millis(at_ms)),
+                    old: Collector { invocations, time: Duration::from_millis(gc_ms) },
+                    old_used: *old_permille,
+                    old_capacity: 1000,
+                    ..Counters::default()
+                };
+                told = readings.push(Duration::ZERO, counters).is_exhausted;
+            }
+        }
+        told
+    }
+    let cases: [(&str, &[Turn], bool); 10] = [
+        ("full, and at it all the time", &[(6, 4, 950, 995)], true),
+        ("not long enough to tell", &[(5, 4, 950, 995)], false),
+        ("full collections free some", &[(30, 4, 950, 970)], false),
+        ("full, and quiet", &[(30, 0, 0, 999)], false),
+        ("full, and the program gets to its work", &[(30, 4, 700, 995)], false),
+        ("collections of the young generation alone", &[(30, 0, 950, 995)], false),
+        ("it was quiet before", &[(60, 0, 10, 500), (10, 4, 950, 995)], true),
+        ("one that is a little better stays", &[(10, 4, 950, 995), (10, 4, 600, 960)], true),
+        ("freed at once", &[(10, 4, 950, 995), (1, 4, 950, 400)], false),
+        ("at its work again", &[(10, 4, 950, 995), (10, 2, 300, 990)], false),
+    ];
+    for (what, turns, expected) in cases {
+        assert_eq!(after(turns), expected, "{what}");
+    }
+    let untold = Counters { old_used: 9, old_capacity: 0, ..Counters::default() };
+    assert_eq!(untold.old_permille(), 0, "a JVM without generations");
 }
 
 proptest! {
@@ -145,8 +246,8 @@ proptest! {
         }
         if let Ok(counters) = parse(&file) {
             let mut readings = Readings::default();
-            readings.push(counters);
-            readings.push(parse(CAPTURE).unwrap_or_default());
+            readings.push(Duration::ZERO, counters);
+            readings.push(Duration::ZERO, parse(CAPTURE).unwrap_or_default());
         }
     }
 }

@@ -171,6 +171,30 @@ fn verdicts_follow_what_is_seen() {
             "its connector is paused: new connections get no answer",
         ),
         (
+            "a heap that stays full",
+            vec![ok(Some(200)), load(10), Sight::Exhausted(true)],
+            Saturated,
+            EXHAUSTED,
+        ),
+        (
+            "which is better",
+            vec![ok(Some(200)), Sight::Exhausted(true), Sight::Exhausted(false)],
+            Up,
+            "answers 200",
+        ),
+        (
+            "which answers nothing",
+            vec![ok(None), Sight::Exhausted(true), slow(), slow()],
+            Down,
+            "GET / took longer than 1s",
+        ),
+        (
+            "which ends itself",
+            vec![listener(8), ok(None), Sight::Exhausted(true), ended(8, Listener::None)],
+            Down,
+            "process 8 exited with its heap full",
+        ),
+        (
             "resumed",
             vec![ok(None), Sight::Paused(true), slow(), Sight::Paused(false), ok(None)],
             Up,
@@ -243,6 +267,14 @@ fn remarks_stand_beside_the_verdict() {
         let evidence = judge.evidence();
         assert_eq!(evidence.verdict, Verdict::Up, "a load without threads is not full");
         assert_eq!(evidence.reasons[1..].contains(&gc.to_owned()), expected, "{share}");
+    }
+    judge.see(collecting(900));
+    judge.see(Sight::Exhausted(true));
+    assert_eq!(judge.evidence().reasons, [EXHAUSTED], "it is told once, and says more");
+    judge.see(Sight::Paused(true));
+    assert_eq!(judge.evidence().reasons[1..], [EXHAUSTED], "beside another verdict");
+    for sight in [Sight::Paused(false), Sight::Exhausted(false), collecting(0)] {
+        judge.see(sight);
     }
     judge.see(Sight::Contexts(vec!["localhost/shop".to_owned()]));
     assert_eq!(judge.evidence().reasons[1], "context localhost/shop is stopped");
