@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fulcrum_model::plan::VrrpInstancePlan;
+use fulcrum_model::vrrp::TrackTarget;
 use fulcrum_model::{LocalOrders, Name};
 use fulcrum_proto::finding::Look;
 use fulcrum_proto::v1;
@@ -19,6 +20,7 @@ use fulcrum_session::host::Paths;
 use fulcrum_session::{
     ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle, local_orders,
 };
+use fulcrum_vrrp::track::Probe;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ use crate::config::Config;
 use crate::decide::arp::ArpLatch;
 use crate::decide::book::PlanBook;
 use crate::decide::check::CheckNews;
+use crate::decide::cut_off::CutOff;
 use crate::decide::decided::Effect;
 use crate::decide::gate::{Gate, Opened};
 use crate::decide::own::OwnWork;
@@ -146,6 +149,7 @@ struct Agent {
     tracker: Tracker,
     sync: SyncHandle,
     own_work: OwnWork,
+    cut_off: CutOff,
     session: SessionHandle,
     /// The controller that we are attached to; empty when none.
     controller: String,
@@ -318,6 +322,7 @@ impl Agent {
             tracker,
             sync,
             own_work: OwnWork::default(),
+            cut_off: CutOff::default(),
             session,
             controller: String::new(),
             epoch,
@@ -373,7 +378,9 @@ impl Agent {
         let own_work = self.own_work.deadline(now, self.settled());
         let local = self.next_local_expiry(now);
         let held = self.held.as_ref().map(|held| held.until);
-        let deadlines = [self.decider.deadline(), self.gate.deadline(), own_work, held, local];
+        let cut_off = self.cut_off.deadline();
+        let deadlines =
+            [self.decider.deadline(), self.gate.deadline(), own_work, cut_off, held, local];
         deadlines.into_iter().flatten().fold(self.pacer.due(), Duration::min)
     }
 
@@ -446,8 +453,7 @@ impl Agent {
     fn flush(&mut self) {
         let now = self.clock.now();
         self.flush_effect(now);
-        let settled = self.settled();
-        self.tracker.own_work(self.own_work.states(now, settled, &self.decider));
+        self.tell_tracker(now);
         if let Some((instances, opened)) = self.gate.open(now, || self.decider.is_settled()) {
             if opened == Opened::Overdue {
                 tracing::warn!("taking part in VRRP although not every virtual server is ready");
@@ -458,6 +464,14 @@ impl Agent {
             self.tell();
             self.pacer.took(self.clock.now().saturating_sub(now));
         }
+    }
+
+    /// Tells what the agent itself knows of what VRRP instances track.
+    fn tell_tracker(&mut self, now: Duration) {
+        let work = self.own_work.states(now, self.settled(), &self.decider).into_iter();
+        let work = work.map(|(instance, state)| (Probe::own(TrackTarget::Agent, instance), state));
+        let ways = self.cut_off.states(now, &self.decider).into_iter();
+        self.tracker.own(work.chain(ways).collect());
     }
 
     /// Programs what the decider asks for, and tells of it.

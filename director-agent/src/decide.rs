@@ -8,6 +8,7 @@ pub mod alarms;
 pub mod arp;
 pub mod book;
 pub mod check;
+pub mod cut_off;
 pub mod decided;
 pub mod evidence;
 pub mod gate;

@@ -45,8 +45,8 @@ pub struct Tracker {
 }
 
 type Plans = BTreeMap<Name, VrrpInstancePlan>;
-/// The agent's own work, by instance.
-type Own = BTreeMap<Name, TargetState>;
+/// What the agent itself tells of.
+type Own = BTreeMap<Probe, TargetState>;
 
 impl Tracker {
     /// Tracks nothing yet. Results go to `vrrp`; commands are those of `home`.
@@ -82,8 +82,8 @@ impl Tracker {
         });
     }
 
-    /// What the agent's own work comes to for each instance that tracks it.
-    pub fn own_work(&self, states: BTreeMap<Name, TargetState>) {
+    /// What the agent itself knows of targets that instances track: its own work, and its way to the real servers.
+    pub fn own(&self, states: BTreeMap<Probe, TargetState>) {
         self.own.send_if_modified(|own| {
             let is_new = *own != states;
             *own = states;
@@ -185,10 +185,8 @@ impl Task {
     }
 
     fn take_own(&mut self, own: &Own) {
-        for (instance, state) in own {
-            let instance = Some(instance.clone());
-            let probe = Probe { target: TrackTarget::Agent, asked_on: None, instance };
-            self.note(probe, state.clone());
+        for (probe, state) in own {
+            self.note(probe.clone(), state.clone());
         }
     }
 
@@ -238,7 +236,10 @@ fn weigh(plans: &Plans, states: &BTreeMap<Probe, TargetState>) -> BTreeMap<Name,
 fn is_kernels(target: &TrackTarget) -> bool {
     match target {
         TrackTarget::Interface(_) | TrackTarget::Address(_) | TrackTarget::Route(_) => true,
-        TrackTarget::Gateway(_) | TrackTarget::Command(_) | TrackTarget::Agent => false,
+        TrackTarget::Gateway(_)
+        | TrackTarget::Command(_)
+        | TrackTarget::Agent
+        | TrackTarget::RealServers(_) => false,
     }
 }
 

@@ -128,6 +128,7 @@ impl Agent {
         self.sync.apply(&instances);
         self.looks_for.send_replace(Wanted::new(self.decider.servers(), &instances));
         self.own_work.put_in_force(now, self.generation, version.revision, &instances);
+        self.cut_off.put_in_force(&instances);
         self.gate.hold(now, self.generation, instances);
         if self.local_orders.frozen().is_some() {
             // Started while frozen: what the kernel holds is what serves, and VRRP waits for nothing else.

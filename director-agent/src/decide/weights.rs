@@ -59,6 +59,8 @@ pub struct Decider {
     held: BTreeSet<Name>,
     /// Virtual servers whose weights follow load, of which there is news since the moment before [`GATHER`] ends.
     loaded: Option<(Duration, BTreeSet<Name>)>,
+    /// How often a check fell silent, was heard again or was tried for the first time, or the plan changed.
+    turns: u64,
     /// Up to when expiry has been looked at.
     looked_at: Duration,
 }
@@ -81,6 +83,21 @@ impl Decider {
     /// What was decided of a virtual server; none when there is none of that name.
     pub fn pool(&self, virtual_server: &Name) -> Option<&DecidedPool> {
         self.pools.get(virtual_server).map(Arc::as_ref)
+    }
+
+    /// The checks of a virtual server, in the order of its destinations.
+    pub fn checks(&self, virtual_server: &Name) -> &[Arc<CheckKey>] {
+        self.index.checks(virtual_server)
+    }
+
+    /// How a check was answered of late; none before it was heard of.
+    pub fn tries(&self, check: &CheckKey) -> Option<Tries> {
+        self.probes.get(check).map(|(_, tries)| *tries)
+    }
+
+    /// Changes whenever a check falls silent, is heard again or is tried for the first time, and with the plan.
+    pub fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// The checks through VIPs.
@@ -114,6 +131,7 @@ impl Decider {
         adopted: impl Adopted,
     ) -> (Effect, Reindexed) {
         let reindexed = self.index.change(changed, removed);
+        self.turns += 1;
         let mut effect = Effect { to_tell: true, ..Effect::default() };
         effect.to_latch = self.follow_latch(&reindexed.agents);
         for check in &reindexed.ended {
@@ -227,7 +245,11 @@ impl Decider {
             if !self.index.has_check(&key) {
                 continue;
             }
-            if self.probes.get(&key).is_none_or(|(before, _)| *before != probe) {
+            let before = self.probes.get(&key);
+            if before.is_none_or(|(_, before)| silence_of(before) != silence_of(&tries)) {
+                self.turns += 1;
+            }
+            if before.is_none_or(|(before, _)| *before != probe) {
                 touched.extend(self.index.of_check(&key).into_iter().flatten());
             }
             self.probes.insert(key, (probe, tries));
@@ -449,6 +471,12 @@ impl<'a> Grounds<'a> {
             on_failure: server.options.on_failure,
         }
     }
+}
+
+/// Since when it is silent, whether that has made it fail, and whether it was ever heard.
+fn silence_of(tries: &Tries) -> (Option<(Duration, bool)>, bool) {
+    let silence = tries.silence.map(|silence| (silence.since, silence.fell.is_some()));
+    (silence, tries.heard.is_some())
 }
 
 fn is_same_entry(old: &VirtualServerPlan, new: &VirtualServerPlan) -> bool {

@@ -78,7 +78,10 @@ impl Kernel {
                 TrackTarget::Route(destination) => {
                     self.wanted.routes.insert(network(*destination), *destination);
                 }
-                TrackTarget::Gateway(_) | TrackTarget::Command(_) | TrackTarget::Agent => {}
+                TrackTarget::Gateway(_)
+                | TrackTarget::Command(_)
+                | TrackTarget::Agent
+                | TrackTarget::RealServers(_) => {}
             }
         }
     }

@@ -51,7 +51,8 @@ pub(super) fn spawn(probe: &Probe, shared: &Shared) -> Option<AbortHandle> {
         TrackTarget::Interface(_)
         | TrackTarget::Address(_)
         | TrackTarget::Route(_)
-        | TrackTarget::Agent => return None,
+        | TrackTarget::Agent
+        | TrackTarget::RealServers(_) => return None,
     };
     Some(tokio::spawn(run(probe.clone(), pace, shared.clone())).abort_handle())
 }
@@ -99,6 +100,7 @@ async fn try_once(probe: &Probe, shared: &Shared, sequence: u16) -> Option<Seen>
         TrackTarget::Interface(_)
         | TrackTarget::Address(_)
         | TrackTarget::Route(_)
-        | TrackTarget::Agent => None,
+        | TrackTarget::Agent
+        | TrackTarget::RealServers(_) => None,
     }
 }

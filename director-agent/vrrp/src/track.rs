@@ -129,12 +129,12 @@ impl Tries {
 impl Probe {
     /// What an instance tracks, each target with its weight.
     pub fn all(plan: &VrrpInstancePlan) -> impl Iterator<Item = (Self, Option<i16>)> {
-        plan.options.track.iter().map(|track| {
+        let tracks = plan.options.track.iter().map(|track| {
             let (asked_on, instance) = match &track.target {
                 TrackTarget::Gateway(probe) if probe.method == GatewayMethod::Arp => {
                     (Some((plan.interface.clone(), plan.source)), None)
                 }
-                TrackTarget::Agent => (None, Some(plan.name.clone())),
+                TrackTarget::Agent | TrackTarget::RealServers(_) => (None, Some(plan.name.clone())),
                 TrackTarget::Interface(_)
                 | TrackTarget::Address(_)
                 | TrackTarget::Route(_)
@@ -142,7 +142,17 @@ impl Probe {
                 | TrackTarget::Command(_) => (None, None),
             };
             (Self { target: track.target.clone(), asked_on, instance }, track.weight)
-        })
+        });
+        let real_servers = plan.options.track_real_servers.map(|track| {
+            let target = TrackTarget::RealServers(track.silent_percent);
+            (Self::own(target, plan.name.clone()), Some(track.weight))
+        });
+        tracks.chain(real_servers)
+    }
+
+    /// A target that an instance alone means, and that the agent itself tells of.
+    pub fn own(target: TrackTarget, instance: Name) -> Self {
+        Self { target, asked_on: None, instance: Some(instance) }
     }
 }
 
@@ -156,6 +166,7 @@ impl fmt::Display for Probe {
             TrackTarget::Gateway(probe) => write!(f, "gateway {}", probe.address),
             TrackTarget::Command(command) => write!(f, "command {}", command.program),
             TrackTarget::Agent => write!(f, "the agent's own work"),
+            TrackTarget::RealServers(_) => write!(f, "the way to the real servers"),
         }
     }
 }

@@ -61,7 +61,7 @@ pub use load::LoadHistory;
 pub use path::PathProbe;
 pub use quorum::QuorumState;
 use settle::Settled;
-pub use silence::{EndedSilence, HOLD, Hold, Silence, Tries};
+pub use silence::{EndedSilence, HOLD, Hold, LEAST_WINDOW, Silence, Tries};
 pub use slow_start::Service;
 
 /// A dead real server keeps its entry, with weight 0, for so long, so that a check that fails once resets nobody.

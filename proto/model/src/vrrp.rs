@@ -38,6 +38,8 @@ pub struct VrrpOptions {
     pub track: Vec<Track>,
     /// Established connections are told to the other directors.
     pub connection_sync: Option<ConnectionSync>,
+    /// The Active hands the VIPs over when it is cut off from the real servers.
+    pub track_real_servers: Option<TrackRealServers>,
 }
 
 impl Default for VrrpOptions {
@@ -54,6 +56,7 @@ impl Default for VrrpOptions {
             sync_group: None,
             track: Vec::new(),
             connection_sync: None,
+            track_real_servers: None,
         }
     }
 }
@@ -184,6 +187,19 @@ pub enum TrackTarget {
     /// The agent's own work: IPVS is programmed to the plan's revision, and no virtual server of the
     /// instance is without a real server in rotation.
     Agent,
+    /// The real servers of the instance's virtual servers did not fall silent together: as many in a hundred as given. Only by
+    /// [`TrackRealServers`].
+    RealServers(u8),
+}
+
+/// What becomes of an instance on a director that is cut off from the real servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackRealServers {
+    /// Added to the priority then: -253 to -1. There is no fault for it: where the real servers are gone with their hosts every
+    /// director is cut off, and one must hold the VIP.
+    pub weight: i16,
+    /// Share of the real servers that must have fallen silent together, 1 to 100.
+    pub silent_percent: u8,
 }
 
 /// How a gateway is asked.

@@ -69,6 +69,7 @@ fn options(wire: &v1::VrrpInstance) -> v1::VrrpOptions {
         sync_group: wire.sync_group.clone(),
         track: wire.track.clone(),
         connection_sync: wire.connection_sync.clone(),
+        track_real_servers: wire.track_real_servers,
     }
 }
 

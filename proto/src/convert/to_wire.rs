@@ -95,6 +95,7 @@ fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {
         sync_group: options.sync_group,
         track: options.track,
         connection_sync: options.connection_sync,
+        track_real_servers: options.track_real_servers,
     }
 }
 

@@ -63,6 +63,10 @@ pub(super) fn options(fields: &mut Fields<'_>, wire: &v1::VrrpOptions) -> Option
         None => Some(None),
         Some(wire) => connection_sync(&mut fields.within("connection_sync"), wire).map(Some),
     };
+    let track_real_servers = match &wire.track_real_servers {
+        None => Some(None),
+        Some(wire) => track::real_servers(&mut fields.within("track_real_servers"), wire).map(Some),
+    };
     Some(VrrpOptions {
         preempt_delay: preempt_delay?,
         startup_delay: startup_delay?,
@@ -75,6 +79,7 @@ pub(super) fn options(fields: &mut Fields<'_>, wire: &v1::VrrpOptions) -> Option
         sync_group: sync_group?,
         track: track?,
         connection_sync: connection_sync?,
+        track_real_servers: track_real_servers?,
     })
 }
 
@@ -184,8 +189,9 @@ pub(super) fn options_to_wire(options: &VrrpOptions) -> v1::VrrpOptions {
         }),
         auth_hmac: options.auth_hmac.as_ref().map(auth::auth_hmac_to_wire),
         sync_group: options.sync_group.as_ref().map(ToString::to_string).unwrap_or_default(),
-        track: options.track.iter().map(track::track_to_wire).collect(),
+        track: options.track.iter().filter_map(track::track_to_wire).collect(),
         connection_sync,
+        track_real_servers: options.track_real_servers.map(track::real_servers_to_wire),
     }
 }
 

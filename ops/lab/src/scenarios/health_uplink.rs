@@ -1,5 +1,6 @@
 //! One director is cut off from the real servers, and from nothing else: the Backup, then the Active. Then the agents on the
-//! real servers are cut off from the controllers. Whoever is cut off keeps its table, and nobody else's changes.
+//! real servers are cut off from the controllers. Whoever is cut off keeps its table, and nobody else's changes. At last the same with
+//! a VIP that is handed over.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use crate::process::wait_told;
 use crate::say;
 use crate::settings::{FAST, Settings};
 use crate::watch::table::{Table, TableWatch};
+
+mod hand_over;
 
 const SETTINGS: &Settings = &FAST;
 /// How long each cut lasts: checks fail for good after some 4 s.
@@ -59,7 +62,7 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
         }
         stage.client.stop()?;
     }
-    Ok(())
+    hand_over::run(lab, findings)
 }
 
 fn judge(cut: &Cut, side: Side, role: &str, findings: &mut Findings) {

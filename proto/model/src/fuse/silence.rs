@@ -21,7 +21,7 @@ use crate::Verdict;
 /// Longest time that silence together is held: by then every check has tried often, and whoever could be heard was.
 pub const HOLD: Duration = Duration::from_secs(30);
 /// Those whose silence begins within two intervals of their check fall silent together, or within this.
-const LEAST_WINDOW: Duration = Duration::from_secs(3);
+pub const LEAST_WINDOW: Duration = Duration::from_secs(3);
 
 /// How the tries of a check were answered of late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fulcrum_model::Cidr;
 use fulcrum_model::vrrp::{
     Announce, AuthHmac, ConnectionSync, GatewayMethod, GatewayProbe, HeldAddress, HmacKey,
-    HmacMode, Track, TrackCommand, TrackPace, TrackTarget, VrrpOptions,
+    HmacMode, Track, TrackCommand, TrackPace, TrackRealServers, TrackTarget, VrrpOptions,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -115,7 +115,10 @@ fn connection_sync() -> impl Strategy<Value = ConnectionSync> {
 pub(super) fn options() -> impl Strategy<Value = VrrpOptions> {
     let delays = (seconds(3600), seconds(3600));
     let flags = (any::<[bool; 2]>(), 1_u8.., option::of(name()));
-    let parts = (option::of(auth_hmac()), tracks(), option::of(connection_sync()));
+    let real_servers = (-253_i16..=-1, 1_u8..=100)
+        .prop_map(|(weight, silent_percent)| TrackRealServers { weight, silent_percent });
+    let sync = option::of(connection_sync());
+    let parts = (option::of(auth_hmac()), tracks(), sync, option::of(real_servers));
     (delays, flags, held(), announce(), parts).prop_map(
         |(delays, (flags, unicast_min_ttl, sync_group), unadvertised_vips, announce, parts)| {
             VrrpOptions {
@@ -130,6 +133,7 @@ pub(super) fn options() -> impl Strategy<Value = VrrpOptions> {
                 sync_group,
                 track: parts.1,
                 connection_sync: parts.2,
+                track_real_servers: parts.3,
             }
         },
     )

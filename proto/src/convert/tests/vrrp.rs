@@ -238,6 +238,46 @@ fn tracked_targets_follow_their_rules() {
 }
 
 #[test]
+fn being_cut_off_only_lowers_a_priority() {
+    let cut_off = |weight, silent_percent| Some(v1::TrackRealServers { weight, silent_percent });
+    let cases: [(i32, u32, &[&str]); 6] = [
+        (-60, 0, &[]),
+        (-253, 100, &[]),
+        (
+            0,
+            0,
+            &[
+                "spec.track_real_servers.weight: 0: a weight is -253 to -1, by more than the members' priorities differ",
+            ],
+        ),
+        (
+            5,
+            0,
+            &[
+                "spec.track_real_servers.weight: 5: a weight is -253 to -1, by more than the members' priorities differ",
+            ],
+        ),
+        (
+            -254,
+            0,
+            &[
+                "spec.track_real_servers.weight: -254: a weight is -253 to -1, by more than the members' priorities differ",
+            ],
+        ),
+        (
+            -1,
+            101,
+            &["spec.track_real_servers.silent_percent: 101: use 1 to 100, or leave it out for all"],
+        ),
+    ];
+    for (weight, silent_percent, expected) in cases {
+        let mut instance = vrrp_instance();
+        instance.track_real_servers = cut_off(weight, silent_percent);
+        assert_eq!(errors(&named("vi-1", Wire::VrrpInstance(instance))), expected, "{weight}");
+    }
+}
+
+#[test]
 fn hand_overs_follow_their_rules() {
     let handover = v1::Handover {
         reason: "x".repeat(256),

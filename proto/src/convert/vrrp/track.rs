@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fulcrum_model::vrrp::{
-    GatewayMethod, GatewayProbe, Track, TrackCommand, TrackPace, TrackTarget,
+    GatewayMethod, GatewayProbe, Track, TrackCommand, TrackPace, TrackRealServers, TrackTarget,
 };
 
 use crate::convert::command;
@@ -19,6 +19,8 @@ const MAX_TRACKS: usize = 64;
 const MAX_WEIGHT: i32 = 253;
 /// Most tries in a row.
 const MAX_COUNT: u8 = 100;
+/// All of them.
+const ALL_PERCENT: u8 = 100;
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 const INTERVAL: DurationRule =
@@ -79,6 +81,33 @@ fn track(fields: &mut Fields<'_>, wire: &v1::VrrpTrack) -> Option<Track> {
     Some(Track { target: target?, weight: weight? })
 }
 
+/// What becomes of a director that is cut off from the real servers.
+pub(super) fn real_servers(
+    fields: &mut Fields<'_>,
+    wire: &v1::TrackRealServers,
+) -> Option<TrackRealServers> {
+    let weight =
+        i16::try_from(wire.weight).ok().filter(|_| (-MAX_WEIGHT..0).contains(&wire.weight));
+    let remedy = "a weight is -253 to -1, by more than the members' priorities differ";
+    let weight = fields.accept("weight", weight, wire.weight, remedy);
+    let silent_percent = match u8::try_from(wire.silent_percent) {
+        Ok(0) => Some(ALL_PERCENT),
+        Ok(percent) if percent <= ALL_PERCENT => Some(percent),
+        Ok(_) | Err(_) => {
+            let remedy = "use 1 to 100, or leave it out for all";
+            fields.accept("silent_percent", None, wire.silent_percent, remedy)
+        }
+    };
+    Some(TrackRealServers { weight: weight?, silent_percent: silent_percent? })
+}
+
+pub(super) fn real_servers_to_wire(track: TrackRealServers) -> v1::TrackRealServers {
+    v1::TrackRealServers {
+        weight: i32::from(track.weight),
+        silent_percent: u32::from(track.silent_percent),
+    }
+}
+
 fn gateway(fields: &mut Fields<'_>, wire: &v1::TrackGateway) -> Option<GatewayProbe> {
     let address = fields.address("address", &wire.address, "the gateway's address");
     let method = match v1::GatewayMethod::try_from(wire.method) {
@@ -115,7 +144,8 @@ fn pace(
     Some(TrackPace { interval: interval?, timeout: timeout?, rise: rise?, fall: fall? })
 }
 
-pub(super) fn track_to_wire(track: &Track) -> v1::VrrpTrack {
+/// None of what an instance tracks by a field of its own.
+pub(super) fn track_to_wire(track: &Track) -> Option<v1::VrrpTrack> {
     let target = match &track.target {
         TrackTarget::Interface(name) => Target::Interface(name.clone()),
         TrackTarget::Address(address) => Target::Address(address.to_string()),
@@ -145,6 +175,7 @@ pub(super) fn track_to_wire(track: &Track) -> v1::VrrpTrack {
             })
         }
         TrackTarget::Agent => Target::Agent(v1::TrackAgent {}),
+        TrackTarget::RealServers(_) => return None,
     };
-    v1::VrrpTrack { target: Some(target), weight: i32::from(track.weight.unwrap_or(0)) }
+    Some(v1::VrrpTrack { target: Some(target), weight: i32::from(track.weight.unwrap_or(0)) })
 }
