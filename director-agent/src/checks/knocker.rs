@@ -342,3 +342,6 @@ impl Book {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

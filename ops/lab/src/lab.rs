@@ -201,6 +201,11 @@ impl Lab {
         self.pair.as_mut().context("just made")?.start_missing(paths)
     }
 
+    /// Where the programs' state and configuration is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Ends everything but the network and the Tomcats, and forgets all state: the next scenario begins anew.
     pub(crate) fn take_down(&mut self) {
         if let Some(mut pair) = self.pair.take()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::pki::{self, Files};
 use crate::net::topology::{CONTROLLERS, Node};
 use crate::peers::tomcat;
 
@@ -39,10 +40,16 @@ pub(crate) fn peers() -> Vec<Peer> {
 }
 
 /// A controller's file.
-pub(crate) fn controller(name: &str, peers: &[Peer], data_dir: &Path) -> String {
+pub(crate) fn controller(
+    name: &str,
+    peers: &[Peer],
+    data_dir: &Path,
+    tls: Option<&Files>,
+) -> String {
     let mut text = format!(
-        "name = \"{name}\"\nsite = \"main\"\ndata_dir = \"{}\"\ninsecure = true\n",
-        data_dir.display()
+        "name = \"{name}\"\nsite = \"main\"\ndata_dir = \"{}\"\n{}",
+        data_dir.display(),
+        transport(tls)
     );
     for (index, peer) in peers.iter().enumerate() {
         // Writing to a String cannot fail.
@@ -68,18 +75,38 @@ pub(crate) fn agent(node: Node, dir: &Path, part: &str) -> String {
     let home = dir.join(node.name);
     let controllers: Vec<String> =
         CONTROLLERS.iter().map(|peer| format!("\"{}\"", api(*peer))).collect();
+    let tls = pki::files(dir, node.name);
     let (socket, actions) = if part == "director" {
         (socket(node, dir), String::new())
     } else {
         let restart = tomcat::restart_command(node, dir);
-        let actions = format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display());
+        let mut actions = format!("\n[actions]\nrestart = [\"{}\"]\n", restart.display());
+        if tls.is_some() {
+            // Nobody else speaks TLS here.
+            let address = api(CONTROLLERS[0]);
+            let _ = write!(actions, "\n[[certificates]]\naddress = \"{address}\"\n");
+        }
         (home.join("realserver.sock"), actions)
     };
     format!(
-        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\nsocket = \"{}\"\ninsecure = true\n{actions}",
+        "name = \"{}\"\ncontrollers = [{}]\nstate_dir = \"{}\"\nsocket = \"{}\"\n{}{actions}",
         node.name,
         controllers.join(", "),
         home.join(part).display(),
-        socket.display()
+        socket.display(),
+        transport(tls.as_ref())
     )
+}
+
+/// Plain text, or TLS. The last keys of a file before its tables.
+fn transport(tls: Option<&Files>) -> String {
+    match tls {
+        None => "insecure = true\n".to_owned(),
+        Some(Files { ca, cert, key }) => format!(
+            "\n[tls]\nca = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\n",
+            ca.display(),
+            cert.display(),
+            key.display()
+        ),
+    }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod config;
 pub(crate) mod manifest;
+pub(crate) mod pki;
 pub(crate) mod told;
 
 use std::collections::BTreeMap;
@@ -67,7 +68,9 @@ impl Member {
         match self {
             Self::Controller(_) => {
                 let name = self.node().name;
-                config::controller(name, &config::peers(), &dir.join(name).join("controller"))
+                let data_dir = dir.join(name).join("controller");
+                let tls = pki::files(dir, name);
+                config::controller(name, &config::peers(), &data_dir, tls.as_ref())
             }
             Self::RealServer(_) => config::agent(self.node(), dir, "realserver"),
         }
@@ -232,7 +235,7 @@ impl Cluster {
 
     /// Starts `lvsctl` on the client's node, and does not wait.
     pub(crate) fn start_lvsctl(&self, logs: &Path, arguments: &[&str]) -> Result<Process> {
-        let mut args = vec!["--endpoint".to_owned(), endpoints()];
+        let mut args = self.access();
         args.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let launch = Launch {
             node: Some(CLIENT.name),
@@ -249,18 +252,25 @@ impl Cluster {
         Command::new("ip")
             .args(["netns", "exec", CLIENT.name])
             .arg(self.bin_dir.join("lvsctl"))
-            .args(["--endpoint", &endpoints()])
+            .args(self.access())
             .args(arguments)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .output()
             .context("cannot run lvsctl")
     }
-}
 
-/// Every controller's.
-fn endpoints() -> String {
-    CONTROLLERS.map(config::api).join(",")
+    /// How `lvsctl` reaches every controller.
+    fn access(&self) -> Vec<String> {
+        let mut arguments = vec!["--endpoint".to_owned(), CONTROLLERS.map(config::api).join(",")];
+        if let Some(files) = pki::files(&self.dir, pki::OPERATOR) {
+            let named =
+                [("--tls-ca", files.ca), ("--tls-cert", files.cert), ("--tls-key", files.key)];
+            let named = named.map(|(name, path)| [name.to_owned(), path.display().to_string()]);
+            arguments.extend(named.into_iter().flatten());
+        }
+        arguments
+    }
 }
 
 /// Output as text.

@@ -131,7 +131,7 @@ impl Trio {
         let home = self.dir.join(&name);
         fs::create_dir_all(&home)?;
         let file = home.join("controller.toml");
-        fs::write(&file, config::controller(&name, &self.peers, &home.join("data")))?;
+        fs::write(&file, config::controller(&name, &self.peers, &home.join("data"), None))?;
         let launch = Launch {
             node: None,
             label: format!("raft-{name}"),

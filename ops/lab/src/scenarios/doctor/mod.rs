@@ -1,6 +1,7 @@
 //! What `lvsctl doctor` finds: nothing on the clean cluster, each fault of a host with its code within 35 s, and nothing again
-//! when the fault is gone.
+//! when the fault is gone. At last the same of certificates, of a cluster with TLS.
 
+mod certificates;
 mod faults;
 mod hosts;
 
@@ -41,7 +42,8 @@ pub(crate) fn run(lab: &mut Lab, findings: &mut Findings) -> Result<()> {
     clean(cluster, findings);
     let mut world = World::new(segment, cluster, paths, SETTINGS);
     hosts(&mut world, findings)?;
-    programs(cluster, findings)
+    programs(cluster, findings)?;
+    certificates::run(lab, findings)
 }
 
 /// The cluster as it should be: every check made that can be made on this machine, and no error.
@@ -76,6 +78,8 @@ fn unseen() -> Vec<String> {
         hosts.iter().map(|host| format!("{host} hypervisor-mac")).collect();
     let plain = ["c1", "c2", "c3", "d1", "d2", "web1", "web2"];
     unseen.extend(plain.iter().map(|host| format!("{host} certificate")));
+    // Nor has a Tomcat a connector of TLS.
+    unseen.extend(["web1", "web2"].map(|host| format!("{host} server-certificate")));
     unseen.sort();
     unseen
 }
@@ -237,8 +241,12 @@ impl Report {
     }
 
     fn is_told(&self, host: &str, code: &str) -> bool {
+        self.is(host, code, "warning") || self.is(host, code, "error")
+    }
+
+    fn is(&self, host: &str, code: &str, wanted: &str) -> bool {
         let result = self.of.get(&(host.to_owned(), code.to_owned()));
-        result.is_some_and(|result| result == "warning" || result == "error")
+        result.is_some_and(|result| result == wanted)
     }
 
     /// `host code` of the checks that ended so.
