@@ -182,7 +182,7 @@ fn judge(tries: impl Iterator<Item = (Duration, Tries)>, silent_percent: u8, was
                 longest = longest.max(interval);
             }
             // Its retries are not spent: one lost packet is no silence.
-            (Some(_), Some(_)) | (None, Some(_)) => answering += 1,
+            (Some(_) | None, Some(_)) => answering += 1,
             // It was never heard, or not tried yet: it says nothing.
             (Some(_) | None, None) => {}
         }

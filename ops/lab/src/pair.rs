@@ -106,17 +106,12 @@ impl Pair {
 
     /// Waits until the first director, and no other, sends adverts that claim the VIP.
     pub(crate) fn wait_first_active(&mut self) -> Result<()> {
-        self.wait_active(0, BECOME_ACTIVE)
-    }
-
-    /// The same of the director of that index.
-    pub(crate) fn wait_active(&mut self, index: usize, timeout: Duration) -> Result<()> {
         let begin = Instant::now();
         loop {
-            match self.ear.next_of(DIRECTORS[index].address, Duration::from_secs(1)) {
+            match self.ear.next_of(DIRECTORS[0].address, Duration::from_secs(1)) {
                 Ok(_) => return Ok(()),
-                Err(error) if begin.elapsed() >= timeout => {
-                    return Err(error.context(self.why_not(index)));
+                Err(error) if begin.elapsed() > BECOME_ACTIVE => {
+                    return Err(error.context(self.why_not(0)));
                 }
                 Err(_) => self.require_running()?,
             }

@@ -63,7 +63,7 @@ pub(super) fn options(fields: &mut Fields<'_>, wire: &v1::VrrpOptions) -> Option
         None => Some(None),
         Some(wire) => connection_sync(&mut fields.within("connection_sync"), wire).map(Some),
     };
-    let track_real_servers = match &wire.track_real_servers {
+    let track_real_servers = match wire.track_real_servers {
         None => Some(None),
         Some(wire) => track::real_servers(&mut fields.within("track_real_servers"), wire).map(Some),
     };

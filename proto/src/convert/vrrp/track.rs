@@ -84,7 +84,7 @@ fn track(fields: &mut Fields<'_>, wire: &v1::VrrpTrack) -> Option<Track> {
 /// What becomes of a director that is cut off from the real servers.
 pub(super) fn real_servers(
     fields: &mut Fields<'_>,
-    wire: &v1::TrackRealServers,
+    wire: v1::TrackRealServers,
 ) -> Option<TrackRealServers> {
     let weight =
         i16::try_from(wire.weight).ok().filter(|_| (-MAX_WEIGHT..0).contains(&wire.weight));
