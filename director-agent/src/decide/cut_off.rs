@@ -119,7 +119,10 @@ impl Watched {
             .filter(|key| can_be_silent(&key.check.probe))
             .collect();
         let tries = checks.into_iter();
-        let tries = tries.filter_map(|key| Some((key.check.interval, decider.tries(key)?)));
+        let tries = tries.filter_map(|key| {
+            let tries = decider.tries(key)?;
+            Some(Tried { rip: key.rip, interval: key.check.interval, tries })
+        });
         judge(tries, self.silent_percent, self.state.health == Health::Unwell)
     }
 
@@ -172,13 +175,20 @@ fn can_be_silent(probe: &ProbeKind) -> bool {
     }
 }
 
-/// `tries` are those of each check, with its interval; `was_cut` tells that the director was cut off until now.
-fn judge(tries: impl Iterator<Item = (Duration, Tries)>, silent_percent: u8, was_cut: bool) -> Way {
+/// A check, and how it was answered of late.
+struct Tried {
+    rip: IpAddr,
+    interval: Duration,
+    tries: Tries,
+}
+
+/// `was_cut` tells that the director was cut off until now.
+fn judge(checks: impl Iterator<Item = Tried>, silent_percent: u8, was_cut: bool) -> Way {
     let (mut silent, mut answering, mut longest) = (Vec::new(), 0_usize, Duration::ZERO);
-    for (interval, tries) in tries {
+    for Tried { rip, interval, tries } in checks {
         match (tries.silence, tries.heard) {
             (Some(silence), _) if silence.fell.is_some() => {
-                silent.push(silence.since);
+                silent.push((silence.since, rip));
                 longest = longest.max(interval);
             }
             // Its retries are not spent: one lost packet is no silence.
@@ -187,21 +197,22 @@ fn judge(tries: impl Iterator<Item = (Duration, Tries)>, silent_percent: u8, was
             (Some(_) | None, None) => {}
         }
     }
-    let Some(newest) = silent.iter().max().copied() else {
+    let Some((newest, _)) = silent.iter().max().copied() else {
         return if answering == 0 { Way::Untried } else { Way::Open };
     };
     if !was_cut {
         // Whoever has been silent for long was so without the others. Not of one that is cut off: a real server that the plan
         // adds meanwhile begins its silence late.
         let window = LEAST_WINDOW.max(longest * 2);
-        silent.retain(|since| newest.saturating_sub(*since) <= window);
+        silent.retain(|(since, _)| newest.saturating_sub(*since) <= window);
     }
     let of = silent.len() + answering;
-    // One alone is dead rather than out of reach.
-    let is_several = was_cut || silent.len() > 1;
+    // One host alone is dead rather than out of reach, whatever ports it has.
+    let hosts: BTreeSet<IpAddr> = silent.iter().map(|(_, rip)| *rip).collect();
+    let is_several = was_cut || hosts.len() > 1;
     let is_cut = is_several && silent.len() * 100 >= of * usize::from(silent_percent);
     if is_cut {
-        let first = silent.iter().min().copied().unwrap_or(newest);
+        let first = silent.iter().min().map_or(newest, |(since, _)| *since);
         return Way::Cut { silent: silent.len(), of, within: newest.saturating_sub(first) };
     }
     Way::Open

@@ -32,6 +32,16 @@ fn tries(one: One) -> Tries {
     }
 }
 
+/// Each on a host of its own.
+fn apart(interval: Duration, all: &[One]) -> Vec<Tried> {
+    let hosts = (1_u8..).zip(all);
+    let tried = hosts.map(|(number, one)| {
+        let rip = IpAddr::from([10, 0, 0, number]);
+        Tried { rip, interval, tries: tries(*one) }
+    });
+    tried.collect()
+}
+
 #[test]
 fn silence_together_is_a_cut() {
     use One::{Answers, Retries, Silent, Untried};
@@ -72,11 +82,13 @@ fn silence_together_is_a_cut() {
         ("somebody answers", vec![Silent(60), Silent(60), Answers], 100, true, Way::Open),
     ];
     for (what, all, percent, was_cut, expected) in cases {
-        let all = all.into_iter().map(|one| (S(1), tries(one)));
-        assert_eq!(judge(all, percent, was_cut), expected, "{what}");
+        assert_eq!(judge(apart(S(1), &all).into_iter(), percent, was_cut), expected, "{what}");
     }
-    let slow = [One::Silent(60), One::Silent(75)].map(|one| (S(10), tries(one)));
+    let slow = apart(S(10), &[Silent(60), Silent(75)]);
     assert_eq!(judge(slow.into_iter(), 100, false), cut(2, 2, 15), "two of its intervals");
+    let mut ports = apart(S(1), &[Silent(60), Silent(60)]);
+    ports[1].rip = ports[0].rip;
+    assert_eq!(judge(ports.into_iter(), 100, false), Way::Open, "two ports of one dead host");
 }
 
 #[test]
