@@ -155,6 +155,7 @@ impl Running {
             planning: Planning::start(),
         };
         let applier = Applier::new(raft.clone());
+        tokio::spawn(applier.clone().revert_unconfirmed(api_token.clone()));
         let addresses = (local(&listeners.api), local(&listeners.raft));
         let (reporter, health) = tonic_health::server::health_reporter();
         let api = server::Api { attacher, applier: applier.clone(), hub: Arc::clone(&hub) };

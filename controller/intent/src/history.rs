@@ -31,6 +31,20 @@ pub struct Undo {
     pub before: Option<Resource>,
 }
 
+/// What made a revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Resources were written.
+    #[default]
+    Apply,
+    /// The intent of that revision was brought back.
+    Rollback(Revision),
+    /// The change of that revision, which waited, was confirmed. Nothing else was changed.
+    Confirm(Revision),
+    /// The change of that revision, which waited, was undone, for nobody confirmed it.
+    Revert(Revision),
+}
+
 /// A revision that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -44,14 +58,23 @@ pub struct Entry {
     pub who: String,
     /// Why; may be empty.
     pub reason: String,
-    /// The revision that it restored, if it is a rollback.
-    pub rollback_to: Option<Revision>,
+    /// What made it.
+    pub origin: Origin,
+    /// How long it waits to be confirmed before it is undone, in milliseconds; 0 when it stays by itself.
+    pub confirm_within_ms: u64,
     /// How many resources it changed.
     pub change_count: u64,
     /// What undoes it, ordered by kind and name; none when it was too large to be kept.
     pub undo: Option<Vec<Undo>>,
     /// What it takes encoded.
     pub bytes: usize,
+}
+
+impl Entry {
+    /// Until when it is to be confirmed, in milliseconds since 1970, by the clock that stamped it.
+    pub fn confirm_by_ms(&self) -> u64 {
+        self.time_ms.saturating_add(self.confirm_within_ms)
+    }
 }
 
 /// A resource before and after a revision.
@@ -130,6 +153,19 @@ impl History {
     /// The entry of a revision.
     pub fn get(&self, revision: Revision) -> Option<&Entry> {
         self.shared(revision).map(AsRef::as_ref)
+    }
+
+    /// The change that waits to be confirmed while the intent is at `current`, if one does: the newest, for whatever comes after it
+    /// has answered the question.
+    pub fn waiting(&self, current: Revision) -> Option<&Entry> {
+        let newest = self.entries.back().filter(|entry| entry.revision == current)?;
+        (newest.confirm_within_ms > 0 && newest.undo.is_some()).then_some(newest)
+    }
+
+    /// The revision that came after that one, where it is kept.
+    pub fn successor(&self, revision: Revision) -> Option<&Entry> {
+        let at = self.entries.partition_point(|entry| entry.revision <= revision);
+        self.entries.get(at).map(AsRef::as_ref).filter(|entry| entry.base == revision)
     }
 
     /// All entries, newest first.

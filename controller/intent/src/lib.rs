@@ -24,7 +24,7 @@ pub use planner::{AgentId, AgentRole, Planner, agents, plan_director, plan_real_
 pub use prepare::{
     Change, ChangeAction, Prepared, Rejected, Removal, examine, examine_alone, prepare,
 };
-pub use restore::restore;
+pub use restore::{restore, revert};
 pub use violation::Violation;
 
 #[cfg(test)]

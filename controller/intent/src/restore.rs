@@ -1,11 +1,11 @@
-//! From a kept intent to the change that brings it back.
+//! From a kept intent to the change that brings it back, and from a change that nobody confirmed to the one that undoes it.
 
 use std::collections::BTreeSet;
 
 use fulcrum_model::resource::{Drain, Kind, Resource, ResourceKey, Restart, Spec};
 
-use crate::history::Resources;
-use crate::{Intent, Removal};
+use crate::history::{Resources, Undo};
+use crate::{ChangeAction, Intent, Removal};
 
 /// What is to be put and deleted so that `current` becomes `wanted` again, for [`prepare`](crate::prepare).
 ///
@@ -25,6 +25,22 @@ pub fn restore(current: &Intent, wanted: &Resources) -> (Vec<(usize, Resource)>,
     let named: BTreeSet<ResourceKey> =
         current.resources.values().filter(goes).map(Resource::key).collect();
     (set, Removal { prune: false, named })
+}
+
+/// What is to be put and deleted to undo a change, ordered by kind and name. All of it is undone, orders of the day too, for nobody
+/// wrote since; but an order to restart, which would be obeyed once more, is not brought back.
+pub fn revert(undo: &[Undo]) -> (Vec<Resource>, Vec<ResourceKey>) {
+    let (mut put, mut delete) = (Vec::new(), Vec::new());
+    for Undo { key, action, before } in undo {
+        match (key.kind, action, before) {
+            (Kind::Restart, ChangeAction::Delete, _) => {}
+            (Kind::Restart, ChangeAction::Create | ChangeAction::Update, _) | (_, _, None) => {
+                delete.push(key.clone());
+            }
+            (_, _, Some(before)) => put.push(before.clone()),
+        }
+    }
+    (put, delete)
 }
 
 /// What an order of the day is about; none when the spec is no such order.

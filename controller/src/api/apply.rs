@@ -2,8 +2,12 @@
 
 mod answers;
 mod asked;
+mod confirm;
 pub(crate) mod decide;
+mod forward;
+mod revert;
 mod rollback;
+pub(crate) mod unconfirmed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,14 +15,10 @@ use std::time::Duration;
 use fulcrum_intent::Intent;
 use fulcrum_model::Revision;
 use fulcrum_proto::internal::v1::command::Command as Wire;
-use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
-use fulcrum_proto::internal::v1::{
-    Command, ForwardApplyRequest, ForwardRollbackRequest, WriteIntent,
-};
+use fulcrum_proto::internal::v1::{Command, WriteIntent};
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
@@ -29,13 +29,12 @@ use crate::raft::{
 use answers::Answers;
 pub use asked::Asked;
 use decide::Decision;
+use forward::forward;
 
 /// How long a request waits for a leader: an election takes less than a second.
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// Between attempts while there is none. A leadership that changes ends the wait at once.
 const LEADER_POLL: Duration = Duration::from_millis(50);
-/// Longest time that the leader is given for one write: its own wait for a majority and the queue before it.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for this controller's turn and for what it then has to catch up with.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait until a write that another controller made can be read here, too.
@@ -166,6 +165,7 @@ impl Applier {
                 Decision::Write(write, mut response) => match self.write(*write).await? {
                     WriteOutcome::Applied(revision) => {
                         response.revision = revision.0;
+                        response.confirm_by = self.confirm_by(revision);
                         self.answers().keep(request.request_id(), &response);
                         return Ok(response);
                     }
@@ -205,7 +205,18 @@ impl Applier {
     fn repeated(&self, request: &Asked, revision: Revision) -> v1::ApplyResponse {
         // Another leader answered first and kept the whole answer; every controller keeps the revision.
         let kept = self.answers().get(request.request_id());
-        kept.unwrap_or(v1::ApplyResponse { revision: revision.0, ..Default::default() })
+        kept.unwrap_or_else(|| v1::ApplyResponse {
+            revision: revision.0,
+            confirm_by: self.confirm_by(revision),
+            ..Default::default()
+        })
+    }
+
+    /// Until when a revision waits to be confirmed; none when it does not.
+    fn confirm_by(&self, revision: Revision) -> Option<prost_types::Timestamp> {
+        let state = self.state();
+        let waiting = state.waiting().filter(|entry| entry.revision == revision);
+        waiting.and_then(unconfirmed::confirm_by)
     }
 
     /// Waits until a revision can be read here. False when that takes longer.
@@ -239,50 +250,12 @@ impl ForwardHandler for Applier {
     }
 }
 
-async fn forward(
-    mut leader: RaftServiceClient<Channel>,
-    asked: &Asked,
-) -> Result<v1::ApplyResponse, Status> {
-    let who = asked.who.clone();
-    let answer = match asked.write.clone() {
-        Forwarded::Apply(apply) => {
-            let request = passed_on(ForwardApplyRequest { apply: Some(apply), who });
-            leader.forward_apply(request).await.map(|answer| answer.into_inner().apply)
-        }
-        Forwarded::Rollback(rollback) => {
-            let request = passed_on(ForwardRollbackRequest { rollback: Some(rollback), who });
-            match leader.forward_rollback(request).await {
-                Err(status) if status.code() == Code::Unimplemented => {
-                    return Err(errors::old_leader("rollback"));
-                }
-                answer => answer.map(|answer| answer.into_inner().apply),
-            }
-        }
-    };
-    match answer {
-        Ok(answer) => answer.ok_or_else(|| Status::internal("the leader's answer is empty")),
-        Err(status) if is_transport(&status) => Err(status),
-        // As the leader said it, without the headers of the way between.
-        Err(status) => {
-            let details = status.details().to_vec().into();
-            Err(Status::with_details(status.code(), status.message(), details))
-        }
-    }
-}
-
-fn passed_on<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(FORWARD_TIMEOUT);
-    trace::inject(request.metadata_mut());
-    request
-}
-
 /// Decides on a thread of its own: a large set takes a while, and evidence must not wait for it.
 async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, Status> {
     let decided = tokio::task::spawn_blocking(move || {
         let Asked { write, who } = &*asked;
         let intent = Intent { revision: state.revision, resources: state.resources.clone() };
-        match write {
+        let decision = match write {
             Forwarded::Apply(request) => match decide::read(request, who, &intent) {
                 Ok(ask) => {
                     let answered = state.answered(&request.request_id);
@@ -293,7 +266,9 @@ async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, 
             Forwarded::Rollback(request) => {
                 rollback::decide_rollback(request, who, &state, &intent)
             }
-        }
+            Forwarded::Confirm(request) => confirm::decide_confirm(request, who, &state),
+        };
+        unconfirmed::guard(decision, write, state.waiting())
     });
     decided.await.map_err(|error| Status::internal(format!("the request broke off: {error}")))
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fulcrum_intent::history::NotKept;
+use fulcrum_intent::history::{Entry, NotKept, Origin};
 use fulcrum_model::Revision;
 use fulcrum_model::resource::{Kind, ResourceKey};
 use fulcrum_proto::convert::{self, FieldViolation};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::apply::unconfirmed;
 
 /// Domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "fulcrum";
@@ -100,6 +102,38 @@ pub fn plan_held(reason: String, release: &str) -> Status {
     let message = format!("{reason}; {release} releases it");
     let metadata = [("reason", reason), ("override", release.to_owned())];
     with_info(Code::FailedPrecondition, message, "PLAN_HELD", metadata, None)
+}
+
+/// Another change waits to be confirmed.
+pub fn change_waits(waiting: &Entry) -> Status {
+    let Entry { revision, base, who, reason, .. } = waiting;
+    let until = unconfirmed::confirm_by(waiting).map(|time| time.to_string()).unwrap_or_default();
+    let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    let message = format!(
+        "revision {revision} by {who}{why} waits to be confirmed until {until}, and is undone then: confirm it, roll back to revision \
+         {base}, or wait"
+    );
+    let metadata =
+        [("revision", revision.to_string()), ("who", who.clone()), ("confirm_by", until)];
+    with_info(Code::FailedPrecondition, message, "CHANGE_WAITS", metadata, None)
+}
+
+/// The change of a revision does not wait to be confirmed; `next` came after it, and `waiting` does wait.
+pub fn not_waiting(revision: Revision, next: Option<&Entry>, waiting: Option<&Entry>) -> Status {
+    let fate = match (next, waiting) {
+        (Some(next), _) if next.origin == Origin::Revert(revision) => {
+            format!(
+                "nobody confirmed it in time, so revision {} undid it: apply it again",
+                next.revision
+            )
+        }
+        (Some(next), _) => format!("revision {} came after it", next.revision),
+        (None, Some(waiting)) => format!("revision {} does", waiting.revision),
+        (None, None) => "no change does".to_owned(),
+    };
+    let message = format!("revision {revision} does not wait to be confirmed; {fate}");
+    let metadata = [("revision", revision.to_string())];
+    with_info(Code::FailedPrecondition, message, "NOT_WAITING", metadata, None)
 }
 
 /// This controller does not lead, and the leader, if it is known, is at this endpoint.

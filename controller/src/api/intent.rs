@@ -151,9 +151,29 @@ impl IntentService for IntentApi {
     ) -> Result<Response<v1::RollbackResponse>, Status> {
         let who = who(&request);
         let write = Forwarded::Rollback(request.into_inner());
-        let v1::ApplyResponse { revision, changes, agent_changes } =
+        let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } =
             self.applier.take(Asked { write, who }).await?;
-        Ok(Response::new(v1::RollbackResponse { revision, changes, agent_changes }))
+        let answer = v1::RollbackResponse { revision, changes, agent_changes, confirm_by };
+        Ok(Response::new(answer))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<v1::ConfirmRequest>,
+    ) -> Result<Response<v1::ConfirmResponse>, Status> {
+        let who = who(&request);
+        let write = Forwarded::Confirm(request.into_inner());
+        let revision = self.applier.take(Asked { write, who }).await?.revision;
+        Ok(Response::new(v1::ConfirmResponse { revision }))
+    }
+
+    async fn get_unconfirmed(
+        &self,
+        _: Request<v1::GetUnconfirmedRequest>,
+    ) -> Result<Response<v1::GetUnconfirmedResponse>, Status> {
+        let state = self.applier.newest().await?;
+        let revision = revisions::unconfirmed(&state);
+        Ok(Response::new(v1::GetUnconfirmedResponse { revision }))
     }
 
     type WatchResourcesStream = ReceiverStream<Result<v1::WatchResourcesResponse, Status>>;

@@ -3,13 +3,14 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use fulcrum_intent::Change;
-use fulcrum_intent::history::{Difference, Entry};
+use fulcrum_intent::history::{Difference, Entry, Origin};
 use fulcrum_model::Revision;
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::v1;
 use tonic::Status;
 
 use super::apply::decide::change_to_wire;
+use super::apply::unconfirmed::confirm_by;
 use super::errors;
 use crate::raft::IntentState;
 
@@ -54,7 +55,7 @@ pub fn list(
     while revisions.len() < size as usize
         && let Some(entry) = older.next()
     {
-        revisions.push(revision(entry, LISTED_CHANGES));
+        revisions.push(revision(entry, LISTED_CHANGES, state));
     }
     let next = older.peek().and(revisions.last()).map(|last| last.revision.to_string());
     let oldest = match state.history.oldest(state.revision) {
@@ -86,19 +87,28 @@ pub fn get(
         if is_kept { errors::changes_not_kept(&error) } else { errors::not_kept(&error) }
     })?;
     Ok(v1::GetRevisionResponse {
-        revision: Some(revision(entry, usize::MAX)),
+        revision: Some(revision(entry, usize::MAX, state)),
         differences: differences.iter().map(difference).collect(),
     })
 }
 
-fn revision(entry: &Entry, most_changes: usize) -> v1::Revision {
+/// The change that waits to be confirmed, if one does.
+pub fn unconfirmed(state: &IntentState) -> Option<v1::Revision> {
+    state.waiting().map(|entry| revision(entry, LISTED_CHANGES, state))
+}
+
+fn revision(entry: &Entry, most_changes: usize, state: &IntentState) -> v1::Revision {
     let change = |undo: &fulcrum_intent::history::Undo| {
         change_to_wire(&Change { key: undo.key.clone(), action: undo.action })
     };
-    let origin = match entry.rollback_to {
-        None => v1::RevisionOrigin::Apply,
-        Some(_) => v1::RevisionOrigin::Rollback,
+    let (origin, of) = match entry.origin {
+        Origin::Apply => (v1::RevisionOrigin::Apply, Revision(0)),
+        Origin::Rollback(to) => (v1::RevisionOrigin::Rollback, to),
+        Origin::Confirm(of) => (v1::RevisionOrigin::Confirm, of),
+        Origin::Revert(of) => (v1::RevisionOrigin::Revert, of),
     };
+    let waits = state.waiting().is_some_and(|waiting| waiting.revision == entry.revision);
+    let within = Some(entry.confirm_within_ms).filter(|within| *within > 0);
     v1::Revision {
         revision: entry.revision.0,
         base_revision: entry.base.0,
@@ -106,10 +116,12 @@ fn revision(entry: &Entry, most_changes: usize) -> v1::Revision {
         who: entry.who.clone(),
         reason: entry.reason.clone(),
         origin: origin.into(),
-        origin_revision: entry.rollback_to.map_or(0, |to| to.0),
+        origin_revision: of.0,
         changes: entry.undo.iter().flatten().take(most_changes).map(change).collect(),
         change_count: entry.change_count,
         changes_dropped: entry.undo.is_none(),
+        confirm_within: within.map(|ms| convert::duration_to_wire(Duration::from_millis(ms))),
+        confirm_by: if waits { confirm_by(entry) } else { None },
     }
 }
 

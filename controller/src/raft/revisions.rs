@@ -1,7 +1,7 @@
 //! Kept revisions as records of store.proto and back.
 
 use fulcrum_intent::ChangeAction;
-use fulcrum_intent::history::{Entry, Undo};
+use fulcrum_intent::history::{Entry, Origin, Undo};
 use fulcrum_model::Revision;
 use fulcrum_proto::convert::{kind_to_wire, resource_to_wire};
 use fulcrum_proto::internal::v1;
@@ -23,7 +23,8 @@ pub(crate) fn entry(
         time_ms,
         who: write.who.clone(),
         reason: write.reason.clone(),
-        rollback_to: Some(Revision(write.rollback_to)).filter(|to| to.0 != 0),
+        origin: origin(write.rollback_to, write.confirms, write.reverts),
+        confirm_within_ms: write.confirm_within_ms,
         change_count: undo.len() as u64,
         undo: Some(undo),
         bytes: 0,
@@ -32,8 +33,23 @@ pub(crate) fn entry(
     entry
 }
 
+fn origin(rollback_to: u64, confirms: u64, reverts: u64) -> Origin {
+    match (rollback_to, confirms, reverts) {
+        (_, _, reverts) if reverts != 0 => Origin::Revert(Revision(reverts)),
+        (_, confirms, _) if confirms != 0 => Origin::Confirm(Revision(confirms)),
+        (0, _, _) => Origin::Apply,
+        (to, _, _) => Origin::Rollback(Revision(to)),
+    }
+}
+
 /// As it is stored.
 pub(crate) fn to_wire(entry: &Entry) -> v1::RevisionRecord {
+    let (rollback_to, confirms, reverts) = match entry.origin {
+        Origin::Apply => (0, 0, 0),
+        Origin::Rollback(to) => (to.0, 0, 0),
+        Origin::Confirm(of) => (0, of.0, 0),
+        Origin::Revert(of) => (0, 0, of.0),
+    };
     let undo = entry.undo.iter().flatten().map(|undo| v1::RevisionUndo {
         key: Some(v1::ResourceKey {
             kind: kind_to_wire(undo.key.kind).into(),
@@ -48,7 +64,10 @@ pub(crate) fn to_wire(entry: &Entry) -> v1::RevisionRecord {
         time_ms: entry.time_ms,
         who: entry.who.clone(),
         reason: entry.reason.clone(),
-        rollback_to: entry.rollback_to.map_or(0, |to| to.0),
+        rollback_to,
+        confirm_within_ms: entry.confirm_within_ms,
+        confirms,
+        reverts,
         undo: undo.collect(),
         change_count: entry.change_count,
         is_dropped: entry.undo.is_none(),
@@ -66,7 +85,8 @@ pub(crate) fn from_wire(wire: &v1::RevisionRecord) -> Entry {
         time_ms: wire.time_ms,
         who: wire.who.clone(),
         reason: wire.reason.clone(),
-        rollback_to: Some(Revision(wire.rollback_to)).filter(|to| to.0 != 0),
+        origin: origin(wire.rollback_to, wire.confirms, wire.reverts),
+        confirm_within_ms: wire.confirm_within_ms,
         change_count: wire.change_count,
         bytes: if undo.is_some() { wire.encoded_len() } else { 0 },
         undo,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fulcrum_proto::internal::v1;
 use fulcrum_proto::internal::v1::raft_service_server::RaftService;
-use fulcrum_proto::v1::{ApplyRequest, ApplyResponse, RollbackRequest};
+use fulcrum_proto::v1::{ApplyRequest, ApplyResponse, ConfirmRequest, RollbackRequest};
 use fulcrum_runtime::identity::plain;
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
@@ -31,6 +31,8 @@ pub enum Forwarded {
     Apply(ApplyRequest),
     /// A rollback, which is answered as a set would be.
     Rollback(RollbackRequest),
+    /// A confirmation, likewise.
+    Confirm(ConfirmRequest),
 }
 
 /// Answers a write that a follower forwarded.
@@ -221,6 +223,22 @@ impl RaftService for Service {
         let rollback = rollback.ok_or_else(|| missing("rollback"))?;
         let answer = self.forward.forward(Forwarded::Rollback(rollback), plain(&who)).await?;
         Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer) }))
+    }
+
+    async fn forward_write(
+        &self,
+        request: Request<v1::ForwardWriteRequest>,
+    ) -> Result<Response<v1::ForwardWriteResponse>, Status> {
+        use v1::forward_write_request::Write;
+        let v1::ForwardWriteRequest { write, who } = request.into_inner();
+        let write = match write {
+            Some(Write::Apply(apply)) => Forwarded::Apply(apply),
+            Some(Write::Rollback(rollback)) => Forwarded::Rollback(rollback),
+            Some(Write::Confirm(confirm)) => Forwarded::Confirm(confirm),
+            None => return Err(Status::unimplemented("this release does not know such a write")),
+        };
+        let answer = self.forward.forward(write, plain(&who)).await?;
+        Ok(Response::new(v1::ForwardWriteResponse { apply: Some(answer) }))
     }
 
     async fn identify(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fulcrum_intent::history::{History, undo_of};
+use fulcrum_intent::history::{Entry, History, undo_of};
 use fulcrum_model::{
     Revision,
     resource::{Resource, ResourceKey},
@@ -138,6 +138,11 @@ impl IntentState {
     /// The revision that a request was answered with, if it was lately.
     pub fn answered(&self, request_id: &str) -> Option<Revision> {
         self.requests.revisions.get(request_id).copied()
+    }
+
+    /// The change that waits to be confirmed, if one does.
+    pub fn waiting(&self) -> Option<&Entry> {
+        self.history.waiting(self.revision)
     }
 
     /// Applies the command of the entry at `index` and notes what it changed.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
-use crate::api::health;
+use crate::api::{health, revisions};
 use crate::raft::{IntentState, Leadership, Role};
 use crate::sessions::{Hub, Planned};
 
@@ -16,7 +16,10 @@ use crate::sessions::{Hub, Planned};
 pub(super) fn plan(state: &IntentState, before: Option<&Planned>) -> Planned {
     let intent = Intent { revision: state.revision, resources: state.resources.clone() };
     let traceparent = state.last_traceparent.clone();
-    Planned::new(state.cluster_id.clone(), state.incarnation, intent, traceparent, before)
+    let mut planned =
+        Planned::new(state.cluster_id.clone(), state.incarnation, intent, traceparent, before);
+    planned.unconfirmed = revisions::unconfirmed(state);
+    planned
 }
 
 /// Hands each new state of the intent to the hub and the sessions, until Raft is gone.

@@ -21,6 +21,8 @@ pub struct Planned {
     pub named: BTreeSet<AgentId>,
     /// Trace of the newest write, W3C traceparent; empty when none.
     pub traceparent: String,
+    /// The change that waits to be confirmed.
+    pub unconfirmed: Option<v1::Revision>,
     /// How it came about, where that is known.
     step: Option<Step>,
 }
@@ -68,7 +70,7 @@ impl Planned {
             let diffs = diffs.into_iter().map(|diff| (diff.agent.clone(), diff)).collect();
             Step { from: before.version.clone(), changed, diffs }
         });
-        Self { version, intent, named, traceparent, step }
+        Self { version, intent, named, traceparent, unconfirmed: None, step }
     }
 
     /// Whether the plan of an agent is what it was at version `since`, for certain.

@@ -32,6 +32,7 @@ pub(crate) struct Cluster {
 /// A controller.
 pub(crate) struct Node {
     pub(crate) api: String,
+    config: Config,
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
 }
@@ -71,9 +72,7 @@ impl Cluster {
                 raft: RaftTimes { heartbeat_ms: 50, election_min_ms: 250, election_max_ms: 500 },
             };
             change(&mut config);
-            let shutdown = CancellationToken::new();
-            let served = tokio::spawn(serve::run(config, listeners, shutdown.clone()));
-            nodes.push(Node { api: controller.api.clone(), shutdown, served });
+            nodes.push(Node::start(config, listeners));
         }
         Self { nodes, directory }
     }
@@ -111,6 +110,31 @@ impl Cluster {
 }
 
 impl Node {
+    fn start(config: Config, listeners: Listeners) -> Self {
+        let (api, shutdown) = (config.me().api.clone(), CancellationToken::new());
+        let served = tokio::spawn(serve::run(config.clone(), listeners, shutdown.clone()));
+        Self { api, config, shutdown, served }
+    }
+
+    /// Stops and starts again with what is on its disk, at its old addresses.
+    pub(crate) async fn restart(self) -> Self {
+        let config = self.config.clone();
+        self.stop().await;
+        let listeners = tokio::time::timeout(SOON, async {
+            loop {
+                match serve::bind(&config).await {
+                    Ok(listeners) => return listeners,
+                    // Connections of before are not closed yet.
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let listeners = listeners.await.expect("its addresses are free");
+        let node = Self::start(config, listeners);
+        node.until_serving().await;
+        node
+    }
+
     pub(crate) fn channel(&self) -> Channel {
         connect_lazy(&self.api, None).expect("a good endpoint")
     }

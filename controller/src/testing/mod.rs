@@ -7,6 +7,7 @@ pub(crate) mod states;
 
 mod agents;
 mod applying;
+mod confirming;
 mod hosts;
 mod listeners;
 mod many;

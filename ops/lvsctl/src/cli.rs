@@ -7,8 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, delete, doctor, drain, explain, freeze, get, handover, history, import,
-    ipvs, rollback, rollout, thaw, undrain, wait,
+    apply, completion, confirm, delete, doctor, drain, explain, freeze, get, handover, history,
+    import, ipvs, rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -83,6 +83,8 @@ pub(crate) enum Verb {
     History(history::Arguments),
     /// Write a new revision with the intent as it was at an earlier one.
     Rollback(rollback::Arguments),
+    /// Keep a change that waits to be confirmed (--confirm-within).
+    Confirm(confirm::Arguments),
     /// Tell how the cluster is: who is Active, which weights and why, what is wrong.
     Status,
     /// Look at every precondition of the cluster, host by host: what is well, what is wrong, and the remedy.
@@ -122,6 +124,7 @@ impl Verb {
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::History(_) => tracing::info_span!("lvsctl history"),
             Self::Rollback(_) => tracing::info_span!("lvsctl rollback"),
+            Self::Confirm(_) => tracing::info_span!("lvsctl confirm"),
             Self::Status => tracing::info_span!("lvsctl status"),
             Self::Doctor(_) => tracing::info_span!("lvsctl doctor"),
             Self::Explain(_) => tracing::info_span!("lvsctl explain"),

@@ -19,6 +19,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::exit::{Exit, Failure};
+use crate::verbs::confirm::is_known;
 
 /// A channel that sends the trace along.
 pub(crate) type Traced = InterceptedService<Channel, InjectInterceptor>;
@@ -72,9 +73,14 @@ impl Controllers {
         &self,
         request: &v1::ApplyRequest,
     ) -> Result<v1::ApplyResponse, Refusal> {
-        let apply = |channel| {
+        let apply = |channel: Traced| {
             let request = request.clone();
-            async move { intent(channel).apply(request).await }
+            async move {
+                if request.confirm_within.is_some() {
+                    is_known(channel.clone()).await?;
+                }
+                intent(channel).apply(request).await
+            }
         };
         self.ask(apply).await
     }
@@ -93,6 +99,9 @@ impl Controllers {
             match tokio::time::timeout(longest, ask(channel.clone())).await {
                 Err(_) => silent.push(format!("{endpoint}: no answer for {} s", longest.as_secs())),
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) if status.code() == Code::Unimplemented => {
+                    silent.push(format!("{endpoint}: its release does not know the request"));
+                }
                 Ok(Err(status)) if is_silence(&status) => {
                     silent.push(format!("{endpoint}: {}", innermost(&status)));
                 }

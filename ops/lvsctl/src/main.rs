@@ -67,6 +67,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Rollback(arguments) => {
             verbs::rollback::run(&global, arguments).instrument(span).await
         }
+        Verb::Confirm(arguments) => verbs::confirm::run(&global, arguments).instrument(span).await,
         Verb::Status => verbs::status::run(&global).instrument(span).await,
         Verb::Doctor(arguments) => verbs::doctor::run(&global, arguments).instrument(span).await,
         Verb::Explain(arguments) => verbs::explain::run(&global, arguments).instrument(span).await,

@@ -28,6 +28,8 @@ const HELD: u64 = 102;
 const BAD: u64 = 103;
 const NO_QUORUM: u64 = 104;
 const DENIED: u64 = 105;
+/// A revision that waits to be confirmed.
+const WAITS: u64 = 12;
 /// A revision that no agent ever applies.
 const NEVER: u64 = 999;
 
@@ -74,6 +76,9 @@ impl IntentService for Controller {
                     action: action.into(),
                 }],
                 agent_changes: Vec::new(),
+                confirm_by: request
+                    .confirm_within
+                    .map(|wait| prost_types::Timestamp { seconds: wait.seconds, nanos: 0 }),
             })),
         }
     }
@@ -145,6 +150,29 @@ impl IntentService for Controller {
             action: v1::ChangeAction::Delete.into(),
         }];
         Ok(Response::new(v1::RollbackResponse { revision: 13, changes, ..Default::default() }))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<v1::ConfirmRequest>,
+    ) -> Result<Response<v1::ConfirmResponse>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        match request.revision {
+            WAITS => Ok(Response::new(v1::ConfirmResponse { revision: 13 })),
+            other => {
+                let text = format!("revision {other} does not wait to be confirmed");
+                Err(refusal(Code::FailedPrecondition, &text, "NOT_WAITING"))
+            }
+        }
+    }
+
+    async fn get_unconfirmed(
+        &self,
+        _: Request<v1::GetUnconfirmedRequest>,
+    ) -> Result<Response<v1::GetUnconfirmedResponse>, Status> {
+        let revision = Some(v1::Revision { revision: WAITS, ..Default::default() });
+        Ok(Response::new(v1::GetUnconfirmedResponse { revision }))
     }
 
     type WatchResourcesStream =
@@ -379,6 +407,18 @@ async fn check(arguments: &[&str], code: i32, words: &[&str]) {
 async fn check_apply(if_revision: u64, code: i32, words: &[&str]) {
     let if_revision = if_revision.to_string();
     check(&["apply", "-f", "d1.yaml", "--if-revision", &if_revision], code, words).await;
+}
+
+#[tokio::test]
+async fn a_change_that_waits_is_told_and_confirmed() {
+    let waits =
+        ["revision 12\n", "until 00:05:00Z, and is undone then: `lvsctl confirm 12` keeps it\n"];
+    check(&["apply", "-f", "d1.yaml", "--confirm-within", "5m"], 0, &waits).await;
+    check(&["apply", "-f", "d1.yaml", "--confirm-within", "25h"], 2, &["1s to 24h"]).await;
+    check(&["confirm"], 0, &["revision 12 stays: confirmed by revision 13\n"]).await;
+    check(&["confirm", "12", "-o", "json"], 0, &["\"revision\": 13"]).await;
+    check(&["confirm", "7"], 5, &["nothing was confirmed: revision 7 does not wait"]).await;
+    check(&["confirm", "0"], 2, &["0 is not in 1.."]).await;
 }
 
 #[tokio::test]

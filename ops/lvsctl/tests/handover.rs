@@ -91,6 +91,20 @@ impl IntentService for Controller {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn confirm(
+        &self,
+        _: Request<v1::ConfirmRequest>,
+    ) -> Result<Response<v1::ConfirmResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn get_unconfirmed(
+        &self,
+        _: Request<v1::GetUnconfirmedRequest>,
+    ) -> Result<Response<v1::GetUnconfirmedResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     type WatchResourcesStream =
         tokio_stream::Iter<std::vec::IntoIter<Result<v1::WatchResourcesResponse, Status>>>;
 

@@ -8,8 +8,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{drain, indexed, intent, resource, restart, seed};
-use crate::history::{Entry, History, MAX_BYTES, MAX_REVISIONS, NotKept, Resources, undo_of};
-use crate::{ChangeAction, Intent, prepare, restore};
+use crate::history::{
+    Entry, History, MAX_BYTES, MAX_REVISIONS, NotKept, Origin, Resources, undo_of,
+};
+use crate::{ChangeAction, Intent, prepare, restore, revert};
 
 /// A history beside the intents that it tells of.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +40,8 @@ impl Kept {
             time_ms: 0,
             who: String::new(),
             reason: String::new(),
-            rollback_to: None,
+            origin: Origin::Apply,
+            confirm_within_ms: 0,
             change_count: undo.len() as u64,
             undo: Some(undo),
             bytes,
@@ -150,6 +153,21 @@ proptest! {
         }
     }
 
+    /// The newest change can be undone as a whole.
+    #[test]
+    fn undoing_the_newest_change_gives_the_intent_before(writes in writes()) {
+        let mut kept = written(&writes);
+        let entry = kept.history.newest_first().next().expect("something was written").clone();
+        let Some(undo) = entry.undo else { return Ok(()) };
+        let (put, delete) = revert(&undo);
+        let before = kept.past.pop().expect("something was written");
+        kept.intent.apply(Revision(entry.revision.0 + 1), put, delete);
+        prop_assert_eq!(kept.intent.resources.len(), before.resources.len());
+        for (now, then) in kept.intent.resources.values().zip(before.resources.values()) {
+            prop_assert!(now.wants_same_as(then), "{:?} {:?}", now, then);
+        }
+    }
+
     /// What changed since a revision is what differs from it, and perhaps what changed to and fro.
     #[test]
     fn what_changed_since_holds_all_that_differs(writes in writes()) {
@@ -252,4 +270,51 @@ fn restoring_leaves_orders_of_the_day_unless_their_subject_goes() {
     let (set, removal) = restore(&before, &now.resources);
     let put: Vec<String> = set.iter().map(|(_, resource)| resource.key().to_string()).collect();
     assert_eq!((put, removal.named.len()), (vec!["RealServer web3".to_owned()], 0));
+}
+
+#[test]
+fn undoing_brings_orders_of_the_day_back_but_for_restarts() {
+    let mut kept = Kept::default();
+    kept.write(seed(), Vec::new(), 1);
+    let orders = vec![drain("d", "web1", None), restart("old", "web1"), restart("kept", "web2")];
+    kept.write(orders.clone(), Vec::new(), 1);
+    let gone: Vec<ResourceKey> = orders[..2].iter().map(Resource::key).collect();
+    let given = vec![restart("new", "web2"), restart("kept", "web1"), drain("e", "web2", None)];
+    kept.write(given, gone, 1);
+    let newest = kept.history.newest_first().next().expect("it was written");
+    let (put, delete) = revert(newest.undo.as_deref().expect("it is small"));
+    let names =
+        |keys: Vec<ResourceKey>| -> Vec<String> { keys.iter().map(ToString::to_string).collect() };
+    assert_eq!(names(put.iter().map(Resource::key).collect()), ["Drain d"]);
+    // An order that was replaced was obeyed, or is void: neither of the two is left.
+    assert_eq!(names(delete), ["Drain e", "Restart kept", "Restart new"]);
+}
+
+#[test]
+fn the_newest_change_alone_can_wait_to_be_confirmed() {
+    let mut kept = Kept::default();
+    kept.write(vec![described("a", 1)], Vec::new(), 1);
+    let waits = |kept: &Kept| kept.history.waiting(kept.intent.revision).map(|e| e.revision.0);
+    let ask = |kept: &mut Kept| {
+        let mut history = History::default();
+        let newest = kept.intent.revision;
+        for entry in kept.history.oldest_first() {
+            let confirm_within_ms = if entry.revision == newest { 5 } else { 0 };
+            history.restore(Entry { confirm_within_ms, time_ms: 7, ..entry.clone() });
+        }
+        kept.history = history;
+    };
+    assert_eq!(waits(&kept), None);
+    ask(&mut kept);
+    assert_eq!(waits(&kept), Some(3));
+    let entry = kept.history.waiting(Revision(3)).expect("it waits");
+    assert_eq!((entry.confirm_by_ms(), kept.history.successor(Revision(3))), (12, None));
+    kept.write(vec![described("a", 2)], Vec::new(), 1);
+    assert_eq!(waits(&kept), None);
+    let next = kept.history.successor(Revision(3)).map(|entry| entry.revision.0);
+    assert_eq!((next, kept.history.successor(Revision(4))), (Some(6), None));
+    // One that cannot be undone does not wait.
+    kept.write(vec![described("a", 3)], Vec::new(), MAX_BYTES + 1);
+    ask(&mut kept);
+    assert_eq!(waits(&kept), None);
 }

@@ -30,6 +30,7 @@ impl Asked {
         match &self.write {
             Forwarded::Apply(apply) => &apply.request_id,
             Forwarded::Rollback(rollback) => &rollback.request_id,
+            Forwarded::Confirm(confirm) => &confirm.request_id,
         }
     }
 
@@ -39,6 +40,7 @@ impl Asked {
         let id = match &mut self.write {
             Forwarded::Apply(apply) => &mut apply.request_id,
             Forwarded::Rollback(rollback) => &mut rollback.request_id,
+            Forwarded::Confirm(confirm) => &mut confirm.request_id,
         };
         if id.is_empty() && !validate_only {
             *id = uuid::Uuid::new_v4().to_string();
@@ -50,6 +52,7 @@ impl Asked {
         match &self.write {
             Forwarded::Apply(apply) => apply.validate_only,
             Forwarded::Rollback(rollback) => rollback.validate_only,
+            Forwarded::Confirm(_) => false,
         }
     }
 
@@ -68,6 +71,12 @@ impl Asked {
                 request_id = rollback.request_id,
                 to = rollback.revision,
                 validate_only = rollback.validate_only,
+                revision = tracing::field::Empty,
+            ),
+            Forwarded::Confirm(confirm) => tracing::info_span!(
+                "intent.confirm",
+                request_id = confirm.request_id,
+                confirms = confirm.revision,
                 revision = tracing::field::Empty,
             ),
         }

@@ -1,7 +1,9 @@
 //! What an Apply means to the intent as it stands. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use fulcrum_intent::history::Origin;
 use fulcrum_intent::{
     AgentDiff, Change, ChangeAction, Intent, Prepared, Rejected, Removal, Violation,
 };
@@ -11,6 +13,7 @@ use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::{internal, v1};
 use tonic::Status;
 
+use super::unconfirmed;
 use crate::api::errors;
 
 /// Most resources of a set. More is another tool's job, and would not fit a message.
@@ -33,8 +36,9 @@ pub(super) struct Ask {
     pub(super) request_id: String,
     pub(super) who: String,
     pub(super) reason: String,
-    /// 0 when it is no rollback.
-    pub(super) rollback_to: Revision,
+    pub(super) origin: Origin,
+    /// How long it waits to be confirmed; none when it stays by itself.
+    pub(super) confirm_within: Option<Duration>,
 }
 
 /// What is to be done.
@@ -72,6 +76,7 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
         }
     }
     let removal = removal(request, &mut violations);
+    let confirm_within = unconfirmed::read(request.confirm_within.as_ref(), &mut violations);
     if !violations.is_empty() {
         let found = fulcrum_intent::examine(current, &set, &broken, &removal);
         violations.extend(found.into_iter().map(from_intent));
@@ -87,7 +92,8 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
         request_id: request.request_id.clone(),
         who: who.to_owned(),
         reason: request.reason.clone(),
-        rollback_to: Revision(0),
+        origin: Origin::Apply,
+        confirm_within,
     })
 }
 
@@ -161,7 +167,13 @@ pub(super) fn decide(
         revision: current.revision.0,
         changes: changes.iter().map(change_to_wire).collect(),
         agent_changes: agents.into_iter().map(agent_change_to_wire).collect(),
+        confirm_by: None,
     };
+    if ask.confirm_within.is_some()
+        && let Err(status) = unconfirmed::check_size(current, &changes)
+    {
+        return Decision::Refuse(status);
+    }
     if ask.validate_only || changes.is_empty() {
         return Decision::Answer(response);
     }
@@ -172,7 +184,12 @@ pub(super) fn decide(
         delete: delete.iter().map(key_to_wire).collect(),
         who: ask.who.clone(),
         reason: ask.reason.clone(),
-        rollback_to: ask.rollback_to.0,
+        rollback_to: match ask.origin {
+            Origin::Rollback(to) => to.0,
+            Origin::Apply | Origin::Confirm(_) | Origin::Revert(_) => 0,
+        },
+        confirm_within_ms: ask.confirm_within.map_or(0, unconfirmed::milliseconds),
+        ..Default::default()
     };
     Decision::Write(Box::new(write), response)
 }

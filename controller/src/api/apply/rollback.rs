@@ -1,11 +1,13 @@
 //! What a rollback means to the intent as it stands. Pure.
 
+use fulcrum_intent::history::Origin;
 use fulcrum_intent::{Intent, Violation, restore};
 use fulcrum_model::Revision;
 use fulcrum_model::resource::Resource;
 use fulcrum_proto::v1;
 
 use super::decide::{Ask, Decision, check_remarks, decide};
+use super::unconfirmed;
 use crate::api::errors;
 use crate::raft::IntentState;
 
@@ -24,6 +26,7 @@ pub(super) fn decide_rollback(
             "0: name a kept revision; ListRevisions tells them",
         ));
     }
+    let confirm_within = unconfirmed::read(request.confirm_within.as_ref(), &mut violations);
     if !violations.is_empty() {
         return Decision::Refuse(errors::bad_request(&violations));
     }
@@ -49,7 +52,8 @@ pub(super) fn decide_rollback(
         request_id: request.request_id.clone(),
         who: who.to_owned(),
         reason: request.reason.clone(),
-        rollback_to: to,
+        origin: Origin::Rollback(to),
+        confirm_within,
     };
     let name = |violation| named(violation, &resources);
     decide(&ask, current, state.answered(&request.request_id), name)

@@ -44,6 +44,9 @@ impl ForwardHandler for Refusing {
                 Err(Status::aborted(format!("refused {} of {who}", apply.request_id)))
             }
             Forwarded::Rollback(_) => Err(Status::aborted("refused a rollback")),
+            Forwarded::Confirm(confirm) => {
+                Err(Status::aborted(format!("refused to confirm {}", confirm.revision)))
+            }
         }
     }
 }

@@ -101,6 +101,7 @@ impl Hub {
                 .values()
                 .map(convert::resource_to_watcher)
                 .collect(),
+            unconfirmed: planned.unconfirmed.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use fulcrum_proto::v1;
 
 use crate::manifest::{kind_of, kind_word, resource_to_node};
-use crate::status::ago;
+use crate::status::{ago, clock};
 use crate::table::Table;
 
 /// Changes named in a line.
@@ -82,7 +82,15 @@ fn who(revision: &v1::Revision) -> String {
 fn why(revision: &v1::Revision) -> String {
     let origin = match revision.origin() {
         v1::RevisionOrigin::Rollback => format!("rollback to {}", revision.origin_revision),
+        v1::RevisionOrigin::Confirm => format!("confirms {}", revision.origin_revision),
+        v1::RevisionOrigin::Revert => format!("undoes {}", revision.origin_revision),
         v1::RevisionOrigin::Apply | v1::RevisionOrigin::Unspecified => String::new(),
+    };
+    let until = revision.confirm_by.and_then(|time| SystemTime::try_from(time).ok());
+    let origin = match (until, origin.as_str()) {
+        (None, _) => origin,
+        (Some(until), "") => format!("waits to be confirmed until {}", clock(until)),
+        (Some(until), _) => format!("{origin}, waits to be confirmed until {}", clock(until)),
     };
     match (origin.is_empty(), revision.reason.is_empty()) {
         (_, true) => origin,

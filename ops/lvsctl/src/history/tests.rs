@@ -23,6 +23,22 @@ fn a_line_tells_who_changed_what_and_why() {
         ["a", "b", "c"].map(|name| change(v1::Kind::Pool, name, v1::ChangeAction::Update)).into();
     let revisions = vec![
         v1::Revision {
+            origin: v1::RevisionOrigin::Revert.into(),
+            origin_revision: 11,
+            reason: "nobody confirmed it within 5m".to_owned(),
+            ..revision(12)
+        },
+        v1::Revision {
+            confirm_by: Some(prost_types::Timestamp { seconds: 10_691, nanos: 0 }),
+            reason: "second VIP".to_owned(),
+            ..revision(11)
+        },
+        v1::Revision {
+            origin: v1::RevisionOrigin::Confirm.into(),
+            origin_revision: 9,
+            ..revision(10)
+        },
+        v1::Revision {
             origin: v1::RevisionOrigin::Rollback.into(),
             origin_revision: 4,
             reason: "it was better".to_owned(),
@@ -39,6 +55,9 @@ fn a_line_tells_who_changed_what_and_why() {
     assert_eq!(
         lines(&answer, now),
         "REVISION  AGE  WHO   CHANGED                             WHY\n\
+         12        0s   anna  nothing                             undoes 11: nobody confirmed it within 5m\n\
+         11        0s   anna  nothing                             waits to be confirmed until 02:58:11Z: second VIP\n\
+         10        0s   anna  nothing                             confirms 9\n\
          9         1s   anna  -Site/x                             rollback to 4: it was better\n\
          8         2s   ?     ~Pool/a ~Pool/b ~Pool/c and 4 more\n\
          7         3s   anna  9 resources\n\

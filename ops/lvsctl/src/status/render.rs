@@ -8,7 +8,7 @@ use fulcrum_proto::v1;
 
 use super::assess::{is_out, reasons};
 use super::local::{host, orders};
-use super::time::ago;
+use super::time::{ago, clock};
 use super::tunnels;
 use super::view::{View, controller_role_word, verdict_word, vrrp_state_word};
 use super::vrrp;
@@ -26,6 +26,9 @@ pub(crate) fn topology(
     let view = View::new(topology);
     let head = format!("cluster {}, revision {}", topology.cluster_id, topology.revision);
     let mut text = head_and_problems(&head, problems, paint);
+    if let Some(waiting) = &topology.unconfirmed {
+        text.push_str(&unconfirmed(waiting));
+    }
     text.push_str(&section("CONTROLLERS", &controllers(topology, paint), paint));
     text.push_str(&section("DIRECTORS", &directors(&view, now, paint), paint));
     if !view.handovers.is_empty() {
@@ -39,6 +42,17 @@ pub(crate) fn topology(
     text.push_str(&section("VIRTUAL SERVERS", &virtual_servers(&view, paint), paint));
     text.push_str(&section("REAL SERVERS", &real_servers(&view, now, paint), paint));
     text
+}
+
+/// A change that is undone unless somebody keeps it.
+fn unconfirmed(waiting: &v1::Revision) -> String {
+    let v1::Revision { revision, who, reason, .. } = waiting;
+    let until = waiting.confirm_by.and_then(|time| SystemTime::try_from(time).ok());
+    let until = until.map(clock).unwrap_or_default();
+    let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    format!(
+        "  revision {revision} by {who}{why} waits to be confirmed until {until}, and is undone then: `lvsctl confirm {revision}` keeps it\n"
+    )
 }
 
 /// An agent, whom it is attached to, and what it runs on.

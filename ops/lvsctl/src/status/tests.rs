@@ -97,6 +97,7 @@ fn healthy() -> v1::Topology {
         agents: directors.into_iter().chain(real_servers).collect(),
         evidence: ["web1", "web2"].map(evidence).to_vec(),
         resources: resources.into_iter().map(|manifest| manifest.resource).collect(),
+        unconfirmed: None,
     }
 }
 
@@ -375,6 +376,25 @@ fn a_cluster_without_intent_is_healthy() {
         ..v1::Topology::default()
     };
     golden("status-empty.txt", &text(&empty));
+}
+
+#[test]
+fn a_change_that_waits_is_told_but_is_no_problem() {
+    let mut found = healthy();
+    let healthy = text(&found);
+    found.unconfirmed = Some(v1::Revision {
+        revision: REVISION,
+        who: "anna".to_owned(),
+        reason: "second VIP".to_owned(),
+        confirm_by: Some(prost_types::Timestamp { seconds: 10_691, nanos: 0 }),
+        ..v1::Revision::default()
+    });
+    let line = format!(
+        "  revision {REVISION} by anna (second VIP) waits to be confirmed until 02:58:11Z, and is undone then: \
+         `lvsctl confirm {REVISION}` keeps it\n"
+    );
+    let (head, rest) = healthy.split_once('\n').expect("more than a line");
+    assert_eq!(text(&found), format!("{head}\n{line}{rest}"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use fulcrum_proto::v1;
 use tonic::{Code, Status};
@@ -14,6 +15,7 @@ use crate::connect::{Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest, Mistake};
 use crate::order::is_held;
+use crate::status::clock;
 use crate::table::Table;
 use crate::text::{message_to_node, to_json, to_yaml};
 
@@ -187,6 +189,13 @@ fn for_people(answer: &v1::ApplyResponse, dry_run: bool) -> String {
     }
     let outcome = if dry_run { "nothing was changed; still at revision" } else { "revision" };
     let _ = writeln!(text, "{outcome} {revision}");
+    if let Some(until) = answer.confirm_by.and_then(|time| SystemTime::try_from(time).ok()) {
+        let _ = writeln!(
+            text,
+            "it waits to be confirmed until {}, and is undone then: `lvsctl confirm {revision}` keeps it",
+            clock(until)
+        );
+    }
     text
 }
 
@@ -215,6 +224,7 @@ mod tests {
                 agent("director/d1", &["virtual-server/web"], &["virtual-server/old"]),
                 agent("realserver/web1", &["host"], &[]),
             ],
+            confirm_by: None,
         }
     }
 
@@ -229,6 +239,10 @@ mod tests {
         let dry = for_people(&answer(), true);
         assert!(dry.starts_with("would update Pool tomcats\n"), "{dry}");
         assert!(dry.ends_with("nothing was changed; still at revision 12\n"), "{dry}");
+        let until = prost_types::Timestamp { seconds: 10_691, nanos: 0 };
+        let waits = for_people(&v1::ApplyResponse { confirm_by: Some(until), ..answer() }, false);
+        let end = "revision 12\nit waits to be confirmed until 02:58:11Z, and is undone then: `lvsctl confirm 12` keeps it\n";
+        assert!(waits.ends_with(end), "{waits}");
         let same = v1::ApplyResponse { revision: 12, ..v1::ApplyResponse::default() };
         assert_eq!(for_people(&same, true), "nothing differs from revision 12\n");
     }

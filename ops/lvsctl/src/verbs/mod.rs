@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod completion;
+pub(crate) mod confirm;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod drain;

@@ -2,9 +2,10 @@
 
 use fulcrum_proto::v1;
 
+use super::confirm::is_known;
 use super::writing::Writing;
 use crate::cli::Global;
-use crate::connect::{self, Controllers};
+use crate::connect::{self, Controllers, Traced};
 use crate::exit::{Exit, Failure};
 use crate::order::refused;
 
@@ -20,8 +21,15 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
-    let v1::ApplyRequest { validate_only, if_revision, request_id, reason, allow_drastic, .. } =
-        arguments.writing.request();
+    let v1::ApplyRequest {
+        validate_only,
+        if_revision,
+        request_id,
+        reason,
+        allow_drastic,
+        confirm_within,
+        ..
+    } = arguments.writing.request();
     let revision = arguments.revision;
     let request = v1::RollbackRequest {
         revision,
@@ -30,15 +38,21 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         request_id,
         reason,
         allow_drastic,
+        confirm_within,
     };
     let answer = controllers
-        .ask(|channel| {
+        .ask(|channel: Traced| {
             let request = request.clone();
-            async move { connect::intent(channel).rollback(request).await }
+            async move {
+                if request.confirm_within.is_some() {
+                    is_known(channel.clone()).await?;
+                }
+                connect::intent(channel).rollback(request).await
+            }
         })
         .await
         .map_err(|refusal| refused(refusal, "cannot roll back"))?;
-    let v1::RollbackResponse { revision, changes, agent_changes } = answer;
-    let answer = v1::ApplyResponse { revision, changes, agent_changes };
+    let v1::RollbackResponse { revision, changes, agent_changes, confirm_by } = answer;
+    let answer = v1::ApplyResponse { revision, changes, agent_changes, confirm_by };
     arguments.writing.end(global, &controllers, &answer).await
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fulcrum_proto::convert::duration_to_wire;
 use fulcrum_proto::v1;
 
-use super::{apply, wait};
+use super::{apply, confirm, wait};
 use crate::cli::{Global, Output};
 use crate::connect::Controllers;
 use crate::exit::{Exit, Failure};
@@ -25,6 +26,9 @@ pub(crate) struct Writing {
     /// Why, for the history.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(super) reason: String,
+    /// Undo it by itself unless it is confirmed within this time (`lvsctl confirm`). Until then others cannot write.
+    #[arg(long, value_name = "TIME", value_parser = confirm::parse_wait)]
+    pub(super) confirm_within: Option<Duration>,
     /// Wait until every agent has applied it.
     #[arg(
         long,
@@ -46,6 +50,7 @@ impl Writing {
             request_id: uuid::Uuid::new_v4().to_string(),
             allow_drastic: self.allow_drastic,
             reason: self.reason.clone(),
+            confirm_within: self.confirm_within.map(duration_to_wire),
             ..v1::ApplyRequest::default()
         }
     }
