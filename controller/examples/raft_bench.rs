@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use fulcrum_controller::raft::{
-    ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role,
+    Answered, ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role,
 };
 use fulcrum_proto::internal::v1::{Command, FormCluster, command::Command as Wire};
-use fulcrum_proto::v1::ApplyResponse;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +42,7 @@ struct Nobody;
 
 #[tonic::async_trait]
 impl ForwardHandler for Nobody {
-    async fn forward(&self, _: Forwarded, _: String) -> Result<ApplyResponse, Status> {
+    async fn forward(&self, _: Forwarded, _: String) -> Result<Answered, Status> {
         Err(Status::unimplemented("the benchmark forwards nothing"))
     }
 }

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod finding;
 pub mod ipvsadm;
+pub mod selector;
 
 /// The public API, version 1.
 #[allow(

@@ -7,6 +7,7 @@ pub(crate) mod decide;
 mod forward;
 mod revert;
 mod rollback;
+mod single;
 pub(crate) mod unconfirmed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +23,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
-use super::errors;
+use super::{errors, etag};
 use crate::raft::{
-    ForwardHandler, Forwarded, IntentState, Leadership, Raft, Role, WriteError, WriteOutcome,
+    Answered, ForwardHandler, Forwarded, IntentState, Leadership, Raft, Role, WriteError,
+    WriteOutcome,
 };
 use answers::Answers;
 pub use asked::Asked;
@@ -66,14 +68,14 @@ impl Applier {
     ///
     /// # Errors
     /// As `IntentService` documents of Apply and Rollback.
-    pub async fn take(&self, mut request: Asked) -> Result<v1::ApplyResponse, Status> {
+    pub async fn take(&self, mut request: Asked) -> Result<Answered, Status> {
         request.name();
         let span = request.span();
         async {
-            let response = self.at_leader(&request).await?;
-            self.catch_up(Revision(response.revision), CATCH_UP_TIMEOUT).await;
-            tracing::Span::current().record("revision", response.revision);
-            Ok(response)
+            let answer = self.at_leader(&request).await?;
+            self.catch_up(Revision(answer.apply.revision), CATCH_UP_TIMEOUT).await;
+            tracing::Span::current().record("revision", answer.apply.revision);
+            Ok(answer)
         }
         .instrument(span)
         .await
@@ -84,7 +86,7 @@ impl Applier {
     /// # Errors
     /// UNAVAILABLE when no leader or no majority answers.
     pub async fn newest(&self) -> Result<Arc<IntentState>, Status> {
-        let revision = Revision(self.at_leader(&Asked::probe()).await?.revision);
+        let revision = Revision(self.at_leader(&Asked::probe()).await?.apply.revision);
         if !self.catch_up(revision, LEADER_WAIT).await {
             return Err(errors::no_quorum(format!(
                 "this controller has not reached revision {revision} yet: try again, or ask another one"
@@ -99,7 +101,7 @@ impl Applier {
     }
 
     /// Tries until the leader answers, for as long as an election may take.
-    async fn at_leader(&self, request: &Asked) -> Result<v1::ApplyResponse, Status> {
+    async fn at_leader(&self, request: &Asked) -> Result<Answered, Status> {
         let deadline = Instant::now() + LEADER_WAIT;
         let mut leadership = self.shared.raft.leadership();
         loop {
@@ -137,20 +139,30 @@ impl Applier {
         }
     }
 
-    /// Decides and writes as the leader.
-    async fn here(&self, request: &Asked) -> Result<v1::ApplyResponse, Status> {
+    /// Answers as the leader.
+    async fn here(&self, request: &Asked) -> Result<Answered, Status> {
         if request.is_probe() {
             self.shared.raft.read_barrier().await.map_err(from_write_error)?;
             let revision = self.state().revision.0;
-            return Ok(v1::ApplyResponse { revision, ..Default::default() });
+            let apply = v1::ApplyResponse { revision, ..Default::default() };
+            return Ok(Answered { apply, resource: None });
         }
         let request = Arc::new(request.clone());
         let _turn = if request.validate_only() { None } else { Some(self.turn().await?) };
+        let apply = self.in_turn(&request).await?;
+        // Nobody writes before the turn is over.
+        let state = self.state();
+        let resource = single::outcome(&request.write, &state);
+        Ok(Answered { apply, resource: resource.map(|wire| etag::tell(&state, wire)) })
+    }
+
+    /// Decides and writes, as the leader and the only one who does.
+    async fn in_turn(&self, request: &Arc<Asked>) -> Result<v1::ApplyResponse, Status> {
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state();
             let seen = state.revision;
-            match decide(Arc::clone(&request), state).await? {
-                Decision::Repeated(revision) => return Ok(self.repeated(&request, revision)),
+            match decide(Arc::clone(request), state).await? {
+                Decision::Repeated(revision) => return Ok(self.repeated(request, revision)),
                 Decision::Answer(response) => {
                     if self.confirmed(seen).await? {
                         self.answers().keep(request.request_id(), &response);
@@ -170,7 +182,7 @@ impl Applier {
                         return Ok(response);
                     }
                     WriteOutcome::Repeated(revision) => {
-                        return Ok(self.repeated(&request, revision));
+                        return Ok(self.repeated(request, revision));
                     }
                     WriteOutcome::Stale(revision) => {
                         self.catch_up(revision, TURN_TIMEOUT).await;
@@ -237,13 +249,13 @@ impl Applier {
 
 #[tonic::async_trait]
 impl ForwardHandler for Applier {
-    async fn forward(&self, write: Forwarded, who: String) -> Result<v1::ApplyResponse, Status> {
+    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status> {
         let asked = Asked { write, who };
         let span = asked.span();
         async {
-            let response = self.here(&asked).await?;
-            tracing::Span::current().record("revision", response.revision);
-            Ok(response)
+            let answer = self.here(&asked).await?;
+            tracing::Span::current().record("revision", answer.apply.revision);
+            Ok(answer)
         }
         .instrument(span)
         .await
@@ -267,6 +279,9 @@ async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, 
                 rollback::decide_rollback(request, who, &state, &intent)
             }
             Forwarded::Confirm(request) => confirm::decide_confirm(request, who, &state),
+            Forwarded::Create(request) => single::decide_create(request, who, &state, &intent),
+            Forwarded::Update(request) => single::decide_update(request, who, &state, &intent),
+            Forwarded::Delete(request) => single::decide_delete(request, who, &state, &intent),
         };
         unconfirmed::guard(decision, write, state.waiting())
     });

@@ -164,6 +164,33 @@ pub fn not_found(key: &ResourceKey) -> Status {
     with_info(Code::NotFound, format!("there is no {key}"), "NOT_FOUND", metadata, None)
 }
 
+/// There is such a resource.
+pub fn already_exists(key: &ResourceKey, revision: Revision) -> Status {
+    let metadata = [
+        ("kind", key.kind.to_string()),
+        ("name", key.name.to_string()),
+        ("revision", revision.to_string()),
+    ];
+    let message =
+        format!("there is a {key} already, last changed by revision {revision}: update it instead");
+    with_info(Code::AlreadyExists, message, "ALREADY_EXISTS", metadata, None)
+}
+
+/// A resource has changed since it was read.
+pub fn stale_etag(key: &ResourceKey, given: &str, found: Option<(Revision, String)>) -> Status {
+    let (message, etag) = match found {
+        Some((revision, etag)) => (
+            format!(
+                "{key} has changed since etag {given:?} was read, last by revision {revision}: read it again"
+            ),
+            etag,
+        ),
+        None => (format!("{key} is gone since etag {given:?} was read"), String::new()),
+    };
+    let metadata = [("given", given.to_owned()), ("etag", etag)];
+    with_info(Code::Aborted, message, "STALE_ETAG", metadata, None)
+}
+
 fn with_info(
     code: Code,
     message: impl Into<String>,

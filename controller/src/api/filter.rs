@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fulcrum_model::resource::{Kind, Resource, ResourceKey};
 use fulcrum_proto::convert::FieldViolation;
+use fulcrum_proto::selector::{Selector, SelectorError};
 use fulcrum_proto::v1;
 
 use super::errors;
@@ -19,6 +20,7 @@ pub struct Filter {
     kind: Option<Kind>,
     name_prefix: String,
     labels: BTreeMap<String, String>,
+    selector: Selector,
 }
 
 impl Filter {
@@ -27,6 +29,7 @@ impl Filter {
         kind: i32,
         name_prefix: &str,
         labels: &BTreeMap<String, String>,
+        selector: &str,
         violations: &mut Vec<FieldViolation>,
     ) -> Self {
         let is_given = kind != i32::from(v1::Kind::Unspecified);
@@ -43,7 +46,11 @@ impl Filter {
             let text = format!("{}: a resource has at most {MAX_LABELS} labels", labels.len());
             violations.push(errors::violation("labels", text));
         }
-        Self { kind, name_prefix: name_prefix.to_owned(), labels: labels.clone() }
+        let selector = selector.parse().unwrap_or_else(|error: SelectorError| {
+            violations.push(errors::violation("label_selector", error.to_string()));
+            Selector::default()
+        });
+        Self { kind, name_prefix: name_prefix.to_owned(), labels: labels.clone(), selector }
     }
 
     /// Whether a resource of that kind and name may be asked for: it never changes for one.
@@ -56,6 +63,7 @@ impl Filter {
     pub fn takes(&self, resource: &Resource) -> bool {
         self.takes_key(&resource.key())
             && self.labels.iter().all(|(key, value)| resource.labels.get(key) == Some(value))
+            && self.selector.takes(&resource.labels)
     }
 }
 
@@ -73,31 +81,34 @@ mod tests {
 
     #[test]
     fn all_that_is_asked_for_must_hold() {
-        type Case = (i32, &'static str, &'static [(&'static str, &'static str)], bool);
+        type Case =
+            (i32, &'static str, &'static [(&'static str, &'static str)], &'static str, bool);
         let (site_kind, pool_kind) = (v1::Kind::Site.into(), v1::Kind::Pool.into());
-        let cases: [Case; 7] = [
-            (0, "", &[], true),
-            (site_kind, "ma", &[("rack", "a")], true),
-            (pool_kind, "", &[], false),
-            (0, "mb", &[], false),
-            (0, "", &[("rack", "b")], false),
-            (0, "", &[("row", "a")], false),
-            (0, "", &[("rack", "a"), ("row", "1")], false),
+        let cases: [Case; 9] = [
+            (0, "", &[], "", true),
+            (site_kind, "ma", &[("rack", "a")], "rack in (a, b)", true),
+            (pool_kind, "", &[], "", false),
+            (0, "mb", &[], "", false),
+            (0, "", &[("rack", "b")], "", false),
+            (0, "", &[("row", "a")], "", false),
+            (0, "", &[("rack", "a"), ("row", "1")], "", false),
+            (0, "", &[("rack", "a")], "rack,!row", true),
+            (0, "", &[("rack", "a")], "rack!=a", false),
         ];
-        for (kind, prefix, labels, expected) in cases {
+        for (kind, prefix, labels, selector, expected) in cases {
             let labels = labels
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect();
             let mut violations = Vec::new();
-            let filter = Filter::read(kind, prefix, &labels, &mut violations);
+            let filter = Filter::read(kind, prefix, &labels, selector, &mut violations);
             assert_eq!(violations, []);
             assert_eq!(filter.takes(&site("main", "a")), expected, "{filter:?}");
         }
         let mut violations = Vec::new();
         let many = (0..65).map(|number| (number.to_string(), String::new())).collect();
-        Filter::read(99, &"x".repeat(64), &many, &mut violations);
+        Filter::read(99, &"x".repeat(64), &many, "a of b", &mut violations);
         let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(fields, ["kind", "name_prefix", "labels"]);
+        assert_eq!(fields, ["kind", "name_prefix", "labels", "label_selector"]);
     }
 }

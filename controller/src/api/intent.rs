@@ -1,6 +1,5 @@
 //! `IntentService`: reading and writing what is wanted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +18,8 @@ use super::apply::{Applier, Asked};
 use super::filter::Filter;
 use super::watch::{self, Watcher};
 use super::who::who;
-use super::{errors, revisions};
-use crate::raft::Forwarded;
+use super::{errors, etag, pages, revisions};
+use crate::raft::{Answered, Forwarded};
 use crate::sessions::Hub;
 
 /// Longest wait for convergence when none is given, as the API documents.
@@ -82,7 +81,54 @@ impl IntentService for IntentApi {
     ) -> Result<Response<v1::ApplyResponse>, Status> {
         let who = who(&request);
         let write = Forwarded::Apply(request.into_inner());
-        self.applier.take(Asked { write, who }).await.map(Response::new)
+        let answer = self.applier.take(Asked { write, who }).await?;
+        Ok(Response::new(answer.apply))
+    }
+
+    async fn create_resource(
+        &self,
+        request: Request<v1::CreateResourceRequest>,
+    ) -> Result<Response<v1::CreateResourceResponse>, Status> {
+        let who = who(&request);
+        let write = Forwarded::Create(request.into_inner());
+        let Answered { apply, resource } = self.applier.take(Asked { write, who }).await?;
+        let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } = apply;
+        Ok(Response::new(v1::CreateResourceResponse {
+            resource,
+            revision,
+            changes,
+            agent_changes,
+            confirm_by,
+        }))
+    }
+
+    async fn update_resource(
+        &self,
+        request: Request<v1::UpdateResourceRequest>,
+    ) -> Result<Response<v1::UpdateResourceResponse>, Status> {
+        let who = who(&request);
+        let write = Forwarded::Update(request.into_inner());
+        let Answered { apply, resource } = self.applier.take(Asked { write, who }).await?;
+        let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } = apply;
+        Ok(Response::new(v1::UpdateResourceResponse {
+            resource,
+            revision,
+            changes,
+            agent_changes,
+            confirm_by,
+        }))
+    }
+
+    async fn delete_resource(
+        &self,
+        request: Request<v1::DeleteResourceRequest>,
+    ) -> Result<Response<v1::DeleteResourceResponse>, Status> {
+        let who = who(&request);
+        let write = Forwarded::Delete(request.into_inner());
+        let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } =
+            self.applier.take(Asked { write, who }).await?.apply;
+        let answer = v1::DeleteResourceResponse { revision, changes, agent_changes, confirm_by };
+        Ok(Response::new(answer))
     }
 
     async fn get(
@@ -92,7 +138,7 @@ impl IntentService for IntentApi {
         let key = key_of(request.get_ref())?;
         let state = self.applier.newest().await?;
         let resource = state.resources.get(&key).ok_or_else(|| errors::not_found(&key))?;
-        let resource = Some(convert::resource_to_wire(resource));
+        let resource = Some(etag::tell(&state, convert::resource_to_wire(resource)));
         Ok(Response::new(v1::GetResponse { resource }))
     }
 
@@ -100,12 +146,13 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
-        let v1::ListRequest { kind, name_prefix, labels } = request.get_ref();
-        let filter = filter(*kind, name_prefix, labels)?;
         let state = self.applier.newest().await?;
-        let wanted = state.resources.values().filter(|resource| filter.takes(resource));
-        let resources = wanted.map(convert::resource_to_wire).collect();
-        Ok(Response::new(v1::ListResponse { resources, revision: state.revision.0 }))
+        let request = request.into_inner();
+        // Of an older revision all resources are made anew.
+        let listed = tokio::task::spawn_blocking(move || pages::list(&request, &state)).await;
+        let listed =
+            listed.map_err(|error| Status::internal(format!("the answer broke off: {error}")));
+        listed?.map(Response::new)
     }
 
     async fn wait_converged(
@@ -152,7 +199,7 @@ impl IntentService for IntentApi {
         let who = who(&request);
         let write = Forwarded::Rollback(request.into_inner());
         let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } =
-            self.applier.take(Asked { write, who }).await?;
+            self.applier.take(Asked { write, who }).await?.apply;
         let answer = v1::RollbackResponse { revision, changes, agent_changes, confirm_by };
         Ok(Response::new(answer))
     }
@@ -163,7 +210,7 @@ impl IntentService for IntentApi {
     ) -> Result<Response<v1::ConfirmResponse>, Status> {
         let who = who(&request);
         let write = Forwarded::Confirm(request.into_inner());
-        let revision = self.applier.take(Asked { write, who }).await?.revision;
+        let revision = self.applier.take(Asked { write, who }).await?.apply.revision;
         Ok(Response::new(v1::ConfirmResponse { revision }))
     }
 
@@ -182,9 +229,13 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::WatchResourcesRequest>,
     ) -> Result<Response<Self::WatchResourcesStream>, Status> {
-        let v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels } =
+        let v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels, label_selector } =
             request.get_ref();
-        let filter = filter(*kind, name_prefix, labels)?;
+        let mut violations = Vec::new();
+        let filter = Filter::read(*kind, name_prefix, labels, label_selector, &mut violations);
+        if !violations.is_empty() {
+            return Err(errors::bad_request(&violations));
+        }
         let from = Some(Revision(*from_revision)).filter(|from| from.0 != 0);
         let place = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
             let text =
@@ -197,16 +248,6 @@ impl IntentService for IntentApi {
         let watcher = Watcher::new(filter, from, states, stopping, place)?;
         Ok(Response::new(watcher.serve(watch::MAX_STALL)))
     }
-}
-
-fn filter(
-    kind: i32,
-    name_prefix: &str,
-    labels: &BTreeMap<String, String>,
-) -> Result<Filter, Status> {
-    let mut violations = Vec::new();
-    let filter = Filter::read(kind, name_prefix, labels, &mut violations);
-    if violations.is_empty() { Ok(filter) } else { Err(errors::bad_request(&violations)) }
 }
 
 fn key_of(request: &v1::GetRequest) -> Result<ResourceKey, Status> {

@@ -3,9 +3,12 @@
 pub mod agents;
 pub mod apply;
 pub mod errors;
+pub mod etag;
 pub mod filter;
 pub mod health;
 pub mod intent;
+pub mod mask;
+pub mod pages;
 pub mod revisions;
 pub mod topology;
 pub mod watch;

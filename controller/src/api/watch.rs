@@ -17,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::errors;
 use super::filter::Filter;
+use super::{errors, etag};
 use crate::raft::IntentState;
 
 /// Events that wait for the transport.
@@ -73,7 +73,9 @@ impl Round {
         if let Some(key) = self.keys.pop_front() {
             let found = state.resources.get(&key).filter(|found| self.filter.takes(found));
             return Some(match found {
-                Some(resource) => Event::Resource(convert::resource_to_watcher(resource)),
+                Some(resource) => {
+                    Event::Resource(etag::tell(state, convert::resource_to_watcher(resource)))
+                }
                 None => Event::Deleted(v1::ResourceName {
                     kind: convert::kind_to_wire(key.kind).into(),
                     name: key.name.to_string(),

@@ -54,7 +54,7 @@ use tonic::transport::Channel;
 pub use config::{Member, RaftConfig, RaftTiming};
 pub use error::{StartError, WriteError, WriteOutcome};
 pub use leadership::{Leadership, Role};
-pub use service::{ForwardHandler, Forwarded};
+pub use service::{Answered, ForwardHandler, Forwarded};
 pub(crate) use space::LOW_BYTES;
 pub use state::{CommandOutcome, IntentState};
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use fulcrum_proto::internal::v1;
 use fulcrum_proto::internal::v1::raft_service_server::RaftService;
-use fulcrum_proto::v1::{ApplyRequest, ApplyResponse, ConfirmRequest, RollbackRequest};
+use fulcrum_proto::v1::{
+    ApplyRequest, ApplyResponse, ConfirmRequest, CreateResourceRequest, DeleteResourceRequest,
+    Resource, RollbackRequest, UpdateResourceRequest,
+};
 use fulcrum_runtime::identity::plain;
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
@@ -33,6 +36,21 @@ pub enum Forwarded {
     Rollback(RollbackRequest),
     /// A confirmation, likewise.
     Confirm(ConfirmRequest),
+    /// A resource to create.
+    Create(CreateResourceRequest),
+    /// Fields of a resource to change.
+    Update(UpdateResourceRequest),
+    /// A resource to delete.
+    Delete(DeleteResourceRequest),
+}
+
+/// What a write is answered with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answered {
+    /// What every write is answered with.
+    pub apply: ApplyResponse,
+    /// Of a resource that is created or changed: as it is then.
+    pub resource: Option<Resource>,
 }
 
 /// Answers a write that a follower forwarded.
@@ -42,7 +60,7 @@ pub trait ForwardHandler: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the client is to be told.
-    async fn forward(&self, write: Forwarded, who: String) -> Result<ApplyResponse, Status>;
+    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status>;
 }
 
 /// Who this node is.
@@ -212,7 +230,7 @@ impl RaftService for Service {
         let v1::ForwardApplyRequest { apply, who } = request.into_inner();
         let apply = apply.ok_or_else(|| missing("apply"))?;
         let answer = self.forward.forward(Forwarded::Apply(apply), plain(&who)).await?;
-        Ok(Response::new(v1::ForwardApplyResponse { apply: Some(answer) }))
+        Ok(Response::new(v1::ForwardApplyResponse { apply: Some(answer.apply) }))
     }
 
     async fn forward_rollback(
@@ -222,7 +240,7 @@ impl RaftService for Service {
         let v1::ForwardRollbackRequest { rollback, who } = request.into_inner();
         let rollback = rollback.ok_or_else(|| missing("rollback"))?;
         let answer = self.forward.forward(Forwarded::Rollback(rollback), plain(&who)).await?;
-        Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer) }))
+        Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer.apply) }))
     }
 
     async fn forward_write(
@@ -235,10 +253,13 @@ impl RaftService for Service {
             Some(Write::Apply(apply)) => Forwarded::Apply(apply),
             Some(Write::Rollback(rollback)) => Forwarded::Rollback(rollback),
             Some(Write::Confirm(confirm)) => Forwarded::Confirm(confirm),
+            Some(Write::Create(create)) => Forwarded::Create(create),
+            Some(Write::Update(update)) => Forwarded::Update(update),
+            Some(Write::Delete(delete)) => Forwarded::Delete(delete),
             None => return Err(Status::unimplemented("this release does not know such a write")),
         };
-        let answer = self.forward.forward(write, plain(&who)).await?;
-        Ok(Response::new(v1::ForwardWriteResponse { apply: Some(answer) }))
+        let Answered { apply, resource } = self.forward.forward(write, plain(&who)).await?;
+        Ok(Response::new(v1::ForwardWriteResponse { apply: Some(apply), resource }))
     }
 
     async fn identify(

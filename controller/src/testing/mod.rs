@@ -13,5 +13,6 @@ mod listeners;
 mod many;
 mod resources;
 mod revisions;
+mod single;
 mod tracing;
 mod watching;

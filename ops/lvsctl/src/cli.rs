@@ -8,7 +8,7 @@ use fulcrum_runtime::tls::TlsFiles;
 use crate::exit::Failure;
 use crate::verbs::{
     apply, completion, confirm, delete, doctor, drain, explain, freeze, get, handover, history,
-    import, ipvs, rollback, rollout, thaw, undrain, wait,
+    import, ipvs, label, rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -77,6 +77,8 @@ pub(crate) enum Verb {
     Apply(apply::Arguments),
     /// Delete resources by name, all of them or none.
     Delete(delete::Arguments),
+    /// Set and take away labels of a resource, and leave all else of it as it is.
+    Label(label::Arguments),
     /// Print resources as manifests that apply takes back.
     Get(get::Arguments),
     /// Tell the kept revisions: who changed what, when and why.
@@ -121,6 +123,7 @@ impl Verb {
         match self {
             Self::Apply(_) => tracing::info_span!("lvsctl apply"),
             Self::Delete(_) => tracing::info_span!("lvsctl delete"),
+            Self::Label(_) => tracing::info_span!("lvsctl label"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::History(_) => tracing::info_span!("lvsctl history"),
             Self::Rollback(_) => tracing::info_span!("lvsctl rollback"),

@@ -62,6 +62,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
     let result = match verb {
         Verb::Apply(arguments) => verbs::apply::run(&global, arguments).instrument(span).await,
         Verb::Delete(arguments) => verbs::delete::run(&global, arguments).instrument(span).await,
+        Verb::Label(arguments) => verbs::label::run(&global, arguments).instrument(span).await,
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
         Verb::History(arguments) => verbs::history::run(&global, arguments).instrument(span).await,
         Verb::Rollback(arguments) => {

@@ -95,9 +95,23 @@ impl IntentService for Controller {
 
     async fn list(
         &self,
-        _: Request<v1::ListRequest>,
+        request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
-        Ok(Response::new(v1::ListResponse::default()))
+        let request = request.into_inner();
+        let (name, next) = match request.page_token.as_str() {
+            // Without a selector there is nothing.
+            "" if request.label_selector.is_empty() => {
+                return Ok(Response::new(v1::ListResponse::default()));
+            }
+            "" => ("east", "2"),
+            _ => ("west", ""),
+        };
+        let labels = [("rack".to_owned(), "a1".to_owned())].into();
+        let metadata = v1::Metadata { name: name.to_owned(), labels, ..Default::default() };
+        let spec = Some(v1::resource::Spec::Site(v1::Site::default()));
+        let resources = vec![v1::Resource { metadata: Some(metadata), spec }];
+        let next_page_token = next.to_owned();
+        Ok(Response::new(v1::ListResponse { resources, next_page_token, ..Default::default() }))
     }
 
     async fn wait_converged(
@@ -165,6 +179,47 @@ impl IntentService for Controller {
                 Err(refusal(Code::FailedPrecondition, &text, "NOT_WAITING"))
             }
         }
+    }
+
+    async fn create_resource(
+        &self,
+        _: Request<v1::CreateResourceRequest>,
+    ) -> Result<Response<v1::CreateResourceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn update_resource(
+        &self,
+        request: Request<v1::UpdateResourceRequest>,
+    ) -> Result<Response<v1::UpdateResourceResponse>, Status> {
+        let request = request.into_inner();
+        let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        let resource = request.resource.unwrap_or_default();
+        assert!(matches!(resource.spec, Some(v1::resource::Spec::RealServer(_))));
+        let v1::Metadata { name, labels, .. } = resource.metadata.unwrap_or_default();
+        if name != "web1" {
+            return Err(Status::not_found(format!("there is no RealServer {name}")));
+        }
+        assert_eq!(paths, ["metadata.labels.`rack`", "metadata.labels.`room`"]);
+        assert_eq!(labels, [("rack".to_owned(), "a1".to_owned())].into());
+        let change = v1::Change {
+            kind: v1::Kind::RealServer.into(),
+            name,
+            action: v1::ChangeAction::Update.into(),
+        };
+        let changes = vec![change];
+        Ok(Response::new(v1::UpdateResourceResponse {
+            revision: 14,
+            changes,
+            ..Default::default()
+        }))
+    }
+
+    async fn delete_resource(
+        &self,
+        _: Request<v1::DeleteResourceRequest>,
+    ) -> Result<Response<v1::DeleteResourceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
     }
 
     async fn get_unconfirmed(
@@ -407,6 +462,22 @@ async fn check(arguments: &[&str], code: i32, words: &[&str]) {
 async fn check_apply(if_revision: u64, code: i32, words: &[&str]) {
     let if_revision = if_revision.to_string();
     check(&["apply", "-f", "d1.yaml", "--if-revision", &if_revision], code, words).await;
+}
+
+#[tokio::test]
+async fn lists_are_asked_for_page_by_page() {
+    let told = ["name: east\n", "---\nkind: Site\nname: west\n"];
+    check(&["get", "sites", "--selector", "rack in (a1),!row"], 0, &told).await;
+    check(&["get", "sites", "--selector", "rack of a1"], 2, &["\"rack of a1\": write key"]).await;
+}
+
+#[tokio::test]
+async fn labels_are_changed_alone() {
+    let told = ["updated RealServer web1\n", "revision 14\n"];
+    check(&["label", "real-server", "web1", "rack=a1", "room-"], 0, &told).await;
+    check(&["label", "real-servers", "web9", "rack=a1"], 4, &["there is no RealServer web9"]).await;
+    check(&["label", "all", "web1", "rack=a1"], 2, &["labels are of one resource"]).await;
+    check(&["label", "pool", "web1", "rack"], 2, &["rack- "]).await;
 }
 
 #[tokio::test]

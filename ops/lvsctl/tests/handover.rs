@@ -98,6 +98,27 @@ impl IntentService for Controller {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn create_resource(
+        &self,
+        _: Request<v1::CreateResourceRequest>,
+    ) -> Result<Response<v1::CreateResourceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn update_resource(
+        &self,
+        _: Request<v1::UpdateResourceRequest>,
+    ) -> Result<Response<v1::UpdateResourceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn delete_resource(
+        &self,
+        _: Request<v1::DeleteResourceRequest>,
+    ) -> Result<Response<v1::DeleteResourceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn get_unconfirmed(
         &self,
         _: Request<v1::GetUnconfirmedRequest>,

@@ -376,7 +376,7 @@ fn labels_have_limits() {
     labels.insert("long".to_owned(), "x".repeat(256));
     labels.insert(String::new(), "x".repeat(255));
     labels.insert("y".repeat(64), String::new());
-    let metadata = v1::Metadata { name: "main".to_owned(), labels, revision: 0 };
+    let metadata = v1::Metadata { name: "main".to_owned(), labels, ..Default::default() };
     let wire =
         v1::Resource { metadata: Some(metadata), spec: Some(Wire::Site(v1::Site::default())) };
     let long = format!("labels: {:?}: a label's key has 1 to 63 bytes", "y".repeat(64));

@@ -40,6 +40,8 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
             name: resource.name.to_string(),
             labels: resource.labels.clone(),
             revision: resource.revision.0,
+            // A matter of who tells it, see `IntentService`.
+            etag: String::new(),
         }),
         spec: Some(spec),
     }

@@ -2,6 +2,7 @@
 
 use fulcrum_proto::v1;
 
+use super::single;
 use crate::raft::Forwarded;
 
 /// A write that a client asks for.
@@ -31,6 +32,9 @@ impl Asked {
             Forwarded::Apply(apply) => &apply.request_id,
             Forwarded::Rollback(rollback) => &rollback.request_id,
             Forwarded::Confirm(confirm) => &confirm.request_id,
+            Forwarded::Create(create) => &create.request_id,
+            Forwarded::Update(update) => &update.request_id,
+            Forwarded::Delete(delete) => &delete.request_id,
         }
     }
 
@@ -41,6 +45,9 @@ impl Asked {
             Forwarded::Apply(apply) => &mut apply.request_id,
             Forwarded::Rollback(rollback) => &mut rollback.request_id,
             Forwarded::Confirm(confirm) => &mut confirm.request_id,
+            Forwarded::Create(create) => &mut create.request_id,
+            Forwarded::Update(update) => &mut update.request_id,
+            Forwarded::Delete(delete) => &mut delete.request_id,
         };
         if id.is_empty() && !validate_only {
             *id = uuid::Uuid::new_v4().to_string();
@@ -53,6 +60,9 @@ impl Asked {
             Forwarded::Apply(apply) => apply.validate_only,
             Forwarded::Rollback(rollback) => rollback.validate_only,
             Forwarded::Confirm(_) => false,
+            Forwarded::Create(create) => create.validate_only,
+            Forwarded::Update(update) => update.validate_only,
+            Forwarded::Delete(delete) => delete.validate_only,
         }
     }
 
@@ -79,6 +89,20 @@ impl Asked {
                 confirms = confirm.revision,
                 revision = tracing::field::Empty,
             ),
+            Forwarded::Create(_) => self.single("create"),
+            Forwarded::Update(_) => self.single("update"),
+            Forwarded::Delete(_) => self.single("delete"),
         }
+    }
+    /// Of a write of one resource.
+    fn single(&self, what: &'static str) -> tracing::Span {
+        tracing::info_span!(
+            "intent.single",
+            what,
+            request_id = self.request_id(),
+            resource = single::key_of(&self.write).map(tracing::field::display),
+            validate_only = self.validate_only(),
+            revision = tracing::field::Empty,
+        )
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fulcrum_proto::internal::v1::forward_write_request::Write;
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{
-    ForwardApplyRequest, ForwardRollbackRequest, ForwardWriteRequest,
+    ForwardApplyRequest, ForwardRollbackRequest, ForwardWriteRequest, ForwardWriteResponse,
 };
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace;
@@ -14,10 +14,13 @@ use tonic::{Code, Status};
 
 use super::{Asked, is_transport};
 use crate::api::errors;
-use crate::raft::Forwarded;
+use crate::raft::{Answered, Forwarded};
 
 /// Longest time that the leader is given for one write: its own wait for a majority and the queue before it.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an older leader does not know.
+const SINGLE: &str = "write of a single resource";
 
 /// How a write is passed on: by a call that a leader of an older release knows where it understands the write as a whole, and by one
 /// that it does not know where it would pass over what matters.
@@ -39,6 +42,9 @@ fn call(write: Forwarded) -> Call {
         }
         Forwarded::Rollback(rollback) => Call::Rollback(rollback),
         Forwarded::Confirm(confirm) => Call::Write(Write::Confirm(confirm), "confirmation"),
+        Forwarded::Create(create) => Call::Write(Write::Create(create), SINGLE),
+        Forwarded::Update(update) => Call::Write(Write::Update(update), SINGLE),
+        Forwarded::Delete(delete) => Call::Write(Write::Delete(delete), SINGLE),
     }
 }
 
@@ -49,26 +55,29 @@ fn call(write: Forwarded) -> Call {
 pub(super) async fn forward(
     mut leader: RaftServiceClient<Channel>,
     asked: &Asked,
-) -> Result<v1::ApplyResponse, Status> {
+) -> Result<Answered, Status> {
     let who = asked.who.clone();
     let (answer, unknown) = match call(asked.write.clone()) {
         Call::Apply(apply) => {
             let request = passed_on(ForwardApplyRequest { apply: Some(apply), who });
-            (leader.forward_apply(request).await.map(|answer| answer.into_inner().apply), "apply")
+            let answer = leader.forward_apply(request).await;
+            (answer.map(|answer| (answer.into_inner().apply, None)), "apply")
         }
         Call::Rollback(rollback) => {
             let request = passed_on(ForwardRollbackRequest { rollback: Some(rollback), who });
             let answer = leader.forward_rollback(request).await;
-            (answer.map(|answer| answer.into_inner().apply), "rollback")
+            (answer.map(|answer| (answer.into_inner().apply, None)), "rollback")
         }
         Call::Write(write, unknown) => {
             let request = passed_on(ForwardWriteRequest { write: Some(write), who });
             let answer = leader.forward_write(request).await;
-            (answer.map(|answer| answer.into_inner().apply), unknown)
+            let both = |ForwardWriteResponse { apply, resource }| (apply, resource);
+            (answer.map(|answer| both(answer.into_inner())), unknown)
         }
     };
     match answer {
-        Ok(answer) => answer.ok_or_else(|| Status::internal("the leader's answer is empty")),
+        Ok((Some(apply), resource)) => Ok(Answered { apply, resource }),
+        Ok((None, _)) => Err(Status::internal("the leader's answer is empty")),
         Err(status) if status.code() == Code::Unimplemented => Err(errors::old_leader(unknown)),
         Err(status) if is_transport(&status) => Err(status),
         // As the leader said it, without the headers of the way between.

@@ -62,7 +62,10 @@ pub(super) fn guard(decision: Decision, write: &Forwarded, waiting: Option<&Entr
         Forwarded::Confirm(_) => true,
         // What it would be undone to is what waits.
         Forwarded::Rollback(rollback) => rollback.confirm_within.is_none(),
-        Forwarded::Apply(_) => false,
+        Forwarded::Apply(_)
+        | Forwarded::Create(_)
+        | Forwarded::Update(_)
+        | Forwarded::Delete(_) => false,
     };
     match (decision, waiting) {
         (Decision::Write(..), Some(waiting)) if !is_answer => {

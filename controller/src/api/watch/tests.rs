@@ -27,7 +27,7 @@ fn filter(kind: v1::Kind, prefix: &str, labels: &[(&str, &str)]) -> Filter {
     let labels: BTreeMap<String, String> =
         labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let mut violations = Vec::new();
-    let filter = Filter::read(kind.into(), prefix, &labels, &mut violations);
+    let filter = Filter::read(kind.into(), prefix, &labels, "", &mut violations);
     assert_eq!(violations, []);
     filter
 }

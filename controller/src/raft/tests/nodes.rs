@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{Command, WriteIntent, command::Command as Wire};
-use fulcrum_proto::v1::{self, ApplyResponse};
+use fulcrum_proto::v1;
 use fulcrum_runtime::transport::{self, TransportError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::raft::{
-    ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role, StartError,
+    Answered, ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role, StartError,
 };
 
 /// Longest wait of a test for anything.
@@ -38,7 +38,7 @@ struct Refusing;
 
 #[tonic::async_trait]
 impl ForwardHandler for Refusing {
-    async fn forward(&self, write: Forwarded, who: String) -> Result<ApplyResponse, Status> {
+    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status> {
         match write {
             Forwarded::Apply(apply) => {
                 Err(Status::aborted(format!("refused {} of {who}", apply.request_id)))
@@ -46,6 +46,9 @@ impl ForwardHandler for Refusing {
             Forwarded::Rollback(_) => Err(Status::aborted("refused a rollback")),
             Forwarded::Confirm(confirm) => {
                 Err(Status::aborted(format!("refused to confirm {}", confirm.revision)))
+            }
+            Forwarded::Create(_) | Forwarded::Update(_) | Forwarded::Delete(_) => {
+                Err(Status::aborted("refused a single resource"))
             }
         }
     }

@@ -73,7 +73,8 @@ fn a_line_tells_who_changed_what_and_why() {
 fn one_revision_tells_each_field() {
     let site = |description: &str, label: &str| {
         let labels = [("rack".to_owned(), label.to_owned())].into();
-        let metadata = v1::Metadata { name: "main".to_owned(), labels, revision: 3 };
+        let metadata =
+            v1::Metadata { name: "main".to_owned(), labels, revision: 3, ..Default::default() };
         let spec = v1::Site { description: description.to_owned() };
         Some(v1::Resource { metadata: Some(metadata), spec: Some(v1::resource::Spec::Site(spec)) })
     };

@@ -17,7 +17,7 @@ use fulcrum_proto::v1;
 pub(crate) use check::check;
 pub(crate) use decode::{descriptor, kinds, read};
 pub(crate) use scalar::enum_word;
-pub(crate) use write::{kind_of, kind_word, resource_to_node};
+pub(crate) use write::{empty_spec, kind_of, kind_word, resource_to_node};
 
 /// A place in a file, both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -37,6 +37,22 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
     }
 }
 
+/// A spec of a kind with none of its fields; none where no kind is given.
+pub(crate) fn empty_spec(kind: v1::Kind) -> Option<Spec> {
+    Some(match kind {
+        v1::Kind::Unspecified => return None,
+        v1::Kind::Site => Spec::Site(v1::Site::default()),
+        v1::Kind::Director => Spec::Director(v1::Director::default()),
+        v1::Kind::VrrpInstance => Spec::VrrpInstance(v1::VrrpInstance::default()),
+        v1::Kind::RealServer => Spec::RealServer(v1::RealServer::default()),
+        v1::Kind::Pool => Spec::Pool(v1::Pool::default()),
+        v1::Kind::VirtualServer => Spec::VirtualServer(v1::VirtualServer::default()),
+        v1::Kind::Handover => Spec::Handover(v1::Handover::default()),
+        v1::Kind::Drain => Spec::Drain(v1::Drain::default()),
+        v1::Kind::Restart => Spec::Restart(v1::Restart::default()),
+    })
+}
+
 /// The manifest of a resource.
 pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
     let metadata = resource.metadata.clone().unwrap_or_default();

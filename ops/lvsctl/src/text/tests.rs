@@ -10,7 +10,7 @@ use crate::manifest::read;
 fn site(text: &str) -> v1::Resource {
     let labels = [("label".to_owned(), text.to_owned())].into();
     v1::Resource {
-        metadata: Some(v1::Metadata { name: "main".to_owned(), labels, revision: 0 }),
+        metadata: Some(v1::Metadata { name: "main".to_owned(), labels, ..Default::default() }),
         spec: Some(v1::resource::Spec::Site(v1::Site { description: text.to_owned() })),
     }
 }

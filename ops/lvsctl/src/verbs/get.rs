@@ -2,16 +2,23 @@
 
 mod follow;
 
+use fulcrum_proto::selector::Selector;
 use fulcrum_proto::v1;
+use tonic_types::StatusExt as _;
 
 use crate::cli::{Global, Output};
-use crate::connect::{self, Controllers};
+use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{kind_of, kinds, resource_to_node};
 use crate::out;
 use crate::suggest::suggest;
 use crate::table::Table;
 use crate::text::{Node, to_json, to_yaml};
+
+/// Resources asked for at once, the most that a page has.
+const PAGE: u32 = 1000;
+/// A list that others outrun this often is given up: they write a thousand times while it is read.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// What to print.
 #[derive(Debug, clap::Args)]
@@ -24,6 +31,9 @@ pub(crate) struct Arguments {
     /// Only resources that have this label. May be given several times: all must hold.
     #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
+    /// Only resources whose labels are such: 'rack=a1,!spare,tier in (web, mail)'; also key, key!=value, key notin (a, b).
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS", value_parser = parse_selector)]
+    selector: String,
     /// Only resources whose names begin so.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     prefix: String,
@@ -39,6 +49,12 @@ pub(crate) struct Arguments {
         hide_default_value = true
     )]
     from_revision: u64,
+}
+
+/// Checked here already, for a controller of an older release would pass it over.
+fn parse_selector(text: &str) -> Result<String, String> {
+    let read: Result<Selector, _> = text.parse();
+    read.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -85,8 +101,10 @@ fn shout(name: &str) -> String {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
-    let Arguments { kind, name, label, prefix: name_prefix, watch, from_revision } = arguments;
-    let is_filtered = !label.is_empty() || !name_prefix.is_empty() || watch;
+    let Arguments { kind, name, label, selector, prefix: name_prefix, watch, from_revision } =
+        arguments;
+    let is_filtered = !label.is_empty() || !selector.is_empty() || !name_prefix.is_empty() || watch;
+    let label_selector = selector;
     let labels = label.into_iter().collect();
     let format = global.output.unwrap_or(Output::Yaml);
     match name {
@@ -94,12 +112,18 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
             Err(Failure::usage("a name needs a kind: lvsctl get KIND NAME"))
         }
         Some(_) if is_filtered => {
-            let text = "--label, --prefix and --watch are of many resources: leave the name out, or use --prefix NAME";
+            let text = "--label, --selector, --prefix and --watch are of many resources: leave the name out, or use --prefix NAME";
             Err(Failure::usage(text))
         }
         None if watch => {
             let kind = kind.into();
-            let request = v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels };
+            let request = v1::WatchResourcesRequest {
+                from_revision,
+                kind,
+                name_prefix,
+                labels,
+                label_selector,
+            };
             // A stream of changes: lines are for people here, manifests for programs.
             follow::run(&controllers, request, global.output.unwrap_or(Output::Table)).await
         }
@@ -117,28 +141,87 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
             Ok(Exit::Ok)
         }
         None => {
-            let request = v1::ListRequest { kind: kind.into(), name_prefix, labels };
-            let mut answer = controllers
-                .ask(|channel| {
-                    let request = request.clone();
-                    async move { connect::intent(channel).list(request).await }
-                })
-                .await
-                .map_err(|refusal| refusal.failure("cannot list"))?;
+            let request = v1::ListRequest {
+                kind: kind.into(),
+                name_prefix,
+                labels,
+                page_size: PAGE,
+                page_token: String::new(),
+                label_selector,
+            };
+            let listed = list(&controllers, &request).await;
+            let mut resources = listed.map_err(|refusal| refusal.failure("cannot list"))?;
             // A controller of an older release knows no filter and answers with all.
-            answer.resources.retain(|resource| takes(&request, resource));
-            out::print(&render(&answer.resources, false, format))?;
+            let selector: Selector = request.label_selector.parse().unwrap_or_default();
+            resources.retain(|resource| takes(&request, &selector, resource));
+            out::print(&render(&resources, false, format))?;
             Ok(Exit::Ok)
         }
     }
 }
 
+/// Asks page by page for all of them.
+async fn list(
+    controllers: &Controllers,
+    request: &v1::ListRequest,
+) -> Result<Vec<v1::Resource>, Refusal> {
+    let mut resources = Vec::new();
+    let mut page_token = String::new();
+    let mut attempts = 0;
+    loop {
+        let request = v1::ListRequest { page_token: page_token.clone(), ..request.clone() };
+        let answer = controllers.ask(|channel| {
+            let request = request.clone();
+            async move { connect::intent(channel).list(request).await }
+        });
+        match answer.await {
+            Ok(answer) => {
+                add(&mut resources, answer.resources);
+                if answer.next_page_token.is_empty() {
+                    return Ok(resources);
+                }
+                page_token = answer.next_page_token;
+            }
+            // So much was written meanwhile that the first page is no longer known.
+            Err(Refusal::Answered(status))
+                if attempts < MAX_ATTEMPTS && !page_token.is_empty() && is_not_kept(&status) =>
+            {
+                attempts += 1;
+                page_token.clear();
+                resources.clear();
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+}
+
+fn is_not_kept(status: &tonic::Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "REVISION_NOT_KEPT")
+}
+
+/// Adds a page. One that does not go on after the last is all that there is: a controller of an older release knows no pages.
+fn add(resources: &mut Vec<v1::Resource>, page: Vec<v1::Resource>) {
+    let place = |resource: &v1::Resource| {
+        let kind = kinds().iter().position(|(kind, _)| kind == kind_of(resource));
+        (kind, resource.metadata.as_ref().map(|metadata| metadata.name.clone()))
+    };
+    let goes_on = match (resources.last(), page.first()) {
+        (Some(last), Some(first)) => place(first) > place(last),
+        (None, _) | (_, None) => true,
+    };
+    if !goes_on {
+        resources.clear();
+    }
+    resources.extend(page);
+}
+
 /// Whether a resource is among those that were asked for by name and labels.
-fn takes(request: &v1::ListRequest, resource: &v1::Resource) -> bool {
+fn takes(request: &v1::ListRequest, selector: &Selector, resource: &v1::Resource) -> bool {
     let metadata = resource.metadata.as_ref();
     metadata.is_some_and(|metadata| {
         metadata.name.starts_with(&request.name_prefix)
             && request.labels.iter().all(|(key, value)| metadata.labels.get(key) == Some(value))
+            && selector.takes(&metadata.labels)
     })
 }
 
@@ -168,24 +251,49 @@ mod tests {
 
     #[test]
     fn what_an_older_controller_did_not_filter_is_filtered_here() {
-        type Case = (&'static str, &'static [(&'static str, &'static str)], bool);
+        type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, bool);
         let labels = [("rack", "a1"), ("room", "2")].map(|(key, value)| (key.into(), value.into()));
         let metadata =
-            v1::Metadata { name: "mail-a".to_owned(), labels: labels.into(), revision: 1 };
+            v1::Metadata { name: "mail-a".to_owned(), labels: labels.into(), ..Default::default() };
         let resource = v1::Resource { metadata: Some(metadata), spec: None };
-        let cases: [Case; 6] = [
-            ("", &[], true),
-            ("mail-", &[("rack", "a1")], true),
-            ("", &[("rack", "a1"), ("room", "2")], true),
-            ("web-", &[], false),
-            ("mail-", &[("rack", "a2")], false),
-            ("", &[("rack", "a1"), ("row", "2")], false),
+        let cases: [Case; 8] = [
+            ("", &[], "", true),
+            ("mail-", &[("rack", "a1")], "", true),
+            ("", &[("rack", "a1"), ("room", "2")], "room in (1, 2)", true),
+            ("web-", &[], "", false),
+            ("mail-", &[("rack", "a2")], "", false),
+            ("", &[("rack", "a1"), ("row", "2")], "", false),
+            ("", &[], "!rack", false),
+            ("", &[], "row!=2", true),
         ];
-        for (prefix, labels, expected) in cases {
+        for (prefix, labels, selector, expected) in cases {
             let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
             let name_prefix = prefix.to_owned();
-            let request = v1::ListRequest { kind: 0, name_prefix, labels: labels.collect() };
-            assert_eq!(takes(&request, &resource), expected, "{request:?}");
+            let labels = labels.collect();
+            let request = v1::ListRequest { name_prefix, labels, ..Default::default() };
+            let selector = selector.parse().expect("a good selector");
+            assert_eq!(takes(&request, &selector, &resource), expected, "{request:?}");
         }
+    }
+
+    #[test]
+    fn pages_add_up_also_where_an_older_controller_answers() {
+        let site = |name: &str| {
+            let metadata = v1::Metadata { name: name.to_owned(), ..Default::default() };
+            let spec = Some(v1::resource::Spec::Site(v1::Site::default()));
+            v1::Resource { metadata: Some(metadata), spec }
+        };
+        let pool = |name: &str| {
+            let spec = Some(v1::resource::Spec::Pool(v1::Pool::default()));
+            v1::Resource { spec, ..site(name) }
+        };
+        let mut all = Vec::new();
+        add(&mut all, vec![site("a"), site("z")]);
+        add(&mut all, vec![pool("a")]);
+        add(&mut all, Vec::new());
+        assert_eq!(all, [site("a"), site("z"), pool("a")]);
+        let whole = [site("a"), site("z"), pool("a"), pool("b")];
+        add(&mut all, whole.to_vec());
+        assert_eq!(all, whole);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod handover;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod ipvs;
+pub(crate) mod label;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
 pub(crate) mod status;

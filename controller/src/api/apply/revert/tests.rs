@@ -53,5 +53,5 @@ fn undoing_is_told_and_takes_effect_only_on_top_of_the_change() {
     assert_eq!((write.base_revision, write.reverts, write.rollback_to), (9, 9, 7));
     assert_eq!((write.put.len(), write.delete.len()), (1, 1));
     assert_eq!(write.delete[0].name, "new");
-    assert_eq!(write.reason, "nobody confirmed it within 5m");
+    assert_eq!(write.reason, "nobody confirmed it within 300s");
 }

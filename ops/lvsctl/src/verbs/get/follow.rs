@@ -6,9 +6,8 @@ use fulcrum_proto::v1;
 use fulcrum_proto::v1::watch_resources_response::Event;
 use fulcrum_runtime::backoff::Backoff;
 use tokio_stream::StreamExt;
-use tonic::Status;
-use tonic_types::StatusExt as _;
 
+use super::is_not_kept;
 use crate::cli::Output;
 use crate::connect::{self, Controllers, Refusal};
 use crate::exit::{Exit, Failure};
@@ -82,10 +81,6 @@ fn begin_anew(request: &mut v1::WatchResourcesRequest) {
         request.from_revision
     );
     request.from_revision = 0;
-}
-
-fn is_not_kept(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == "REVISION_NOT_KEPT")
 }
 
 fn tell(response: &v1::WatchResourcesResponse, format: Output, now: SystemTime) -> String {
