@@ -39,13 +39,11 @@ pub fn merge(
         return Err(vec![errors::violation("update_mask", text)]);
     }
     if paths.iter().any(|path| path == "*") {
-        return match paths {
-            [_] => Ok(given.clone()),
-            _ => {
-                let text = "\"*\": it stands for all, so name no path beside it";
-                Err(vec![errors::violation("update_mask", text)])
-            }
-        };
+        if paths.len() > 1 {
+            let text = "\"*\": it stands for all, so name no path beside it";
+            return Err(vec![errors::violation("update_mask", text)]);
+        }
+        return Ok(given.clone());
     }
     let (mut merged, given) = (dynamic(current), dynamic(given));
     let Some(spec) = spec_field(&given) else {
@@ -64,7 +62,7 @@ pub fn merge(
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(merged.transcode_to().expect("it was made of one"))
+    merged.transcode_to().map_err(|error| vec![violation("", &error.to_string())])
 }
 
 fn dynamic(resource: &v1::Resource) -> DynamicMessage {

@@ -104,7 +104,8 @@ fn digest(request: &v1::ListRequest) -> String {
     let v1::ListRequest { kind, name_prefix, labels, label_selector, .. } = request;
     let asked = format!("{:?}", (kind, name_prefix, labels, label_selector));
     let hash = Sha256::digest(asked.as_bytes());
-    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let first = hash.first_chunk().copied().map_or(0, u32::from_be_bytes);
+    format!("{first:08x}")
 }
 
 #[cfg(test)]

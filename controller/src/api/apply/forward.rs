@@ -28,23 +28,24 @@ enum Call {
     Apply(v1::ApplyRequest),
     Rollback(v1::RollbackRequest),
     /// With what the leader does not know if it is too old.
-    Write(Write, &'static str),
+    Write(Box<Write>, &'static str),
 }
 
 fn call(write: Forwarded) -> Call {
+    let other = |write: Write, unknown: &'static str| Call::Write(Box::new(write), unknown);
     match write {
         Forwarded::Apply(apply) if apply.confirm_within.is_some() => {
-            Call::Write(Write::Apply(apply), "confirm_within")
+            other(Write::Apply(apply), "confirm_within")
         }
         Forwarded::Apply(apply) => Call::Apply(apply),
         Forwarded::Rollback(rollback) if rollback.confirm_within.is_some() => {
-            Call::Write(Write::Rollback(rollback), "confirm_within")
+            other(Write::Rollback(rollback), "confirm_within")
         }
         Forwarded::Rollback(rollback) => Call::Rollback(rollback),
-        Forwarded::Confirm(confirm) => Call::Write(Write::Confirm(confirm), "confirmation"),
-        Forwarded::Create(create) => Call::Write(Write::Create(create), SINGLE),
-        Forwarded::Update(update) => Call::Write(Write::Update(update), SINGLE),
-        Forwarded::Delete(delete) => Call::Write(Write::Delete(delete), SINGLE),
+        Forwarded::Confirm(confirm) => other(Write::Confirm(confirm), "confirmation"),
+        Forwarded::Create(create) => other(Write::Create(create), SINGLE),
+        Forwarded::Update(update) => other(Write::Update(update), SINGLE),
+        Forwarded::Delete(delete) => other(Write::Delete(delete), SINGLE),
     }
 }
 
@@ -69,7 +70,7 @@ pub(super) async fn forward(
             (answer.map(|answer| (answer.into_inner().apply, None)), "rollback")
         }
         Call::Write(write, unknown) => {
-            let request = passed_on(ForwardWriteRequest { write: Some(write), who });
+            let request = passed_on(ForwardWriteRequest { write: Some(*write), who });
             let answer = leader.forward_write(request).await;
             let both = |ForwardWriteResponse { apply, resource }| (apply, resource);
             (answer.map(|answer| both(answer.into_inner())), unknown)
