@@ -22,7 +22,8 @@ pub use diff::{AgentDiff, diff_agents};
 pub use intent::Intent;
 pub use planner::{AgentId, AgentRole, Planner, agents, plan_director, plan_real_server};
 pub use prepare::{
-    Change, ChangeAction, Prepared, Rejected, Removal, examine, examine_alone, prepare,
+    Change, ChangeAction, OWNER_LABEL, Prepared, Rejected, Removal, examine, examine_alone,
+    owner_of, prepare,
 };
 pub use restore::{restore, revert};
 pub use violation::Violation;

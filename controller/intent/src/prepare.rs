@@ -29,6 +29,8 @@ pub struct Removal {
     /// All that the set does not hold goes, but for each hand-over whose VRRP instance stays, and each drain and restart
     /// whose real server does.
     pub prune: bool,
+    /// Whose resources `prune` concerns; those without an owner when none is given.
+    pub owner: Option<String>,
     /// These go, where they exist.
     pub named: BTreeSet<ResourceKey>,
 }
@@ -36,8 +38,20 @@ pub struct Removal {
 impl Removal {
     /// All that the set does not hold.
     pub fn unlisted() -> Self {
-        Self { prune: true, named: BTreeSet::new() }
+        Self { prune: true, ..Self::default() }
     }
+
+    fn prunes(&self, resource: &Resource) -> bool {
+        self.prune && owner_of(resource) == self.owner.as_deref()
+    }
+}
+
+/// Label that names whose set a resource came with.
+pub const OWNER_LABEL: &str = "fulcrum.owner";
+
+/// Whose set a resource came with, if it has an owner.
+pub fn owner_of(resource: &Resource) -> Option<&str> {
+    resource.labels.get(OWNER_LABEL).map(String::as_str).filter(|owner| !owner.is_empty())
 }
 
 /// A difference in one resource.
@@ -173,7 +187,7 @@ impl<'a> Merged<'a> {
         let delete: Vec<ResourceKey> = current
             .resources
             .values()
-            .filter(|resource| goes(resource, removal, stays))
+            .filter(|resource| goes(resource, current, removal, stays))
             .map(Resource::key)
             .collect();
         let put: Vec<Resource> = wanted
@@ -229,7 +243,12 @@ impl<'a> Merged<'a> {
 }
 
 /// Whether a resource is deleted, given which others the request keeps.
-fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> bool) -> bool {
+fn goes(
+    resource: &Resource,
+    current: &Intent,
+    removal: &Removal,
+    stays: impl Fn(&ResourceKey) -> bool,
+) -> bool {
     let key = resource.key();
     if stays(&key) {
         return false;
@@ -239,7 +258,10 @@ fn goes(resource: &Resource, removal: &Removal, stays: impl Fn(&ResourceKey) -> 
     }
     match subject(&resource.spec) {
         // An order of the day is in no file of manifests, and outlives their being applied.
-        Some(subject) => removal.prune && !stays(&subject),
-        None => removal.prune,
+        Some(subject) => {
+            let pruned = current.resources.get(&subject);
+            removal.prune && !stays(&subject) && pruned.is_none_or(|it| removal.prunes(it))
+        }
+        None => removal.prunes(resource),
     }
 }

@@ -24,7 +24,7 @@ pub fn restore(current: &Intent, wanted: &Resources) -> (Vec<(usize, Resource)>,
     };
     let named: BTreeSet<ResourceKey> =
         current.resources.values().filter(goes).map(Resource::key).collect();
-    (set, Removal { prune: false, named })
+    (set, Removal { named, ..Removal::default() })
 }
 
 /// What is to be put and deleted to undo a change, ordered by kind and name. All of it is undone, orders of the day too, for nobody

@@ -5,6 +5,7 @@ mod asked;
 mod confirm;
 pub(crate) mod decide;
 mod forward;
+mod owner;
 mod revert;
 mod rollback;
 mod single;

@@ -27,6 +27,7 @@ impl Node {
 fn wanted(mut resources: Vec<v1::Resource>) -> Vec<v1::Resource> {
     for metadata in resources.iter_mut().filter_map(|resource| resource.metadata.as_mut()) {
         metadata.revision = 0;
+        metadata.etag.clear();
     }
     resources
 }

@@ -76,7 +76,7 @@ impl Controllers {
         let apply = |channel: Traced| {
             let request = request.clone();
             async move {
-                if request.confirm_within.is_some() {
+                if request.confirm_within.is_some() || !request.owner.is_empty() {
                     is_known(channel.clone()).await?;
                 }
                 intent(channel).apply(request).await

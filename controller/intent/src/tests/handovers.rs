@@ -116,7 +116,7 @@ fn it_stands_until_it_is_deleted() {
     assert_eq!(priorities(&pruned, "vi-1"), "d1 100, d2 254!", "manifests applied again");
     assert!(applied(Vec::new(), &Removal::unlisted()).resources.is_empty(), "with its instance");
     let key = ResourceKey { kind: Kind::Handover, name: name("h") };
-    let named = Removal { prune: false, named: BTreeSet::from([key.clone()]) };
+    let named = Removal { named: BTreeSet::from([key.clone()]), ..Removal::default() };
     let back = applied(Vec::new(), &named);
     assert_eq!(priorities(&back, "vi-1"), "d1 100, d2 90");
     assert_eq!(back.resources, intent(seed()).resources);

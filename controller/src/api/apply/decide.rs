@@ -13,7 +13,7 @@ use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::{internal, v1};
 use tonic::Status;
 
-use super::unconfirmed;
+use super::{owner, unconfirmed};
 use crate::api::errors;
 
 /// Most resources of a set. More is another tool's job, and would not fit a message.
@@ -67,11 +67,15 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
         violations.push(errors::violation("resources", text));
         return Err(errors::bad_request(&violations));
     }
+    owner::check(&request.owner, &mut violations);
     let mut set = Vec::new();
     let mut broken: BTreeSet<ResourceKey> = BTreeSet::new();
     for (index, wire) in request.resources.iter().enumerate() {
         match convert::resource_from_wire(index, wire, &mut violations) {
-            Some(resource) => set.push((index, resource)),
+            Some(mut resource) => {
+                owner::mark(index, &mut resource, &request.owner, current, &mut violations);
+                set.push((index, resource));
+            }
             None => broken.extend(convert::resource_key_from_wire(wire)),
         }
     }
@@ -115,7 +119,8 @@ fn removal(request: &v1::ApplyRequest, violations: &mut Vec<FieldViolation>) -> 
     let mut refuse = |field: String, description: String| {
         violations.push(FieldViolation { field, description });
     };
-    let mut removal = Removal { prune: request.prune, named: BTreeSet::new() };
+    let owner = Some(request.owner.clone()).filter(|owner| !owner.is_empty());
+    let mut removal = Removal { prune: request.prune, owner, named: BTreeSet::new() };
     if request.delete.len() > MAX_RESOURCES {
         let description =
             format!("{}: at most {MAX_RESOURCES}; delete in parts", request.delete.len());

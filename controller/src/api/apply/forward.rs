@@ -37,6 +37,8 @@ fn call(write: Forwarded) -> Call {
         Forwarded::Apply(apply) if apply.confirm_within.is_some() => {
             other(Write::Apply(apply), "confirm_within")
         }
+        // It would prune what others own.
+        Forwarded::Apply(apply) if !apply.owner.is_empty() => other(Write::Apply(apply), "owner"),
         Forwarded::Apply(apply) => Call::Apply(apply),
         Forwarded::Rollback(rollback) if rollback.confirm_within.is_some() => {
             other(Write::Rollback(rollback), "confirm_within")

@@ -120,7 +120,7 @@ pub(super) fn decide_delete(
         set: Vec::new(),
         validate_only: request.validate_only,
         if_revision: request.if_revision,
-        removal: Removal { prune: false, named: BTreeSet::from([key]) },
+        removal: Removal { named: BTreeSet::from([key]), ..Removal::default() },
         allow_drastic: request.allow_drastic,
         request_id: request.request_id.clone(),
         who: who.to_owned(),

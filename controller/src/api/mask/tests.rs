@@ -54,8 +54,9 @@ fn what_is_named_changes_and_nothing_else() {
     // What is named and not given is cleared, also within a message that is not there.
     let cleared = merged(&current, &given, &["spec.port", "metadata.labels.rack"]);
     assert_eq!(cleared.as_ref(), Ok(&server(0, "old", &[("a.b", "1")])));
-    let tls = merged(&current, &given, &["spec.check.interval"]);
-    assert!(tls.is_ok(), "{tls:?}");
+    assert_eq!(merged(&current, &given, &["spec.tunnel.port"]).as_ref(), Ok(&current));
+    let faults = merged(&current, &given, &["spec.tunnel.x"]).expect_err("there is no such field");
+    assert!(faults[0].contains("Tunnel has no field"), "{faults:?}");
 }
 
 #[test]

@@ -25,9 +25,12 @@ pub(crate) struct Arguments {
     /// Manifests, YAML or JSON: a file, a folder of them, or - for standard input. May be given several times.
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
     filenames: Vec<PathBuf>,
-    /// Delete every resource that these manifests do not hold.
+    /// Delete every resource that these manifests do not hold: of the --owner, or of those that have none.
     #[arg(long)]
     prune: bool,
+    /// Whose manifests these are: each resource is labelled so (fulcrum.owner), and what others own is left alone.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    owner: String,
     #[command(flatten)]
     writing: Writing,
 }
@@ -41,6 +44,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
     let request = v1::ApplyRequest {
         resources: manifests.iter().map(|manifest| manifest.resource.clone()).collect(),
         prune: arguments.prune,
+        owner: arguments.owner.clone(),
         ..arguments.writing.request()
     };
     let answer =

@@ -146,3 +146,62 @@ fn too_many_resources_are_refused_unread() {
     let status = read_of(&asked, &Intent::default()).expect_err("one too many");
     assert_eq!(fields(&status), ["resources"]);
 }
+
+#[test]
+fn owners_keep_their_hands_off_each_others_resources() {
+    let owned = |owner: &str, sites: &[&str]| v1::ApplyRequest {
+        owner: owner.to_owned(),
+        prune: true,
+        ..request(sites.iter().map(|name| examples::site(name)).collect())
+    };
+    let mut intent = written();
+    let mut apply = |asked: &v1::ApplyRequest| {
+        let ask = read_of(asked, &intent).expect("each resource is good");
+        match decide(&ask, &intent, None, |v| v) {
+            Decision::Write(_, response) => {
+                let put: Vec<Resource> =
+                    ask.set.into_iter().map(|(_, resource)| resource).collect();
+                let gone = response
+                    .changes
+                    .iter()
+                    .filter(|change| change.action() == v1::ChangeAction::Delete);
+                let gone: Vec<ResourceKey> = gone
+                    .map(|change| ResourceKey {
+                        kind: convert::kind_from_wire(change.kind).expect("a kind"),
+                        name: change.name.parse().expect("a name"),
+                    })
+                    .collect();
+                let told: Vec<String> = gone.iter().map(ToString::to_string).collect();
+                intent.apply(Revision(intent.revision.0 + 1), put, gone);
+                told
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(apply(&owned("mail", &["m1", "m2"])), Vec::<String>::new());
+    assert_eq!(apply(&owned("dns", &["n1"])), Vec::<String>::new());
+    assert_eq!(apply(&owned("mail", &["m1", "m3"])), ["Site m2"]);
+    // Whoever has no owner prunes what has none.
+    let plain =
+        v1::ApplyRequest { prune: true, allow_drastic: true, ..request(examples::cluster()) };
+    apply(&request(vec![examples::site("plain")]));
+    assert_eq!(apply(&plain), ["Site plain"]);
+    let names: Vec<&str> = intent.resources.keys().take(4).map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["m1", "m3", "main", "n1"]);
+
+    let mut labelled = owned("mail", &["m4"]);
+    labelled.resources[0]
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .insert("fulcrum.owner".to_owned(), "dns".to_owned());
+    let cases = [
+        (owned("mail", &["m1", "n1"]), "resources[1].name"),
+        (labelled, "resources[0].labels"),
+        (owned("Not A Name", &[]), "owner"),
+    ];
+    for (asked, field) in cases {
+        let status = read_of(&asked, &intent).expect_err("it is not theirs");
+        assert_eq!(fields(&status), [field], "{status:?}");
+    }
+}

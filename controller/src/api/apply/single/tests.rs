@@ -76,13 +76,16 @@ fn a_resource_is_created_once() {
 #[test]
 fn fields_are_changed_while_the_etag_holds() {
     let state = written();
-    let mut other = examples::virtual_server("web", 81, "nowhere");
-    let request = update_request(other.clone(), &["spec.port"]);
+    let mut other = examples::web_by_least_connections();
+    if let Some(v1::resource::Spec::VirtualServer(spec)) = &mut other.spec {
+        spec.pool = "nowhere".to_owned();
+    }
+    let request = update_request(other.clone(), &["spec.scheduler"]);
     let Decision::Write(write, _) = update(&state, &request) else { panic!("it differs") };
     let Some(v1::resource::Spec::VirtualServer(written)) = &write.put[0].spec else {
         panic!("{write:?}");
     };
-    assert_eq!((written.port, written.pool.as_str()), (81, "tomcats"));
+    assert_eq!((written.scheduler(), written.pool.as_str()), (v1::Scheduler::Wlc, "tomcats"));
     let dry = v1::UpdateResourceRequest { validate_only: true, ..request.clone() };
     let told = outcome(&Forwarded::Update(dry), &state).expect("as it would be");
     assert_eq!(told.metadata.map(|metadata| metadata.revision), Some(0));
@@ -96,7 +99,7 @@ fn fields_are_changed_while_the_etag_holds() {
 
     let mut with_etag = |etag: &str| {
         other.metadata.get_or_insert_default().etag = etag.to_owned();
-        update(&state, &update_request(other.clone(), &["spec.port"]))
+        update(&state, &update_request(other.clone(), &["spec.scheduler"]))
     };
     assert!(matches!(with_etag("2-7"), Decision::Write(..)));
     let status = refused(with_etag("2-6"), Code::Aborted);
