@@ -15,8 +15,10 @@ use crate::raft::Forwarded;
 /// Shortest and longest wait, as the API documents: who waits for longer than a day has forgotten it, and holds all others up.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_hours(24);
-/// Most bytes that undoing may take: less than one command may, `peers::MAX_COMMAND_BYTES` of 32 MiB, with room for keys.
+/// Most bytes that undoing may take: less than one command may, `peers::MAX_COMMAND_BYTES` of 32 MiB.
 const MAX_UNDO_BYTES: usize = 28 << 20;
+/// Most bytes that a resource takes there beside itself: its key, of which a name has 63 at most.
+const KEY_BYTES: usize = 80;
 
 /// Reads how long a change waits to be confirmed; what is wrong is added to `violations`.
 pub(super) fn read(
@@ -45,13 +47,16 @@ pub(crate) fn confirm_by(entry: &Entry) -> Option<prost_types::Timestamp> {
 /// # Errors
 /// `INVALID_ARGUMENT` when the change replaces and deletes so much that one command cannot undo it.
 pub(super) fn check_size(current: &Intent, changes: &[Change]) -> Result<(), Status> {
-    let replaced = changes.iter().filter_map(|change| current.resources.get(&change.key));
-    let bytes: usize = replaced.map(|before| convert::resource_to_wire(before).encoded_len()).sum();
+    let bytes = |change: &Change| {
+        let before = current.resources.get(&change.key).map(convert::resource_to_wire);
+        KEY_BYTES + before.map_or(0, |wire| wire.encoded_len())
+    };
+    let bytes: usize = changes.iter().map(bytes).sum();
     if bytes <= MAX_UNDO_BYTES {
         return Ok(());
     }
     let text = format!(
-        "what it replaces and deletes has {bytes} bytes, and at most {MAX_UNDO_BYTES} can be undone: apply it in parts"
+        "undoing it takes {bytes} bytes, and at most {MAX_UNDO_BYTES} can be kept for that: apply it in parts"
     );
     Err(errors::bad_request(&[errors::violation("confirm_within", text)]))
 }

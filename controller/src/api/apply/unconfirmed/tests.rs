@@ -136,3 +136,28 @@ fn what_was_undone_cannot_be_confirmed() {
     let newest = &list.revisions[0];
     assert_eq!((newest.origin(), newest.origin_revision), (v1::RevisionOrigin::Revert, 5));
 }
+
+#[test]
+fn what_one_command_cannot_undo_does_not_wait() {
+    let mut site = examples::site("x");
+    let labels = (0..64).map(|number| (format!("label-{number}"), "v".repeat(255)));
+    site.metadata.get_or_insert_default().labels = labels.collect();
+    let site = convert::resource_from_wire(0, &site, &mut Vec::new()).expect("a good one");
+    let mut intent = Intent::default();
+    for number in 0..1800 {
+        let name = format!("s{number}").parse().expect("a name");
+        let site = fulcrum_model::resource::Resource { name, ..site.clone() };
+        intent.resources.insert(site.key(), site);
+    }
+    let change = |key: &fulcrum_model::resource::ResourceKey| Change {
+        key: key.clone(),
+        action: fulcrum_intent::ChangeAction::Delete,
+    };
+    let changes: Vec<Change> = intent.resources.keys().map(change).collect();
+    assert!(check_size(&intent, &changes[..1000]).is_ok());
+    let status = check_size(&intent, &changes).expect_err("it is some 30 MiB");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("confirm_within: undoing it takes "), "{status:?}");
+    // What is new takes a key each.
+    assert!(check_size(&Intent::default(), &changes).is_ok());
+}
