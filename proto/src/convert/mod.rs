@@ -21,6 +21,7 @@ mod pool;
 mod restart;
 mod to_wire;
 mod virtual_server;
+mod vrids;
 mod vrrp;
 
 pub use duration::{duration_from_text, duration_to_text, duration_to_wire};
@@ -36,6 +37,7 @@ pub use plan::{
     real_server_plan_to_objects,
 };
 pub use to_wire::{resource_to_watcher, resource_to_wire};
+pub use vrids::allot_vrids;
 
 /// A field whose value is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

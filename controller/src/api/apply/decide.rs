@@ -70,7 +70,8 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
     owner::check(&request.owner, &mut violations);
     let mut set = Vec::new();
     let mut broken: BTreeSet<ResourceKey> = BTreeSet::new();
-    for (index, wire) in request.resources.iter().enumerate() {
+    let resources = convert::allot_vrids(&request.resources, current.resources.values());
+    for (index, wire) in resources.iter().enumerate() {
         match convert::resource_from_wire(index, wire, &mut violations) {
             Some(mut resource) => {
                 owner::mark(index, &mut resource, &request.owner, current, &mut violations);

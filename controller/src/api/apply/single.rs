@@ -24,7 +24,7 @@ pub(super) fn decide_create(
     let mut violations = Vec::new();
     check_remarks(&request.request_id, &request.reason, &mut violations);
     let confirm_within = unconfirmed::read(request.confirm_within.as_ref(), &mut violations);
-    let resource = read(request.resource.as_ref(), &mut violations);
+    let resource = read(request.resource.as_ref(), state, &mut violations);
     let Some(resource) = resource.filter(|_| violations.is_empty()) else {
         return Decision::Refuse(errors::bad_request(&violations));
     };
@@ -148,7 +148,7 @@ pub(super) fn key_of(write: &Forwarded) -> Option<ResourceKey> {
 pub(super) fn outcome(write: &Forwarded, state: &IntentState) -> Option<v1::Resource> {
     let resource = match write {
         Forwarded::Create(create) if create.validate_only => {
-            read(create.resource.as_ref(), &mut Vec::new())?
+            read(create.resource.as_ref(), state, &mut Vec::new())?
         }
         Forwarded::Update(update) if update.validate_only => updated(update, state).ok()?,
         Forwarded::Create(_) | Forwarded::Update(_) => {
@@ -190,7 +190,7 @@ fn updated(request: &v1::UpdateResourceRequest, state: &IntentState) -> Result<R
         None if request.allow_missing => given,
         None => return Err(errors::not_found(&key)),
     };
-    let read = read(Some(&wire), &mut violations);
+    let read = read(Some(&wire), state, &mut violations);
     let mut resource = read.ok_or_else(|| errors::bad_request(&violations))?;
     // What is told of a resource that does not change.
     resource.revision = found
@@ -199,13 +199,18 @@ fn updated(request: &v1::UpdateResourceRequest, state: &IntentState) -> Result<R
     Ok(resource)
 }
 
-fn read(wire: Option<&v1::Resource>, violations: &mut Vec<FieldViolation>) -> Option<Resource> {
+fn read(
+    wire: Option<&v1::Resource>,
+    state: &IntentState,
+    violations: &mut Vec<FieldViolation>,
+) -> Option<Resource> {
     let Some(wire) = wire else {
         violations.push(errors::violation("resource", "none: give the resource"));
         return None;
     };
     let mut found = Vec::new();
-    let resource = convert::resource_from_wire(0, wire, &mut found);
+    let allotted = convert::allot_vrids(std::slice::from_ref(wire), state.resources.values());
+    let resource = convert::resource_from_wire(0, allotted.first()?, &mut found);
     violations.extend(found.into_iter().map(|FieldViolation { field, description }| {
         FieldViolation { field: of_resource(&field), description }
     }));

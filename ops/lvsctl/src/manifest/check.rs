@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fulcrum_proto::convert::{resource_from_wire, resource_key_from_wire};
+use fulcrum_proto::convert::{allot_vrids, resource_from_wire, resource_key_from_wire};
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::resource::Spec;
 
 use super::{Manifest, Mistake};
 
@@ -12,7 +14,16 @@ pub(crate) fn check(manifests: &[Manifest], mistakes: &mut Vec<Mistake>) {
     let mut set = Vec::new();
     let mut broken = BTreeSet::new();
     let mut first = BTreeMap::new();
+    // What the controllers allot stands for a VRID that is left out: that none is left here they alone can tell.
+    let is_instance =
+        |resource: &&v1::Resource| matches!(resource.spec, Some(Spec::VrrpInstance(_)));
+    let instances = manifests.iter().map(|manifest| &manifest.resource).filter(is_instance);
+    let instances: Vec<v1::Resource> = instances.cloned().collect();
+    let allotted = allot_vrids(&instances, []);
+    let mut allotted = allotted.iter();
     for (index, manifest) in manifests.iter().enumerate() {
+        let allotted = Some(&manifest.resource).filter(is_instance).and_then(|_| allotted.next());
+        let wire = allotted.unwrap_or(&manifest.resource);
         let key = resource_key_from_wire(&manifest.resource);
         if let Some(key) = &key
             && let Some(other) = first.insert(key.clone(), manifest)
@@ -29,7 +40,7 @@ pub(crate) fn check(manifests: &[Manifest], mistakes: &mut Vec<Mistake>) {
             continue;
         }
         let mut violations = Vec::new();
-        let resource = resource_from_wire(0, &manifest.resource, &mut violations);
+        let resource = resource_from_wire(0, wire, &mut violations);
         for violation in violations {
             let field = violation.field.trim_start_matches("resources[0].");
             if !manifest.is_refused(field) {

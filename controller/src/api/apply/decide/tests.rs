@@ -205,3 +205,26 @@ fn owners_keep_their_hands_off_each_others_resources() {
         assert_eq!(fields(&status), [field], "{status:?}");
     }
 }
+
+#[test]
+fn a_vrid_that_is_left_out_is_allotted_and_kept() {
+    let without = |name: &str, vip: &str| {
+        let mut instance = examples::vrrp_instance(name, &["d1", "d2"]);
+        if let Some(v1::resource::Spec::VrrpInstance(spec)) = &mut instance.spec {
+            (spec.vrid, spec.vips) = (0, vec![vip.to_owned()]);
+        }
+        instance
+    };
+    let intent = written();
+    let set = vec![without("vi-1", "192.168.1.150/24"), without("vi-2", "192.168.1.151/24")];
+    let ask = read_of(&request(set), &intent).expect("they are allotted");
+    let Decision::Write(write, _) = decide(&ask, &intent, None, |v| v) else {
+        panic!("one is new");
+    };
+    // The other one has 51 and keeps it, so that nothing differs.
+    let [v1::Resource { spec: Some(v1::resource::Spec::VrrpInstance(spec)), .. }] = &write.put[..]
+    else {
+        panic!("{:?}", write.put);
+    };
+    assert_eq!((spec.vrid, spec.vips[0].as_str()), (1, "192.168.1.151/24"));
+}
