@@ -477,7 +477,7 @@ async fn labels_are_changed_alone() {
     check(&["label", "real-server", "web1", "rack=a1", "room-"], 0, &told).await;
     check(&["label", "real-servers", "web9", "rack=a1"], 4, &["there is no RealServer web9"]).await;
     check(&["label", "all", "web1", "rack=a1"], 2, &["labels are of one resource"]).await;
-    check(&["label", "pool", "web1", "rack"], 2, &["rack- "]).await;
+    check(&["label", "pool", "web1", "rack"], 2, &["such as rack-"]).await;
 }
 
 #[tokio::test]
