@@ -403,7 +403,8 @@ impl Followed {
             }
             Ordering::Less | Ordering::Greater if !is_due(self.changed) => self.share,
             Ordering::Less => wish,
-            Ordering::Greater if need.nobody_is_freer => wish,
+            // Where what slows them differs, some are freer all the same.
+            Ordering::Greater if need.nobody_is_freer && wish == WHOLE => wish,
             Ordering::Greater => wish.min((self.share / STEP + 1) * STEP),
         };
         if next != self.share {
