@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fulcrum_proto::internal::v1::ForwardApplyRequest;
+use fulcrum_proto::internal::v1::forward_write_request::Write;
+use fulcrum_proto::internal::v1::{ForwardApplyRequest, ForwardWriteRequest};
 use fulcrum_proto::v1::{self, ApplyRequest};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -215,6 +216,17 @@ async fn a_follower_names_the_leader_and_forwards() -> TestResult {
         .await
         .expect_err("the test's handler refuses");
     assert_eq!(status.message(), "refused r7 of ops");
+    let confirm = Write::Confirm(v1::ConfirmRequest { revision: 3, ..Default::default() });
+    let cases = [
+        (Some(confirm), "refused to confirm 3"),
+        // As one of a newer release.
+        (None, "this release does not know such a write"),
+    ];
+    for (write, told) in cases {
+        let request = ForwardWriteRequest { write, who: "ops".to_owned() };
+        let status = client.forward_write(request).await.expect_err("it is refused");
+        assert_eq!(status.message(), told);
+    }
     cluster.stop_all().await;
     Ok(())
 }

@@ -34,8 +34,8 @@ pub(super) fn parse_wait(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a number and its unit, 1s to 24h, such as 5m".to_owned())
 }
 
-/// Fails on a controller of a release that would pass over `confirm_within` and `owner`: it would keep for good what was to be
-/// confirmed, and prune what others own.
+/// Fails on a controller of a release that would pass over `confirm_within`, `owner` and the `label_selector` of a watch: it would keep
+/// for good what was to be confirmed, prune what others own, and tell everything.
 pub(crate) async fn is_known(channel: Traced) -> Result<(), Status> {
     connect::intent(channel).get_unconfirmed(v1::GetUnconfirmedRequest {}).await.map(drop)
 }

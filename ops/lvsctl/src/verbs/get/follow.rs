@@ -9,12 +9,13 @@ use tokio_stream::StreamExt;
 
 use super::is_not_kept;
 use crate::cli::Output;
-use crate::connect::{self, Controllers, Refusal};
+use crate::connect::{self, Controllers, Refusal, Traced};
 use crate::exit::{Exit, Failure};
 use crate::manifest::{kind_of, kind_word};
 use crate::out;
 use crate::status::clock;
 use crate::text::{message_to_node, to_json_line, to_yaml};
+use crate::verbs::confirm::is_known;
 
 /// First and longest pause before the controllers are asked again after a stream has ended: a watch outlives upgrades.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -29,9 +30,14 @@ pub(super) async fn run(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut has_begun = false;
     loop {
-        let ask = |channel| {
+        let ask = |channel: Traced| {
             let request = request.clone();
-            async move { connect::intent(channel).watch_resources(request).await }
+            async move {
+                if !request.label_selector.is_empty() {
+                    is_known(channel.clone()).await?;
+                }
+                connect::intent(channel).watch_resources(request).await
+            }
         };
         match controllers.ask(ask).await {
             Err(Refusal::Answered(status)) if has_begun && is_not_kept(&status) => {
