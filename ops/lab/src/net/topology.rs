@@ -159,13 +159,11 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
     crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
 }
 
-/// Takes away what agents that were killed left on a real server's host, as a power cut would: VIPs, devices of tunnels, and
+/// Takes away what agents that were killed left on a real server's host, as a power cut would: VIPs of IPv4, devices of tunnels, and
 /// what silences ARP.
 pub(crate) fn forget_real_server(web: Node) -> Result<()> {
-    let mut lines = vec![
-        "addr flush dev lo label lo:fulcrum".to_owned(),
-        "addr flush dev lo scope global".to_owned(),
-    ];
+    // Not the addresses that scenarios gave it.
+    let mut lines = vec!["addr flush dev lo label lo:fulcrum".to_owned()];
     // `7: fulcrum-ipip-0@NONE: <...`.
     let devices = crate::process::run("ip", &["-netns", web.name, "-o", "link", "show"])?;
     let names = devices.lines().filter_map(|line| line.split([' ', '@']).nth(1));
