@@ -45,7 +45,7 @@ const BLOWS: [(&str, Blow); 8] = [
     ("vip6", Blow::Ip("addr del 2001:db8::150/128 dev lo")),
     ("device", Blow::Ip("link del fulcrum-ipip-0")),
     ("device_down", Blow::Ip("link set fulcrum-gre6-0 down")),
-    ("device_address", Blow::Ip("addr flush dev fulcrum-gre-0")),
+    ("device_address", Blow::Ip("addr del 192.0.0.8/32 dev fulcrum-gre-0")),
     ("port", Blow::Ip("fou del port 6080")),
     ("arp_ignore", Blow::Sysctl("net/ipv4/conf/all/arp_ignore", "0")),
     ("rp_filter", Blow::Sysctl("net/ipv4/conf/fulcrum-ipip-0/rp_filter", "1")),
