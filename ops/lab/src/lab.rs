@@ -147,6 +147,8 @@ impl Lab {
             }
         }
         self.watch_tables(false);
+        // What stood before must not be taken away from what the work gives hosts.
+        self.take_down();
         let outcome = work(self);
         self.take_down();
         for director in directors {
@@ -215,16 +217,14 @@ impl Lab {
         }
         if let Some(mut cluster) = self.cluster.take() {
             cluster.destroy();
-        }
-        for director in DIRECTORS {
-            let _ = std::fs::remove_dir_all(self.dir.join(director.name));
-        }
-        if self.segment.is_some() {
             for web in WEBS {
                 if let Err(error) = topology::forget_real_server(web) {
                     say!("while taking what its agent made from {}: {error:#}", web.name);
                 }
             }
+        }
+        for director in DIRECTORS {
+            let _ = std::fs::remove_dir_all(self.dir.join(director.name));
         }
     }
 }
