@@ -41,6 +41,22 @@ pub(super) struct Ask {
     pub(super) confirm_within: Option<Duration>,
 }
 
+/// An [`Ask`] from the fields that all requests to write have alike, and those that are its own.
+macro_rules! ask {
+    ($request:expr, $who:expr, { $($own:tt)* }) => {
+        $crate::api::apply::decide::Ask {
+            validate_only: $request.validate_only,
+            if_revision: $request.if_revision,
+            allow_drastic: $request.allow_drastic,
+            request_id: $request.request_id.clone(),
+            who: $who.to_owned(),
+            reason: $request.reason.clone(),
+            $($own)*
+        }
+    };
+}
+pub(super) use ask;
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Decision {
@@ -88,18 +104,7 @@ pub(super) fn read(request: &v1::ApplyRequest, who: &str, current: &Intent) -> R
         violations.sort_by_key(|violation| place(&violation.field));
         return Err(errors::bad_request(&violations));
     }
-    Ok(Ask {
-        set,
-        validate_only: request.validate_only,
-        if_revision: request.if_revision,
-        removal,
-        allow_drastic: request.allow_drastic,
-        request_id: request.request_id.clone(),
-        who: who.to_owned(),
-        reason: request.reason.clone(),
-        origin: Origin::Apply,
-        confirm_within,
-    })
+    Ok(ask!(request, who, { set, removal, origin: Origin::Apply, confirm_within }))
 }
 
 /// Adds what is wrong with a request's id and reason.

@@ -6,7 +6,7 @@ use fulcrum_model::Revision;
 use fulcrum_model::resource::Resource;
 use fulcrum_proto::v1;
 
-use super::decide::{Ask, Decision, check_remarks, decide};
+use super::decide::{Decision, ask, check_remarks, decide};
 use super::unconfirmed;
 use crate::api::errors;
 use crate::raft::IntentState;
@@ -43,18 +43,7 @@ pub(super) fn decide_rollback(
     };
     let (set, removal) = restore(current, &wanted);
     let resources: Vec<Resource> = set.iter().map(|(_, resource)| resource.clone()).collect();
-    let ask = Ask {
-        set,
-        validate_only: request.validate_only,
-        if_revision: request.if_revision,
-        removal,
-        allow_drastic: request.allow_drastic,
-        request_id: request.request_id.clone(),
-        who: who.to_owned(),
-        reason: request.reason.clone(),
-        origin: Origin::Rollback(to),
-        confirm_within,
-    };
+    let ask = ask!(request, who, { set, removal, origin: Origin::Rollback(to), confirm_within });
     let name = |violation| named(violation, &resources);
     decide(&ask, current, state.answered(&request.request_id), name)
 }

@@ -9,7 +9,7 @@ use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::v1;
 use tonic::Status;
 
-use super::decide::{Ask, Decision, check_remarks, decide};
+use super::decide::{Decision, ask, check_remarks, decide};
 use super::unconfirmed;
 use crate::api::{errors, etag, mask};
 use crate::raft::{Forwarded, IntentState};
@@ -35,18 +35,8 @@ pub(super) fn decide_create(
     {
         return Decision::Refuse(errors::already_exists(&key, known.revision));
     }
-    let ask = Ask {
-        set: vec![(0, resource)],
-        validate_only: request.validate_only,
-        if_revision: request.if_revision,
-        removal: Removal::default(),
-        allow_drastic: request.allow_drastic,
-        request_id: request.request_id.clone(),
-        who: who.to_owned(),
-        reason: request.reason.clone(),
-        origin: Origin::Apply,
-        confirm_within,
-    };
+    let (set, removal) = (vec![(0, resource)], Removal::default());
+    let ask = ask!(request, who, { set, removal, origin: Origin::Apply, confirm_within });
     decide(&ask, current, answered, named)
 }
 
@@ -71,18 +61,8 @@ pub(super) fn decide_update(
         Ok(resource) => resource,
         Err(status) => return Decision::Refuse(status),
     };
-    let ask = Ask {
-        set: vec![(0, resource)],
-        validate_only: request.validate_only,
-        if_revision: request.if_revision,
-        removal: Removal::default(),
-        allow_drastic: request.allow_drastic,
-        request_id: request.request_id.clone(),
-        who: who.to_owned(),
-        reason: request.reason.clone(),
-        origin: Origin::Apply,
-        confirm_within,
-    };
+    let (set, removal) = (vec![(0, resource)], Removal::default());
+    let ask = ask!(request, who, { set, removal, origin: Origin::Apply, confirm_within });
     decide(&ask, current, None, named)
 }
 
@@ -116,18 +96,9 @@ pub(super) fn decide_delete(
     if found.is_none() && !request.allow_missing {
         return Decision::Refuse(errors::not_found(&key));
     }
-    let ask = Ask {
-        set: Vec::new(),
-        validate_only: request.validate_only,
-        if_revision: request.if_revision,
-        removal: Removal { named: BTreeSet::from([key]), ..Removal::default() },
-        allow_drastic: request.allow_drastic,
-        request_id: request.request_id.clone(),
-        who: who.to_owned(),
-        reason: request.reason.clone(),
-        origin: Origin::Apply,
-        confirm_within,
-    };
+    let removal = Removal { named: BTreeSet::from([key]), ..Removal::default() };
+    let ask =
+        ask!(request, who, { set: Vec::new(), removal, origin: Origin::Apply, confirm_within });
     decide(&ask, current, None, named)
 }
 
