@@ -136,11 +136,9 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
             "neigh flush dev eth0".to_owned(),
         ],
     )?;
-    // The names of devices with virtual MACs, whoever made them: `4: vrrp4-51-3c1e@eth0: <...`.
-    let show = ["-netns", director.name, "-o", "link", "show", "type", "macvlan"];
-    let devices = crate::process::run("ip", &show)?;
-    let names = devices.lines().filter_map(|line| line.split([' ', '@']).nth(1));
-    let lines: Vec<String> = names.map(|name| format!("link del {name}")).collect();
+    // Those with virtual MACs, whoever made them.
+    let devices = devices(director, &["type", "macvlan"])?.into_iter();
+    let lines: Vec<String> = devices.map(|name| format!("link del {name}")).collect();
     if !lines.is_empty() {
         ip_batch(Some(director.name), &lines)?;
     }
@@ -159,15 +157,21 @@ pub(crate) fn forget_like_a_reboot(director: Node) -> Result<()> {
     crate::process::run("ip", &["netns", "exec", director.name, "ipvsadm", "-C"]).map(|_| ())
 }
 
+/// The names of a node's devices that `which` selects, in the words of `ip link show`.
+fn devices(node: Node, which: &[&str]) -> Result<Vec<String>> {
+    let show = ["-netns", node.name, "-o", "link", "show"];
+    let text = crate::process::run("ip", &[show.as_slice(), which].concat())?;
+    // `4: vrrp4-51-3c1e@eth0: <...`.
+    let names = text.lines().filter_map(|line| line.split([' ', '@']).nth(1));
+    Ok(names.map(ToOwned::to_owned).collect())
+}
+
 /// Takes away what agents that were killed left on a real server's host, as a power cut would: VIPs of IPv4, devices of tunnels, and
 /// what silences ARP.
 pub(crate) fn forget_real_server(web: Node) -> Result<()> {
     // Not the addresses that scenarios gave it.
     let mut lines = vec!["addr flush dev lo label lo:fulcrum".to_owned()];
-    // `7: fulcrum-ipip-0@NONE: <...`.
-    let devices = crate::process::run("ip", &["-netns", web.name, "-o", "link", "show"])?;
-    let names = devices.lines().filter_map(|line| line.split([' ', '@']).nth(1));
-    let ours = names.filter(|name| name.starts_with("fulcrum-"));
+    let ours = devices(web, &[])?.into_iter().filter(|name| name.starts_with("fulcrum-"));
     lines.extend(ours.map(|name| format!("link del {name}")));
     ip_batch(Some(web.name), &lines)?;
     for device in ["all", "eth0", "lo"] {
