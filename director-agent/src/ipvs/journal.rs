@@ -5,8 +5,7 @@
 //! for the boot and the network namespace that it was written in: another kernel's table knows nothing of it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fulcrum_ipvs::{Ownership, VirtualServerKey};
@@ -39,8 +38,6 @@ pub(super) struct Journal {
     path: PathBuf,
     /// Names the kernel's table: its boot and network namespace.
     table: String,
-    /// Its text on disk, if we wrote it.
-    written: Option<String>,
 }
 
 impl Journal {
@@ -55,23 +52,18 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Entries::default(), None),
             Err(error) => (Entries::default(), Some(unreadable(&path, &error.to_string()))),
         };
-        (Self { path, table, written: None }, entries, problem)
+        (Self { path, table }, entries, problem)
     }
 
-    /// Puts these entries on stable storage, unless they are there.
+    /// Puts these entries on stable storage.
     pub(super) fn write(
-        &mut self,
+        &self,
         made: &Ownership,
         is_relay: impl Fn(&VirtualServerKey) -> bool,
         settings: &Notes,
     ) -> io::Result<()> {
-        let text = encode(made, is_relay, settings, &self.table);
-        if self.written.as_ref() == Some(&text) {
-            return Ok(());
-        }
-        durable::write_atomic(&self.path, text.as_bytes())?;
-        self.written = Some(text);
-        Ok(())
+        let table = &self.table;
+        durable::write_atomic_with(&self.path, |file| encode(file, made, is_relay, settings, table))
     }
 }
 
@@ -84,22 +76,23 @@ fn unreadable(path: &Path, what: &str) -> String {
     )
 }
 
+/// Piece by piece: there may be a hundred thousand entries, and programming waits for them.
 fn encode(
+    file: &mut dyn Write,
     made: &Ownership,
     is_relay: impl Fn(&VirtualServerKey) -> bool,
     settings: &Notes,
     table: &str,
-) -> String {
-    let mut text = format!("{FORMAT}\ntable {table}\n");
+) -> io::Result<()> {
+    writeln!(file, "{FORMAT}\ntable {table}")?;
     for key in made.iter() {
         let word = if is_relay(key) { "relay" } else { "made" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{word} {key}");
+        writeln!(file, "{word} {key}")?;
     }
     for (setting, Note { before, ours }) in settings {
-        let _ = writeln!(text, "setting {setting} {before} -> {ours}");
+        writeln!(file, "setting {setting} {before} -> {ours}")?;
     }
-    text
+    Ok(())
 }
 
 /// An error says which line is wrong, in words.
@@ -173,7 +166,7 @@ mod tests {
 
     /// Writes a new journal of [`entries`].
     fn write(directory: &Path, table: &str) {
-        let (mut journal, found, problem) = Journal::open(directory.join(FILE), table.to_owned());
+        let (journal, found, problem) = Journal::open(directory.join(FILE), table.to_owned());
         assert_eq!((found, problem), (Entries::default(), None));
         let Entries { made, relays, settings } = entries();
         let made: Ownership = made.into_iter().collect();

@@ -83,7 +83,7 @@ pub async fn restore(state_dir: &Path) -> Result<Vec<Restored>, RestoreError> {
         error @ StateDirError::Io { .. } => RestoreError::StateDir(error),
     })?;
     let file = held.path().join(journal::FILE);
-    let (mut journal, mut entries, problem) = Journal::open(file.clone(), table_name());
+    let (journal, mut entries, problem) = Journal::open(file.clone(), table_name());
     if let Some(problem) = problem {
         return Err(RestoreError::Journal(problem));
     }

@@ -1,10 +1,13 @@
 //! Small files that survive kill -9 and power loss.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bytes that go to a file at once.
+const PIECE: usize = 64 << 10;
 
 /// Replaces a file as a whole: a reader, and whoever looks after power loss, sees the old bytes or the new ones. On
 /// return the new bytes are on stable storage. Missing parent directories are made. Only the owner may read the file,
@@ -13,7 +16,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 /// Any error of the file system, with the path and what to do where that is known. The old file then still stands.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes).map_err(|error| explain("write", path, error))
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for a file that is written piece by piece, so that it need not stand in memory as a whole.
+///
+/// # Errors
+/// As [`write_atomic`], and what `write` answers.
+pub fn write_atomic_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    replace(path, write).map_err(|error| explain("write", path, error))
 }
 
 /// Adds one to a counter that survives power loss, and gives the new value. A missing file counts as the seconds since
@@ -63,7 +77,7 @@ fn seconds_since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let directory = parent(path);
     if !directory.exists() {
         fs::create_dir_all(&directory)?;
@@ -74,7 +88,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary_name = name.to_owned();
     temporary_name.push(".tmp");
     let temporary = directory.join(temporary_name);
-    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // On a full disk the space is worth more than the half-written file.
         let _ = fs::remove_file(&temporary);
@@ -83,11 +97,14 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(&directory)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = BufWriter::with_capacity(PIECE, file);
+    write(&mut file)?;
+    file.into_inner().map_err(IntoInnerError::into_error)?.sync_all()
 }
 
 /// A rename is on stable storage only when its directory is.
