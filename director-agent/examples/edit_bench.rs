@@ -27,7 +27,7 @@ use fulcrum_session::PlanCache;
 /// Edits of each kind.
 const EDITS: u32 = 11;
 /// As the driver asks for.
-const BURST: usize = 2048;
+const BURST: usize = 1500;
 /// Any number of a family does.
 const FAMILY: u16 = 32;
 

@@ -242,36 +242,10 @@ impl Reconciler {
         // Two runs in order, which this sort finds.
         keys.sort();
         keys.dedup();
-        // The three lists keep the order of `diff` over whole tables.
-        let (mut changes, mut new, mut retirements) = (Vec::new(), Vec::new(), Vec::new());
-        for key in keys {
-            if (self.is_frozen || !self.is_told) && !self.relays.contains(&key) {
-                continue;
-            }
-            let wanted = self.wanted.virtual_servers.get(&key).map(Arc::as_ref);
-            let found = self.held.virtual_servers.get(&key).map(Arc::as_ref);
-            if wanted.zip(found).is_some_and(|(wanted, found)| std::ptr::eq(wanted, found)) {
-                self.removals.forget(&key);
-                self.dirty.remove(&key);
-                continue;
-            }
-            let found = found.filter(|_| self.is_ours(&key));
-            self.removals.follow_one(&key, wanted, found, now, self.allowance);
-            let list = match (wanted, found) {
-                (Some(_), None) => {
-                    new.push(key);
-                    continue;
-                }
-                (Some(_), Some(_)) => &mut changes,
-                (None, _) => &mut retirements,
-            };
-            let before = list.len();
-            diff_one(list, &key, wanted, found, &self.removals, now);
-            if list.len() == before {
-                self.dirty.remove(&key);
-                self.share(key);
-            }
-        }
+        // The three lists keep the order of `diff` over whole tables. What is new stays in the list that is there, for it may be most.
+        let (mut changes, mut retirements) = (Vec::new(), Vec::new());
+        keys.retain(|key| self.plan_one(key, &mut changes, &mut retirements, now));
+        let mut new = keys;
         if !self.refused.is_empty() {
             // What was refused is among them or is no longer wanted.
             for key in std::mem::take(&mut new) {
@@ -284,6 +258,40 @@ impl Reconciler {
         }
         let [changes, retirements] = [changes, retirements].map(Vec::into_iter);
         Worklist { changes, new: new.into_iter(), retirements }
+    }
+
+    /// Appends what is to be written of one virtual server that the kernel holds, or tells that it is new.
+    fn plan_one(
+        &mut self,
+        key: &VirtualServerKey,
+        changes: &mut Vec<Operation>,
+        retirements: &mut Vec<Operation>,
+        now: Duration,
+    ) -> bool {
+        if (self.is_frozen || !self.is_told) && !self.relays.contains(key) {
+            return false;
+        }
+        let wanted = self.wanted.virtual_servers.get(key).map(Arc::as_ref);
+        let found = self.held.virtual_servers.get(key).map(Arc::as_ref);
+        if wanted.zip(found).is_some_and(|(wanted, found)| std::ptr::eq(wanted, found)) {
+            self.removals.forget(key);
+            self.dirty.remove(key);
+            return false;
+        }
+        let found = found.filter(|_| self.is_ours(key));
+        self.removals.follow_one(key, wanted, found, now, self.allowance);
+        let list = match (wanted, found) {
+            (Some(_), None) => return true,
+            (Some(_), Some(_)) => changes,
+            (None, _) => retirements,
+        };
+        let before = list.len();
+        diff_one(list, key, wanted, found, &self.removals, now);
+        if list.len() == before {
+            self.dirty.remove(key);
+            self.share(*key);
+        }
+        false
     }
 
     /// Takes the next operations, `most` of them or as many more as the last new virtual server has real servers, in place of

@@ -20,7 +20,12 @@ pub struct Worklist {
 impl Worklist {
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        self.changes.len() + self.new.len() + self.retirements.len() == 0
+        self.least() == 0
+    }
+
+    /// Operations that are left at least: a new virtual server counts as one.
+    pub fn least(&self) -> usize {
+        self.changes.len() + self.new.len() + self.retirements.len()
     }
 
     /// The virtual server of all that is left, where that is one.

@@ -22,7 +22,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use self::read::Round;
+use self::read::{Round, Touched};
 use self::send::Sent;
 use self::settings::Settings;
 use super::error::IpvsError;
@@ -46,6 +46,8 @@ const ROUNDS: usize = 16;
 const DRIFT_TOLD: Duration = Duration::from_mins(1);
 /// So many edits at once are worth a line in the log, with the time that they took.
 const MANY: u64 = 1000;
+/// The thread's niceness, of -20 to 19: what a large plan leaves to the others, reports above all, waits until the kernel has it.
+const NICE: i32 = -10;
 
 /// What comes in.
 #[derive(Debug)]
@@ -66,6 +68,9 @@ pub(super) async fn spawn(
     let (started, start) = oneshot::channel();
     let state_dir = state_dir.to_owned();
     let body = move || {
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::info!(%error, "IPVS is written at normal priority: LimitNICE= would let it before other work");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
@@ -118,7 +123,7 @@ struct Driver {
     /// Schedulers that the kernel is known to have: asking for others may make it load modules.
     schedulers: BTreeSet<SchedulerName>,
     /// Written in this turn.
-    touched: BTreeSet<VirtualServerKey>,
+    touched: Touched,
     /// Held something else than was thought, in this turn.
     surprised: BTreeSet<VirtualServerKey>,
     round: Round,
@@ -181,7 +186,7 @@ impl Driver {
             published: None,
             problems: Problems { journal: problem, entries, ..Problems::default() },
             schedulers,
-            touched: BTreeSet::new(),
+            touched: Touched::default(),
             surprised: BTreeSet::new(),
             round: Round::begun(now),
             retry_at: now,
@@ -305,11 +310,12 @@ impl Driver {
         let (began, before) = (Instant::now(), self.edits.all());
         let processor_before = processor_time();
         let busy_before = self.kernel.busy();
+        let mut is_settled = false;
         for _ in 0..ROUNDS {
             let work = self.reconciler.plan(self.start.elapsed());
             if work.is_empty() {
                 self.problems.writing = None;
-                self.tell_progress();
+                is_settled = true;
                 break;
             }
             let sent = self.send(work).await;
@@ -318,19 +324,23 @@ impl Driver {
                 Sent::Interrupted => self.take_wishes(),
                 Sent::All if !is_clear && self.read_stale().await => {}
                 Sent::All | Sent::Failed => {
-                    self.tell_progress();
+                    is_settled = true;
                     break;
                 }
             }
         }
+        // Whoever waits for the table goes on before this is told in the log.
+        let times = [
+            began.elapsed(),
+            processor_time().saturating_sub(processor_before),
+            self.kernel.busy().saturating_sub(busy_before),
+        ];
+        if is_settled {
+            self.tell_progress();
+        }
         let edits = self.edits.all() - before;
         if edits >= MANY {
-            let [took_ms, processor_ms, kernel_ms] = [
-                began.elapsed(),
-                processor_time().saturating_sub(processor_before),
-                self.kernel.busy().saturating_sub(busy_before),
-            ]
-            .map(|time| 1000.0 * time.as_secs_f64());
+            let [took_ms, processor_ms, kernel_ms] = times.map(|time| 1000.0 * time.as_secs_f64());
             tracing::info!(edits, took_ms, processor_ms, kernel_ms, "IPVS table programmed");
         }
         if self.reconciler.journal_is_due() {

@@ -36,6 +36,9 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// Room that a refusal takes of the receive buffer at most, with its bookkeeping. As many requests are in flight as it holds
 /// refusals, should all be refused; where that is still too many, they become fewer.
 const REFUSAL: usize = 1280;
+/// Batches between two looks at the clock, which is a system call where the host has no better one: operations next to each other cost
+/// alike.
+const BATCHES: usize = 8;
 /// The kernel's largest piece of a dump is 32 KiB.
 const PIECE: usize = 64 << 10;
 
@@ -92,7 +95,8 @@ impl Kernel {
     ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
         let (mut undone, mut sent) = (BTreeMap::new(), 0);
         while let Some(rest) = operations.get(sent..).filter(|rest| !rest.is_empty()) {
-            let flight = rest.get(..self.window).unwrap_or(rest);
+            let most = self.window.min(BATCHES * self.pace.operations());
+            let flight = rest.get(..most).unwrap_or(rest);
             let of_flight = self.write_flight(flight).await?;
             undone.extend(of_flight.into_iter().map(|(index, why)| (sent + index, why)));
             sent += flight.len();
@@ -111,21 +115,17 @@ impl Kernel {
         flight: &[Operation],
     ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
         let first = self.sequence.wrapping_add(1);
-        let mut rest = flight;
-        let mut began = Instant::now();
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at(self.pace.operations().min(rest.len()));
-            rest = after;
-            self.encode(batch, rest.is_empty());
+        let began = Instant::now();
+        let mut batches = flight.chunks(self.pace.operations()).peekable();
+        while let Some(batch) = batches.next() {
+            self.encode(batch, batches.peek().is_none());
             // The kernel does them within this call. When others had the CPU meanwhile, that counts too: batches are then
             // smaller than they need to be.
             self.writes.send(&self.request, EDIT)?;
-            let ended = Instant::now();
-            let took = ended - began;
-            began = ended;
-            self.busy += took;
-            self.pace = self.pace.after(batch.len(), took);
         }
+        let took = began.elapsed();
+        self.busy += took;
+        self.pace = self.pace.after(flight.len(), took);
         self.undone(first, flight.len()).await
     }
 

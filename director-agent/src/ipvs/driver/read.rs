@@ -41,6 +41,31 @@ async fn with_destinations(
     Ok((VirtualServer { settings, destinations, foreign: false }, problems))
 }
 
+/// Virtual servers that were written, as far as they can be read again at once: of a large table it is not worth room and time to
+/// note all of them.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    noted: BTreeSet<VirtualServerKey>,
+    /// Others were written, too.
+    is_more: bool,
+}
+
+impl Touched {
+    /// Takes note of one.
+    pub(super) fn insert(&mut self, key: VirtualServerKey) {
+        if self.noted.len() < MOST_TOUCHED {
+            self.noted.insert(key);
+        } else {
+            self.is_more |= !self.noted.contains(&key);
+        }
+    }
+
+    /// Whether it may have been written.
+    fn may_contain(&self, key: &VirtualServerKey) -> bool {
+        self.is_more || self.noted.contains(key)
+    }
+}
+
 /// Where the rolling read is.
 pub(super) struct Round {
     /// It goes on after this virtual server.
@@ -132,8 +157,8 @@ impl Driver {
                 self.take_wishes();
                 self.write_wishes().await;
             }
-            if self.touched.contains(&key) {
-                // Written since it was listed.
+            if self.touched.may_contain(&key) {
+                // Perhaps written since it was listed.
                 self.read_one(key, &mut problems).await?;
             } else {
                 self.read_listed(key, settings, &mut problems).await?;
@@ -175,7 +200,7 @@ impl Driver {
     /// can go.
     pub(super) async fn read_touched(&mut self) {
         let touched = std::mem::take(&mut self.touched);
-        let mut keys = self.first_of(touched);
+        let mut keys = self.first_of(touched.noted);
         keys.extend(self.first_of(self.reconciler.leaving()));
         self.read_some(keys).await;
     }

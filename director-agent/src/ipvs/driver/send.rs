@@ -16,8 +16,9 @@ use crate::ipvs::modules;
 use crate::ipvs::netlink::Undone;
 
 /// Operations between two looks for newer wishes: a few milliseconds of the kernel's work, in batches that hold the
-/// CPU for a shorter time each.
-const BURST: usize = 2048;
+/// CPU for a shorter time each. Somewhat fewer than the refusals that the receive buffer holds, so that one answer is
+/// waited for.
+const BURST: usize = 1500;
 
 /// How far the operations came.
 pub(super) enum Sent {
@@ -74,6 +75,7 @@ impl Driver {
         sent: &mut usize,
     ) -> Result<Sent, IpvsError> {
         let mut refused = BTreeSet::new();
+        burst.reserve(work.least().min(BURST));
         loop {
             self.reconciler.take(&mut work, BURST, burst);
             if burst.is_empty() {
@@ -179,7 +181,7 @@ impl Driver {
     ) {
         let one_of_each = operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server());
         let keys = one_of_each.filter_map(|of_one| Some(*of_one.first()?.virtual_server()));
-        self.touched.extend(keys);
+        keys.for_each(|key| self.touched.insert(key));
         let mut next = 0;
         for (index, why) in undone {
             self.count(operations.get(next..index).unwrap_or_default());
@@ -217,15 +219,22 @@ impl Driver {
 
     /// Counts what the kernel did. Relays and ways of checks are no part of it, nor is what follows from them.
     fn count(&mut self, operations: &[Operation]) {
-        for operation in operations {
-            tracing::debug!(%operation, "IPVS edit");
-            if self.reconciler.is_apart(operation.virtual_server()) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            for operation in operations {
+                tracing::debug!(%operation, "IPVS edit");
+            }
+        }
+        for of_one in operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server()) {
+            let is_apart = |first: &Operation| self.reconciler.is_apart(first.virtual_server());
+            if of_one.first().is_some_and(is_apart) {
                 continue;
             }
-            match operation.kind() {
-                OperationKind::Add => self.edits.added += 1,
-                OperationKind::Edit => self.edits.edited += 1,
-                OperationKind::Delete => self.edits.deleted += 1,
+            for operation in of_one {
+                match operation.kind() {
+                    OperationKind::Add => self.edits.added += 1,
+                    OperationKind::Edit => self.edits.edited += 1,
+                    OperationKind::Delete => self.edits.deleted += 1,
+                }
             }
         }
         let repairs = self.reconciler.all_done(operations);
