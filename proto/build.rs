@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 18] = [
+const FILES: [&str; 21] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/restart.proto",
+    "fulcrum/v1/event.proto",
+    "fulcrum/v1/notification.proto",
     "fulcrum/v1/resources.proto",
     "fulcrum/v1/intent_service.proto",
     "fulcrum/v1/plan.proto",
@@ -18,6 +20,7 @@ const FILES: [&str; 18] = [
     "fulcrum/v1/observed.proto",
     "fulcrum/v1/agent_service.proto",
     "fulcrum/v1/topology_service.proto",
+    "fulcrum/v1/event_service.proto",
     "fulcrum/v1/director_local_service.proto",
     "fulcrum/v1/real_server_local_service.proto",
     "fulcrum/internal/v1/raft_service.proto",

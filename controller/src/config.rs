@@ -8,6 +8,8 @@ use fulcrum_runtime::config::ConfigError;
 use fulcrum_runtime::tls::TlsFiles;
 use serde::Deserialize;
 
+use crate::events::notify::Home;
+
 /// All that a controller is told at its start, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Raft's times.
     pub raft: RaftTimes,
+    /// What notifications may use of this host.
+    pub notifications: Home,
 }
 
 /// One voter.
@@ -73,6 +77,18 @@ struct File {
     tls: Option<TlsFiles>,
     #[serde(default)]
     raft: RaftTimes,
+    #[serde(default)]
+    notifications: Notifications,
+}
+
+/// What notifications may use of this host.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Notifications {
+    /// Files with the secrets that policies name.
+    secret_dir: Option<PathBuf>,
+    /// Programs that policies name.
+    command_dir: Option<PathBuf>,
 }
 
 /// The configuration cannot be used.
@@ -116,6 +132,7 @@ impl Config {
             }],
             tls: None,
             raft: RaftTimes::default(),
+            notifications: Home::default(),
         }
     }
 
@@ -152,11 +169,20 @@ fn check(file: File) -> Result<Config, ConfigRefused> {
     });
     check_controllers(&file, &mut problems);
     check_times(file.raft, &mut problems);
+    let Notifications { secret_dir, command_dir } = &file.notifications;
+    for (field, directory) in [("secret_dir", secret_dir), ("command_dir", command_dir)] {
+        if let Some(directory) = directory.as_ref().filter(|directory| !directory.is_absolute()) {
+            let found = directory.display();
+            problems.push(format!("[notifications] {field} = \"{found}\": give an absolute path"));
+        }
+    }
     if !problems.is_empty() {
         return Err(ConfigRefused::Content(problems));
     }
-    let File { name, data_dir, insecure, controllers, tls, raft, .. } = file;
-    Ok(Config { name, site, data_dir, insecure, controllers, tls, raft })
+    let File { name, data_dir, insecure, controllers, tls, raft, notifications, .. } = file;
+    let Notifications { secret_dir, command_dir } = notifications;
+    let notifications = Home { secrets: secret_dir, commands: command_dir };
+    Ok(Config { name, site, data_dir, insecure, controllers, tls, raft, notifications })
 }
 
 fn check_controllers(file: &File, problems: &mut Vec<String>) {

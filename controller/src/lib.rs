@@ -2,11 +2,12 @@
 //!
 //! What it does: takes intent (`api`), keeps it in a replicated log (`raft`), sends each agent its plan and carries health
 //! to the directors (`sessions`), and shares what its agents say with the other controllers (`mesh`),
-//! and looks at its own host (`host`). What it never does:
+//! looks at its own host (`host`), and tells what happened (`events`). What it never does:
 //! turn evidence into weights (directors do), or stand between clients and real servers. Start reading at `serve`.
 
 pub mod api;
 pub mod config;
+pub mod events;
 pub mod host;
 pub mod mesh;
 pub mod metrics;

@@ -18,6 +18,7 @@ use tonic::Status;
 
 use crate::api::apply::Applier;
 use crate::config::Config;
+use crate::events::recorder::Recorder;
 use crate::host;
 use crate::mesh::publish::publish;
 use crate::metrics;
@@ -154,7 +155,11 @@ impl Running {
             plans,
             planning: Planning::start(),
         };
-        let applier = Applier::new(raft.clone());
+        let home = config.notifications.clone();
+        let (recorder, reporter) =
+            Recorder::new(raft.clone(), Arc::clone(&hub), &config.name, home);
+        tokio::spawn(recorder.run(api_token.clone()));
+        let applier = Applier::new(raft.clone(), reporter);
         tokio::spawn(applier.clone().revert_unconfirmed(api_token.clone()));
         let addresses = (local(&listeners.api), local(&listeners.raft));
         let (reporter, health) = tonic_health::server::health_reporter();

@@ -6,7 +6,7 @@ use fulcrum_model::resource::{
     Director, Drain, Handover, Kind, Pool, RealServer, Resource, Restart, Site, Spec,
     VirtualServer, VrrpInstance,
 };
-use fulcrum_model::{ForwardingMethod, Name, Revision};
+use fulcrum_model::{ForwardingMethod, Name, NotificationPolicy, Revision};
 
 /// Each kind's resources by name, borrowed.
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Catalog<'a> {
     pub(crate) drains: BTreeMap<&'a Name, &'a Drain>,
     /// With the revision of each, which is a part of its identity.
     pub(crate) restarts: BTreeMap<&'a Name, (&'a Restart, Revision)>,
+    pub(crate) notification_policies: BTreeMap<&'a Name, &'a NotificationPolicy>,
 }
 
 impl<'a> Catalog<'a> {
@@ -41,6 +42,9 @@ impl<'a> Catalog<'a> {
                 Spec::Restart(restart) => {
                     _ = catalog.restarts.insert(name, (restart, *revision));
                 }
+                Spec::NotificationPolicy(policy) => {
+                    _ = catalog.notification_policies.insert(name, policy);
+                }
             }
         }
         catalog
@@ -57,6 +61,7 @@ impl<'a> Catalog<'a> {
             Kind::Handover => self.handovers.keys().copied().collect(),
             Kind::Drain => self.drains.keys().copied().collect(),
             Kind::Restart => self.restarts.keys().copied().collect(),
+            Kind::NotificationPolicy => self.notification_policies.keys().copied().collect(),
         }
     }
 
@@ -71,6 +76,7 @@ impl<'a> Catalog<'a> {
             Kind::Handover => self.handovers.contains_key(name),
             Kind::Drain => self.drains.contains_key(name),
             Kind::Restart => self.restarts.contains_key(name),
+            Kind::NotificationPolicy => self.notification_policies.contains_key(name),
         }
     }
 

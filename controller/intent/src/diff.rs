@@ -100,8 +100,12 @@ impl<'a> Touched<'a> {
                     let drained = drains.into_iter().flatten().map(|drain| &drain.real_server);
                     touched.real_servers.extend(drained);
                 }
-                // It concerns the agent of its host alone.
-                Kind::Site | Kind::Director | Kind::Handover | Kind::Restart => {}
+                // It concerns the agent of its host alone, or no agent.
+                Kind::Site
+                | Kind::Director
+                | Kind::Handover
+                | Kind::Restart
+                | Kind::NotificationPolicy => {}
             }
         }
         for planner in [old, new] {

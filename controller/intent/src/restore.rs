@@ -58,6 +58,7 @@ pub(crate) fn subject(spec: &Spec) -> Option<ResourceKey> {
         | Spec::VrrpInstance(_)
         | Spec::RealServer(_)
         | Spec::Pool(_)
-        | Spec::VirtualServer(_) => None,
+        | Spec::VirtualServer(_)
+        | Spec::NotificationPolicy(_) => None,
     }
 }

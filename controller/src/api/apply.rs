@@ -25,6 +25,7 @@ use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 use super::{errors, etag};
+use crate::events::recorder::Reporter;
 use crate::raft::{
     Answered, ForwardHandler, Forwarded, IntentState, Leadership, Raft, Role, WriteError,
     WriteOutcome,
@@ -56,13 +57,14 @@ struct Shared {
     /// Writes take turns, for each is validated against the intent that the one before it left.
     turn: tokio::sync::Mutex<()>,
     answers: Mutex<Answers>,
+    reporter: Reporter,
 }
 
 impl Applier {
-    /// Writes by this Raft node.
-    pub fn new(raft: Raft) -> Self {
+    /// Writes by this Raft node, and tells of what is held.
+    pub fn new(raft: Raft, reporter: Reporter) -> Self {
         let (turn, answers) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { raft, turn, answers }) }
+        Self { shared: Arc::new(Shared { raft, turn, answers, reporter }) }
     }
 
     /// Takes a request, here or at the leader.
@@ -172,6 +174,9 @@ impl Applier {
                 }
                 Decision::Refuse(status) => {
                     if self.confirmed(seen).await? {
+                        if errors::is_held(&status) && !request.validate_only() {
+                            self.shared.reporter.held(&request.who, status.message());
+                        }
                         return Err(status);
                     }
                 }

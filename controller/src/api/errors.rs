@@ -11,9 +11,13 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::apply::unconfirmed;
+use crate::events::log::EventsNotKept;
 
 /// Domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "fulcrum";
+
+/// Reason of what is held as too drastic.
+const HELD: &str = "PLAN_HELD";
 
 /// How long a caller waits before it tries again, where that helps: an election is over by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -67,6 +71,16 @@ fn out_of_history(error: &NotKept, message: String) -> Status {
     with_info(Code::OutOfRange, message, "REVISION_NOT_KEPT", metadata, None)
 }
 
+/// Events after a sequence are no longer kept.
+pub fn events_not_kept(error: &EventsNotKept) -> Status {
+    let EventsNotKept { wanted, oldest } = error;
+    let message = format!(
+        "event {wanted}: those after it are kept from {oldest} on alone: go on from there, or begin without"
+    );
+    let metadata = [("sequence", wanted.to_string()), ("oldest_sequence", oldest.to_string())];
+    with_info(Code::OutOfRange, message, "EVENTS_NOT_KEPT", metadata, None)
+}
+
 /// The leader runs a release that does not know what is asked.
 pub fn old_leader(what: &str) -> Status {
     let message = format!("the leader runs an older release, which knows no {what}: upgrade it");
@@ -101,7 +115,12 @@ pub fn contended(revision: Revision) -> Status {
 pub fn plan_held(reason: String, release: &str) -> Status {
     let message = format!("{reason}; {release} releases it");
     let metadata = [("reason", reason), ("override", release.to_owned())];
-    with_info(Code::FailedPrecondition, message, "PLAN_HELD", metadata, None)
+    with_info(Code::FailedPrecondition, message, HELD, metadata, None)
+}
+
+/// Whether a write was held as too drastic.
+pub fn is_held(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == HELD)
 }
 
 /// Another change waits to be confirmed.

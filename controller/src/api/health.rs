@@ -1,6 +1,7 @@
 //! grpc.health.v1: a controller serves while it knows a leader.
 
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
+use fulcrum_proto::v1::event_service_server::EventServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
 use tonic::server::NamedService;
@@ -8,15 +9,17 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::agents::Agents;
+use super::events::EventApi;
 use super::intent::IntentApi;
 use super::topology::TopologyApi;
 
 /// The whole server, and each service by its name. All of them share one fate.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "",
     IntentServiceServer::<IntentApi>::NAME,
     TopologyServiceServer::<TopologyApi>::NAME,
     AgentServiceServer::<Agents>::NAME,
+    EventServiceServer::<EventApi>::NAME,
 ];
 
 /// Tells whoever asks or watches.

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod apply;
 pub mod errors;
 pub mod etag;
+pub mod events;
 pub mod filter;
 pub mod health;
 pub mod intent;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::topology_service_server::TopologyService;
 use futures::Stream;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::raft::IntentState;
 use crate::sessions::Hub;
 use crate::sessions::hub::Watcher;
 
@@ -16,6 +18,8 @@ use crate::sessions::hub::Watcher;
 pub struct TopologyApi {
     /// What is known.
     pub hub: Arc<Hub>,
+    /// What Raft keeps.
+    pub states: watch::Receiver<Arc<IntentState>>,
 }
 
 #[tonic::async_trait]
@@ -27,8 +31,10 @@ impl TopologyService for TopologyApi {
         &self,
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        let topology = Some(self.hub.topology());
-        Ok(Response::new(v1::GetStatusResponse { topology }))
+        let mut topology = self.hub.topology();
+        let state = self.states.borrow().clone();
+        topology.notifications = state.events.channels().values().cloned().collect();
+        Ok(Response::new(v1::GetStatusResponse { topology: Some(topology) }))
     }
 
     async fn watch_topology(

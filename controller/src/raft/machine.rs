@@ -17,6 +17,7 @@ use super::published::Published;
 use super::revisions;
 use super::state::{ApplyError, CommandOutcome, StateKey};
 use super::types::{Entry, EntryPayload, LogId, StoredMembership};
+use crate::events::log::EventKey;
 
 /// Key of the header among the state's records. The others begin with another letter.
 pub(crate) const HEADER_KEY: &[u8] = b"h";
@@ -24,6 +25,9 @@ const RESOURCE: u8 = b'r';
 const REQUEST: u8 = b'q';
 const STORE: u8 = b'n';
 const REVISION: u8 = b'v';
+const EVENT: u8 = b'e';
+const TOLD: u8 = b't';
+const CHANNEL: u8 = b'c';
 
 /// Intent with what openraft wants to know about it.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +114,7 @@ impl Machine {
             traceparent: self.intent.get().last_traceparent.clone(),
             records: 0,
             digest: Vec::new(),
+            events_dropped_to: self.intent.get().events.dropped_to(),
         }
     }
 
@@ -144,6 +149,25 @@ impl Machine {
                 let value = entry.map(|entry| revisions::to_wire(entry).encode_to_vec());
                 (numbered(REVISION, revision.0), value)
             }
+            StateKey::Event(key) => self.event_record(key),
+        }
+    }
+
+    fn event_record(&self, key: &EventKey) -> (Vec<u8>, Option<Vec<u8>>) {
+        let events = &self.intent.get().events;
+        match key {
+            EventKey::Event(sequence) => {
+                let value = events.get(*sequence).map(|event| event.encode_to_vec());
+                ([&[EVENT], &sequence.to_be_bytes()[..]].concat(), value)
+            }
+            EventKey::Told(key) => {
+                let told = |told: &v1::ToldCondition| told_record(key, told).encode_to_vec();
+                ([&[TOLD], key.as_bytes()].concat(), events.told().get(key).map(told))
+            }
+            EventKey::Channel(key) => {
+                let value = events.channels().get(key).map(prost::Message::encode_to_vec);
+                ([&[CHANNEL], key.as_bytes()].concat(), value)
+            }
         }
     }
 
@@ -155,7 +179,8 @@ impl Machine {
         let stores = self.intent.get().stores.keys().copied().map(StateKey::Store);
         let history = &self.intent.get().history;
         let revisions = history.oldest_first().map(|entry| StateKey::Revision(entry.revision));
-        resources.chain(requests).chain(stores).chain(revisions).collect()
+        let events = self.intent.get().events.keys().map(StateKey::Event);
+        resources.chain(requests).chain(stores).chain(revisions).chain(events).collect()
     }
 
     /// Takes over a header from the disk or a snapshot.
@@ -169,6 +194,7 @@ impl Machine {
         intent.revision = Revision(header.revision);
         intent.time_ms = header.time_ms;
         intent.last_traceparent.clone_from(&header.traceparent);
+        intent.events.set_dropped_to(header.events_dropped_to);
     }
 
     /// Takes over a record from the disk. Records of a kind must come in the order of their keys.
@@ -199,6 +225,21 @@ impl Machine {
                 self.intent.edit().history.restore(entry);
                 Ok(())
             }
+            [EVENT, ..] => {
+                let event = decode::<public::Event>("a kept event", value)?;
+                self.intent.edit().events.add(event.into());
+                Ok(())
+            }
+            [TOLD, ..] => {
+                let wire: v1::ToldRecord = decode("what was told", value)?;
+                self.add_told(&wire);
+                Ok(())
+            }
+            [CHANNEL, ..] => {
+                let wire = decode("a channel of notifications", value)?;
+                self.intent.edit().events.add_channel(wire);
+                Ok(())
+            }
             [_, ..] | [] => Err(MachineError::Record),
         }
     }
@@ -217,6 +258,9 @@ impl Machine {
                 .collect(),
             stores: intent.stores.iter().map(|(id, store)| register_store(*id, store)).collect(),
             revisions: intent.history.oldest_first().map(revisions::to_wire).collect(),
+            events: intent.events.kept_after(0).map(|event| public::Event::clone(event)).collect(),
+            told: intent.events.told().iter().map(|(key, told)| told_record(key, told)).collect(),
+            channels: intent.events.channels().values().cloned().collect(),
         }
     }
 
@@ -242,7 +286,21 @@ impl Machine {
         for revision in &wire.revisions {
             machine.intent.edit().history.restore(revisions::from_wire(revision));
         }
+        for event in &wire.events {
+            machine.intent.edit().events.add(event.clone().into());
+        }
+        for told in &wire.told {
+            machine.add_told(told);
+        }
+        for channel in &wire.channels {
+            machine.intent.edit().events.add_channel(channel.clone());
+        }
         Ok(machine)
+    }
+
+    fn add_told(&mut self, wire: &v1::ToldRecord) {
+        let told = wire.told.clone().unwrap_or_default();
+        self.intent.edit().events.add_told(wire.key.clone(), told);
     }
 
     fn add_resource(&mut self, wire: &public::Resource) -> Result<(), MachineError> {
@@ -276,6 +334,10 @@ fn encode_resource(resource: &Resource) -> Vec<u8> {
     resource_to_wire(resource).encode_to_vec()
 }
 
+fn told_record(key: &str, told: &v1::ToldCondition) -> v1::ToldRecord {
+    v1::ToldRecord { key: key.to_owned(), told: Some(told.clone()) }
+}
+
 fn answered_request(id: &str, revision: Revision) -> v1::AnsweredRequest {
     v1::AnsweredRequest { request_id: id.to_owned(), revision: revision.0 }
 }
@@ -289,7 +351,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::raft::tests::nodes::write;
+    use crate::raft::tests::nodes::{happened, write};
     use crate::raft::types::Proposal;
 
     /// The state after sites of those numbers were written, some with a request id.
@@ -297,7 +359,8 @@ mod tests {
         let mut machine = Machine::default();
         for (index, (site, has_id)) in (1..).zip(sites) {
             let id = if *has_id { format!("r{index}") } else { String::new() };
-            let commands = vec![write(index - 1, &id, &format!("s{site}"))];
+            let commands =
+                vec![write(index - 1, &id, &format!("s{site}")), happened(&format!("s{site}"))];
             let encoded = v1::Commands { commands }.encode_to_vec();
             let log_id = LogId::new(openraft::CommittedLeaderId::new(3, 1), index);
             let payload = EntryPayload::Normal(Proposal(encoded.into()));

@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::raft::tests::nodes::write;
+    use crate::raft::tests::nodes::{happened, write};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -89,6 +89,11 @@ mod tests {
                 let outcome = published.edit().apply(index, &command, &mut changed);
                 published.note(&changed);
                 prop_assert_eq!(outcome, copied.apply(index, &command, &mut Vec::new()));
+                let mut changed = Vec::new();
+                let event = happened(&format!("s{site}"));
+                let outcome = published.edit().apply(index, &event, &mut changed);
+                published.note(&changed);
+                prop_assert_eq!(outcome, copied.apply(index, &event, &mut Vec::new()));
                 prop_assert_eq!(&**published.get(), &copied);
                 held.push((Arc::clone(published.get()), copied.clone()));
                 // Readers let go of all but the newest few.

@@ -11,6 +11,7 @@ use fulcrum_proto::convert::{kind_from_wire, resource_from_wire};
 use fulcrum_proto::internal::v1::{self, command::Command as Wire};
 
 use super::revisions;
+use crate::events::log::{EventKey, EventLog};
 
 /// Requests that are remembered, so that a repetition is answered as the first time. A client repeats within seconds;
 /// a thousand writes take longer than that.
@@ -34,6 +35,8 @@ pub struct IntentState {
     /// What the newest revisions changed. Replicas of different releases may keep different ones: it decides nothing that is
     /// applied.
     pub history: History,
+    /// What happened. Like history it decides nothing that is applied.
+    pub events: EventLog,
     /// Requests answered lately.
     pub(crate) requests: AnsweredRequests,
     /// Which store each node votes with, by node id.
@@ -79,6 +82,8 @@ pub(crate) enum StateKey {
     Store(u64),
     /// A kept revision.
     Revision(Revision),
+    /// A part of what happened.
+    Event(EventKey),
 }
 
 /// Requests answered lately, oldest first.
@@ -170,7 +175,15 @@ impl IntentState {
                 });
                 CommandOutcome::Applied(self.revision)
             }
-            Some(Wire::WriteIntent(write)) => self.write(index, write, command, changed)?,
+            Some(Wire::WriteIntent(write)) => match &write.events {
+                Some(batch) => {
+                    let mut keys = Vec::new();
+                    self.events.take(index, batch, &mut keys);
+                    changed.extend(keys.into_iter().map(StateKey::Event));
+                    CommandOutcome::Applied(self.revision)
+                }
+                None => self.write(index, write, command, changed)?,
+            },
             None => return Err(ApplyError::Unknown { what: "a command" }),
         };
         self.time_ms = self.time_ms.max(command.time_ms);
@@ -191,6 +204,7 @@ impl IntentState {
                 },
                 StateKey::Request(number) => self.requests.follow(&newer.requests, *number),
                 StateKey::Revision(revision) => self.history.follow(&newer.history, *revision),
+                StateKey::Event(key) => self.events.follow(&newer.events, key),
                 StateKey::Store(node_id) => match newer.stores.get(node_id) {
                     Some(store_id) => {
                         self.stores.insert(*node_id, store_id.clone());
@@ -201,6 +215,7 @@ impl IntentState {
                 },
             }
         }
+        self.events.follow_dropped(&newer.events);
         self.cluster_id.clone_from(&newer.cluster_id);
         self.incarnation = newer.incarnation;
         self.revision = newer.revision;
@@ -290,7 +305,7 @@ pub(crate) fn key_from_wire(key: &v1::ResourceKey) -> Result<ResourceKey, ApplyE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::tests::nodes::write;
+    use crate::raft::tests::nodes::{happened, write};
 
     fn apply(state: &mut IntentState, index: u64, command: &v1::Command) -> CommandOutcome {
         state.apply(index, command, &mut Vec::new()).expect("the command can be applied")
@@ -326,6 +341,9 @@ mod tests {
             // Two commands of one entry: the second was validated before the first was known.
             (15, write(14, "", "east"), at(15)),
             (15, write(14, "", "west"), CommandOutcome::Stale(Revision(15))),
+            (16, happened("web1 is out"), at(15)),
+            // As a release that knows no events reads them.
+            (17, without_events(&happened("web1 is in")), CommandOutcome::Stale(Revision(15))),
         ];
         for (index, command, expected) in steps {
             assert_eq!(apply(&mut state, index, &command), expected, "{command:?}");
@@ -336,6 +354,16 @@ mod tests {
         let revisions: Vec<_> =
             state.resources.iter().map(|(key, r)| (key.name.as_str(), r.revision.0)).collect();
         assert_eq!(revisions, [("east", 15), ("north", 11), ("south", 14)]);
+        let told: Vec<_> = state.events.kept_after(0).map(|event| event.text.as_str()).collect();
+        assert_eq!(told, ["web1 is out"]);
+    }
+
+    fn without_events(command: &v1::Command) -> v1::Command {
+        let mut command = command.clone();
+        if let Some(Wire::WriteIntent(write)) = &mut command.command {
+            write.events = None;
+        }
+        command
     }
 
     #[test]

@@ -31,6 +31,14 @@ pub(super) async fn intent(
     states.mark_changed();
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update().clone();
+        let known = hub.planned();
+        // What happened is a part of the state, too, and makes no plan.
+        if (known.version.revision, known.version.incarnation)
+            == (state.revision.0, state.incarnation)
+        {
+            continue;
+        }
+        drop(known);
         let (hub, plans) = (Arc::clone(&hub), plans.clone());
         // On a thread of its own: a large intent takes a while, and evidence must not wait for it.
         let planned = tokio::task::spawn_blocking(move || {

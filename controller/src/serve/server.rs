@@ -6,6 +6,7 @@ use std::time::Duration;
 use fulcrum_proto::FILE_DESCRIPTOR_SET;
 use fulcrum_proto::internal::v1::mesh_service_server::MeshServiceServer;
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
+use fulcrum_proto::v1::event_service_server::EventServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
 use fulcrum_runtime::tls::TlsFiles;
@@ -21,6 +22,7 @@ use tower::layer::util::{Identity, Stack};
 use super::ServeError;
 use crate::api::agents::Agents;
 use crate::api::apply::Applier;
+use crate::api::events::EventApi;
 use crate::api::intent::IntentApi;
 use crate::api::topology::TopologyApi;
 use crate::api::{MAX_MESSAGE_BYTES, health};
@@ -75,6 +77,7 @@ pub(super) fn serve_api(
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, ServeError> {
     let Api { attacher, applier, hub } = api;
+    let states = applier.states();
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -86,10 +89,12 @@ pub(super) fn serve_api(
     };
     let intent =
         IntentServiceServer::new(IntentApi::new(applier, Arc::clone(&hub), shutdown.clone()));
+    let events = EventServiceServer::new(EventApi::new(states.clone(), shutdown.clone()));
     let router = tls
         .server()?
+        .add_service(events)
         .add_service(intent.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(TopologyServiceServer::new(TopologyApi { hub }))
+        .add_service(TopologyServiceServer::new(TopologyApi { hub, states }))
         .add_service(
             AgentServiceServer::new(Agents { attacher })
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

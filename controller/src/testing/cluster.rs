@@ -70,6 +70,7 @@ impl Cluster {
                 // Many tests share few cores: an election because of a late heartbeat would only confuse. And yet two
                 // elections fit into the time that a write waits for a leader.
                 raft: RaftTimes { heartbeat_ms: 50, election_min_ms: 250, election_max_ms: 500 },
+                notifications: crate::events::notify::Home::default(),
             };
             change(&mut config);
             nodes.push(Node::start(config, listeners));

@@ -8,6 +8,7 @@ pub(crate) mod states;
 mod agents;
 mod applying;
 mod confirming;
+mod events;
 mod hosts;
 mod listeners;
 mod many;

@@ -7,8 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, confirm, delete, doctor, drain, explain, freeze, get, handover, history,
-    import, ipvs, label, rollback, rollout, thaw, undrain, wait,
+    apply, completion, confirm, delete, doctor, drain, events, explain, freeze, get, handover,
+    history, import, ipvs, label, rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -97,6 +97,8 @@ pub(crate) enum Verb {
     Ipvs(ipvs::Arguments),
     /// Print manifests that ask for what another program's rules say, for review and apply.
     Import(import::Arguments),
+    /// Tell what happened: who became Active, what is out of rotation, what was held or undone, and why.
+    Events(events::Arguments),
     /// Follow what changes, line by line, until interrupted.
     Watch,
     /// Wait until every agent has applied a revision.
@@ -133,6 +135,7 @@ impl Verb {
             Self::Explain(_) => tracing::info_span!("lvsctl explain"),
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
             Self::Import(_) => tracing::info_span!("lvsctl import"),
+            Self::Events(_) => tracing::info_span!("lvsctl events"),
             Self::Watch => tracing::info_span!("lvsctl watch"),
             Self::Wait(_) => tracing::info_span!("lvsctl wait"),
             Self::Handover(_) => tracing::info_span!("lvsctl handover"),

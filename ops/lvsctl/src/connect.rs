@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::director_local_service_client::DirectorLocalServiceClient;
+use fulcrum_proto::v1::event_service_client::EventServiceClient;
 use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
 use fulcrum_proto::v1::topology_service_client::TopologyServiceClient;
 use fulcrum_runtime::tls::TlsFiles;
@@ -203,6 +204,11 @@ pub(crate) fn intent(channel: Traced) -> IntentServiceClient<Traced> {
 /// A client of the topology.
 pub(crate) fn topology(channel: Traced) -> TopologyServiceClient<Traced> {
     TopologyServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// A client of what happened.
+pub(crate) fn events(channel: Traced) -> EventServiceClient<Traced> {
+    EventServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
 /// A channel to an agent on this host, by its local socket.

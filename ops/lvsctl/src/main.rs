@@ -7,6 +7,7 @@ mod cli;
 mod connect;
 mod doctor;
 mod drain;
+mod events;
 mod exit;
 mod handover;
 mod history;
@@ -75,6 +76,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
         Verb::Import(arguments) => span.in_scope(|| verbs::import::run(&global, arguments)),
         // A watch may last for days: its calls are traced one by one.
+        Verb::Events(arguments) => verbs::events::run(&global, arguments).await,
         Verb::Watch => verbs::watch::run(&global).await,
         Verb::Wait(arguments) => verbs::wait::run(&global, arguments).instrument(span).await,
         Verb::Handover(arguments) => {

@@ -13,6 +13,7 @@ pub mod ipvs;
 pub mod ipvs_settings;
 pub mod local_order;
 pub mod name;
+pub mod notification;
 pub mod number;
 pub mod path;
 pub mod plan;
@@ -36,6 +37,10 @@ pub use ipvs::{
 pub use ipvs_settings::{ConnReuseMode, IpvsSettings, SyncThreshold};
 pub use local_order::{LocalOrder, LocalOrders, LocalRefusal, LocalRelease, LocalWish, Moment};
 pub use name::{Name, NameError};
+pub use notification::{
+    CommandChannel, EventKind, EventSeverity, NotificationPolicy, SmtpChannel, SmtpTls,
+    WebhookChannel,
+};
 pub use number::{Port, Priority, RangeError, Revision, Vrid, Weight};
 pub use plan::PlanVersion;
 pub use restart::{RestartEvidence, RestartPlan, RestartState};

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, Port, Priority,
-    Quorum, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions, Vrid, VrrpOptions,
-    Weight,
+    Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, NotificationPolicy,
+    Port, Priority, Quorum, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions,
+    Vrid, VrrpOptions, Weight,
 };
 
 /// The kinds of resources, in the order in which lists show them.
@@ -32,11 +32,13 @@ pub enum Kind {
     Drain,
     /// An order that a real server's program is restarted.
     Restart,
+    /// Who is told of what happens.
+    NotificationPolicy,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Site,
         Self::Director,
         Self::VrrpInstance,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Handover,
         Self::Drain,
         Self::Restart,
+        Self::NotificationPolicy,
     ];
 
     /// As manifests spell it.
@@ -60,6 +63,7 @@ impl Kind {
             Self::Handover => "Handover",
             Self::Drain => "Drain",
             Self::Restart => "Restart",
+            Self::NotificationPolicy => "NotificationPolicy",
         }
     }
 }
@@ -131,6 +135,8 @@ pub enum Spec {
     Drain(Drain),
     /// A restart.
     Restart(Restart),
+    /// A notification policy.
+    NotificationPolicy(Box<NotificationPolicy>),
 }
 
 impl Spec {
@@ -146,6 +152,7 @@ impl Spec {
             Self::Handover(_) => Kind::Handover,
             Self::Drain(_) => Kind::Drain,
             Self::Restart(_) => Kind::Restart,
+            Self::NotificationPolicy(_) => Kind::NotificationPolicy,
         }
     }
 }

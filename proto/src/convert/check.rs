@@ -79,7 +79,7 @@ pub(super) fn check(fields: &mut Fields<'_>, wire: Option<&v1::Check>) -> Option
 
 /// `Some(None)` when empty; `None` when refused.
 #[expect(clippy::option_option, reason = "refused and not given are different answers")]
-fn optional_text(
+pub(super) fn optional_text(
     fields: &mut Fields<'_>,
     field: &str,
     text: &str,
@@ -98,7 +98,11 @@ fn optional_text(
 
 /// An absolute path on the host that reads it; `Some(None)` when empty, `None` when refused.
 #[expect(clippy::option_option, reason = "refused and not given are different answers")]
-fn optional_file(fields: &mut Fields<'_>, field: &str, text: &str) -> Option<Option<String>> {
+pub(super) fn optional_file(
+    fields: &mut Fields<'_>,
+    field: &str,
+    text: &str,
+) -> Option<Option<String>> {
     let file = optional_text(fields, field, text, |c| !c.is_control())?;
     let is_well = file.as_ref().is_none_or(|file| file.starts_with('/'));
     fields.accept(field, is_well.then_some(file), format_args!("{text:?}"), "give an absolute path")

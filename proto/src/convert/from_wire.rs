@@ -6,7 +6,9 @@ use fulcrum_model::resource::{Director, Handover, Kind, RealServer, Resource, Si
 use fulcrum_model::{IpvsSettings, Name, Port, Revision};
 
 use super::fields::Fields;
-use super::{FieldViolation, check, instance, ipvs_settings, pool, restart, virtual_server};
+use super::{
+    FieldViolation, check, instance, ipvs_settings, notification, pool, restart, virtual_server,
+};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -62,6 +64,8 @@ fn resource(fields: &mut Fields<'_>, wire: &v1::Resource) -> Option<Resource> {
             WireSpec::Handover(wire) => handover(fields, wire).map(Spec::Handover),
             WireSpec::Drain(wire) => pool::drain(fields, wire).map(Spec::Drain),
             WireSpec::Restart(wire) => restart::restart(fields, wire).map(Spec::Restart),
+            WireSpec::NotificationPolicy(wire) => notification::policy(fields, wire)
+                .map(|policy| Spec::NotificationPolicy(Box::new(policy))),
         }
     };
     Some(Resource {

@@ -18,6 +18,7 @@ pub fn kind_from_wire(kind: i32) -> Option<Kind> {
         Ok(v1::Kind::Handover) => Some(Kind::Handover),
         Ok(v1::Kind::Drain) => Some(Kind::Drain),
         Ok(v1::Kind::Restart) => Some(Kind::Restart),
+        Ok(v1::Kind::NotificationPolicy) => Some(Kind::NotificationPolicy),
     }
 }
 
@@ -33,6 +34,7 @@ pub fn kind_to_wire(kind: Kind) -> v1::Kind {
         Kind::Handover => v1::Kind::Handover,
         Kind::Drain => v1::Kind::Drain,
         Kind::Restart => v1::Kind::Restart,
+        Kind::NotificationPolicy => v1::Kind::NotificationPolicy,
     }
 }
 
@@ -48,6 +50,7 @@ pub fn resource_key_from_wire(wire: &v1::Resource) -> Option<ResourceKey> {
         Spec::Handover(_) => Kind::Handover,
         Spec::Drain(_) => Kind::Drain,
         Spec::Restart(_) => Kind::Restart,
+        Spec::NotificationPolicy(_) => Kind::NotificationPolicy,
     };
     Some(ResourceKey { kind, name: wire.metadata.as_ref()?.name.parse().ok()? })
 }

@@ -16,6 +16,7 @@ mod instance;
 mod ipvs_settings;
 mod key;
 mod local_order;
+mod notification;
 mod plan;
 mod pool;
 mod restart;
@@ -32,6 +33,7 @@ pub use local_order::{
     freeze_to_wire, local_drain_from_wire, local_drain_to_wire, local_order_to_text,
     local_refusal_to_text, local_release_from_wire, local_undrain_from_wire, local_wish_from_wire,
 };
+pub use notification::event_severity_to_wire;
 pub use plan::{
     director_plan_from_objects, director_plan_to_objects, real_server_plan_from_objects,
     real_server_plan_to_objects,

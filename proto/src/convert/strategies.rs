@@ -2,6 +2,7 @@
 
 mod check;
 mod ipvs_settings;
+mod notification;
 mod restart;
 mod virtual_server;
 mod vrrp;
@@ -192,6 +193,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         handover.prop_map(Spec::Handover),
         virtual_server::drain().prop_map(Spec::Drain),
         restart::restart().prop_map(Spec::Restart),
+        notification::policy().prop_map(|policy| Spec::NotificationPolicy(Box::new(policy))),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Round trips, and a table of bad fields.
 
 mod check;
+mod notification;
 mod restart;
 mod virtual_server;
 mod vrrp;
@@ -150,7 +151,7 @@ fn every_bad_field_is_told_at_once() {
         errors(&nothing),
         [
             "name: none: name the resource",
-            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain, Restart",
+            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain, Restart, NotificationPolicy",
         ]
     );
 }
@@ -450,7 +451,8 @@ fn defaults_are_those_of_the_contract() {
             | Spec::Director(_)
             | Spec::Handover(_)
             | Spec::Drain(_)
-            | Spec::Restart(_) => {
+            | Spec::Restart(_)
+            | Spec::NotificationPolicy(_) => {
                 panic!("not among the cases")
             }
         }

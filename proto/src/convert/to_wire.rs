@@ -4,7 +4,7 @@ use fulcrum_model::IpvsSettings;
 use fulcrum_model::resource::{RealServer, Resource, Spec, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums, ipvs_settings, pool, restart, virtual_server, vrrp};
+use super::{check, enums, ipvs_settings, notification, pool, restart, virtual_server, vrrp};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -28,6 +28,9 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
         }
         Spec::Drain(drain) => WireSpec::Drain(pool::drain_to_wire(drain)),
         Spec::Restart(order) => WireSpec::Restart(restart::restart_to_wire(order)),
+        Spec::NotificationPolicy(policy) => {
+            WireSpec::NotificationPolicy(notification::policy_to_wire(policy))
+        }
         Spec::Handover(handover) => WireSpec::Handover(v1::Handover {
             vrrp_instance: handover.vrrp_instance.to_string(),
             to: handover.to.to_string(),

@@ -61,6 +61,12 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
         let real_server = (Kind::RealServer, &restart.real_server);
         references.follow((Kind::Restart, name), "spec.real_server", real_server);
     }
+    for (name, policy) in &catalog.notification_policies {
+        for (index, site) in policy.sites.iter().enumerate() {
+            let field = format!("spec.sites[{index}]");
+            references.follow((Kind::NotificationPolicy, name), &field, (Kind::Site, site));
+        }
+    }
     references.findings
 }
 

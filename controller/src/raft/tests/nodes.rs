@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
-use fulcrum_proto::internal::v1::{Command, WriteIntent, command::Command as Wire};
+use fulcrum_proto::internal::v1::{
+    Command, EventBatch, EventChange, ToldCondition, WriteIntent, command::Command as Wire,
+};
 use fulcrum_proto::v1;
 use fulcrum_runtime::transport::{self, TransportError};
 use tokio::net::TcpListener;
@@ -165,5 +167,17 @@ pub(super) fn site_resource(name: &str, description: &str) -> v1::Resource {
 pub(super) fn write_all(base_revision: u64, request_id: &str, put: Vec<v1::Resource>) -> Command {
     let request_id = request_id.to_owned();
     let write = WriteIntent { base_revision, request_id, put, ..WriteIntent::default() };
+    Command { command: Some(Wire::WriteIntent(write)), time_ms: 0, traceparent: String::new() }
+}
+
+/// A batch with an event of that text, told once, and a channel of that name.
+pub(in crate::raft) fn happened(text: &str) -> Command {
+    let told = ToldCondition { value: "out".to_owned(), ..ToldCondition::default() };
+    let event = v1::Event { text: text.to_owned(), ..v1::Event::default() };
+    let change = EventChange { key: text.to_owned(), told: Some(told), event: Some(event) };
+    let channel = v1::NotificationStatus { policy: text.to_owned(), ..Default::default() };
+    let batch = EventBatch { changes: vec![change], channels: vec![channel], ..Default::default() };
+    let write =
+        WriteIntent { base_revision: u64::MAX, events: Some(batch), ..WriteIntent::default() };
     Command { command: Some(Wire::WriteIntent(write)), time_ms: 0, traceparent: String::new() }
 }

@@ -10,7 +10,7 @@ use fulcrum_proto::{convert, v1};
 use tonic::Status;
 
 use super::{Hub, Inner, News};
-use crate::outbox::Outbox;
+use crate::outbox::{Next, Outbox};
 use crate::sessions::plans::Planned;
 use fulcrum_intent::AgentId;
 
@@ -33,14 +33,22 @@ impl Watcher {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` above 256 watchers, UNAVAILABLE when this controller is stopping.
     pub fn new(hub: &Arc<Hub>) -> Result<Self, Status> {
-        let mut inner = hub.lock();
-        if let Some(status) = &inner.closed {
-            return Err(status.clone());
-        }
-        if inner.watchers.len() >= MAX_WATCHERS {
+        if hub.lock().watchers.len() >= MAX_WATCHERS {
             let text =
                 format!("{MAX_WATCHERS} watchers are served already: ask another controller");
             return Err(Status::resource_exhausted(text));
+        }
+        Self::of_this_controller(hub)
+    }
+
+    /// As [`Self::new`], for whom there is always a place.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when this controller is stopping.
+    pub fn of_this_controller(hub: &Arc<Hub>) -> Result<Self, Status> {
+        let mut inner = hub.lock();
+        if let Some(status) = &inner.closed {
+            return Err(status.clone());
         }
         let outbox = Arc::new(Outbox::new(WATCHER_CAPACITY));
         inner.everything().for_each(|news| outbox.push(news));
@@ -50,6 +58,19 @@ impl Watcher {
         inner.watchers.insert(number, Arc::clone(&outbox));
         drop(inner);
         Ok(Self { hub: Arc::clone(hub), number, outbox })
+    }
+
+    /// Waits for the next key. What it names is asked of the hub.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn news(&self) -> Result<News, Status> {
+        self.outbox.next().await
+    }
+
+    /// The next key, if there is one already.
+    pub fn take(&self) -> Next<News> {
+        self.outbox.take()
     }
 
     /// Waits for the next event.
@@ -102,7 +123,19 @@ impl Hub {
                 .map(convert::resource_to_watcher)
                 .collect(),
             unconfirmed: planned.unconfirmed.clone(),
+            // A matter of what Raft keeps, see the API.
+            notifications: Vec::new(),
         }
+    }
+
+    /// A controller as it is known here.
+    pub fn controller_status(&self, name: &str) -> Option<v1::ControllerStatus> {
+        self.lock().controller(name)
+    }
+
+    /// An agent as it is known here, shared; none where nobody has heard of it.
+    pub fn agent_status(&self, key: &AgentId) -> Option<Arc<v1::AgentStatus>> {
+        self.lock().registry.agent(key).map(Arc::clone)
     }
 
     /// A thing as it is now, for a watcher; none when there is nothing to tell.

@@ -13,6 +13,7 @@ const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 pub(super) fn group(topology: &v1::Topology, own_certificates: Option<Check>) -> Group {
     let newest = versions::newest(topology);
     let mut checks = vec![leader(topology), versions::of_others(topology, &newest)];
+    checks.extend(notifications(topology));
     checks.extend(own_certificates);
     Group { role: "cluster".to_owned(), name: String::new(), checks }
 }
@@ -33,6 +34,21 @@ fn leader(topology: &v1::Topology) -> Check {
     );
     let troubles = if leads { Vec::new() } else { vec![trouble] };
     Check::new("controller-leader", "a controller leads", troubles)
+}
+
+/// Channels of notification policies that send nothing; none where nobody is to be told.
+fn notifications(topology: &v1::Topology) -> Option<Check> {
+    if topology.notifications.is_empty() {
+        return None;
+    }
+    let failing = topology.notifications.iter().filter(|status| status.failing_since_ms > 0);
+    let troubles = failing.map(|status| {
+        let channel = format!("{}/{}", status.policy, status.channel);
+        let remedy = "correct the NotificationPolicy or what it sends to; what waits is sent then";
+        Trouble::warning(&channel, format!("it fails: {}", status.error), remedy)
+    });
+    let title = "notifications are sent";
+    Some(Check::new("notifications", title, troubles.collect()))
 }
 
 /// The certificates of whoever runs lvsctl, each with when it ends or why that is not known.

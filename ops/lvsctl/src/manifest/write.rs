@@ -18,6 +18,7 @@ pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
         Some(Spec::Handover(_)) => "Handover",
         Some(Spec::Drain(_)) => "Drain",
         Some(Spec::Restart(_)) => "Restart",
+        Some(Spec::NotificationPolicy(_)) => "NotificationPolicy",
     }
 }
 
@@ -34,6 +35,7 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
         v1::Kind::Handover => "Handover",
         v1::Kind::Drain => "Drain",
         v1::Kind::Restart => "Restart",
+        v1::Kind::NotificationPolicy => "NotificationPolicy",
     }
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn empty_spec(kind: v1::Kind) -> Option<Spec> {
         v1::Kind::Handover => Spec::Handover(v1::Handover::default()),
         v1::Kind::Drain => Spec::Drain(v1::Drain::default()),
         v1::Kind::Restart => Spec::Restart(v1::Restart::default()),
+        v1::Kind::NotificationPolicy => Spec::NotificationPolicy(v1::NotificationPolicy::default()),
     })
 }
 
@@ -78,6 +81,7 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
         Some(Spec::Handover(spec)) => spec_to_node("fulcrum.v1.Handover", spec),
         Some(Spec::Drain(spec)) => spec_to_node("fulcrum.v1.Drain", spec),
         Some(Spec::Restart(spec)) => spec_to_node("fulcrum.v1.Restart", spec),
+        Some(Spec::NotificationPolicy(spec)) => spec_to_node("fulcrum.v1.NotificationPolicy", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

@@ -22,7 +22,17 @@ pub(crate) fn problems(topology: &v1::Topology, now: SystemTime) -> Vec<String> 
     restarts::problems(&view, &mut problems);
     agents(&view, now, &mut problems);
     controllers(topology, &mut problems);
+    notifications(topology, &mut problems);
     problems
+}
+
+fn notifications(topology: &v1::Topology, problems: &mut Vec<String>) {
+    for status in topology.notifications.iter().filter(|status| status.failing_since_ms > 0) {
+        let v1::NotificationStatus { policy, channel, error, .. } = status;
+        problems.push(format!(
+            "notifications by {policy}/{channel} fail: {error}; correct the policy or what it sends to"
+        ));
+    }
 }
 
 /// What is unhealthy at one director, by its own account.

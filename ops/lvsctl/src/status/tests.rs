@@ -98,6 +98,7 @@ fn healthy() -> v1::Topology {
         evidence: ["web1", "web2"].map(evidence).to_vec(),
         resources: resources.into_iter().map(|manifest| manifest.resource).collect(),
         unconfirmed: None,
+        notifications: Vec::new(),
     }
 }
 

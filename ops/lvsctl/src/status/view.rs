@@ -47,7 +47,13 @@ impl<'a> View<'a> {
                 Some(Spec::RealServer(spec)) => _ = view.real_servers.insert(name, spec),
                 Some(Spec::Handover(spec)) => _ = view.handovers.insert(&spec.vrrp_instance, spec),
                 Some(Spec::Drain(spec)) => view.drains.push(spec),
-                Some(Spec::Site(_) | Spec::Director(_) | Spec::Restart(_)) | None => {}
+                Some(
+                    Spec::Site(_)
+                    | Spec::Director(_)
+                    | Spec::Restart(_)
+                    | Spec::NotificationPolicy(_),
+                )
+                | None => {}
             }
         }
         for agent in &topology.agents {

@@ -6,6 +6,7 @@ pub(crate) mod confirm;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod drain;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod freeze;
 pub(crate) mod get;
