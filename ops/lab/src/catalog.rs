@@ -115,6 +115,12 @@ pub(crate) const ALL: &[Scenario] = &[
         scenarios::side_by_side::run,
     ),
     kernel(
+        "events",
+        4,
+        "a Tomcat, the Active and the leader die: what every controller tells of it, and a mail server gets",
+        scenarios::events::run,
+    ),
+    kernel(
         "upgrade",
         6,
         "each program stopped and started again under load",

@@ -249,10 +249,19 @@ impl Cluster {
 
     /// Runs `lvsctl` on the client's node, with every controller as endpoint.
     pub(crate) fn lvsctl(&self, arguments: &[&str]) -> Result<Output> {
+        self.lvsctl_by(self.access(), arguments)
+    }
+
+    /// Runs `lvsctl` on the client's node, with one controller as endpoint.
+    pub(crate) fn lvsctl_at(&self, controller: Node, arguments: &[&str]) -> Result<Output> {
+        self.lvsctl_by(self.access_to(config::api(controller)), arguments)
+    }
+
+    fn lvsctl_by(&self, access: Vec<String>, arguments: &[&str]) -> Result<Output> {
         Command::new("ip")
             .args(["netns", "exec", CLIENT.name])
             .arg(self.bin_dir.join("lvsctl"))
-            .args(self.access())
+            .args(access)
             .args(arguments)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
@@ -262,7 +271,11 @@ impl Cluster {
 
     /// How `lvsctl` reaches every controller.
     fn access(&self) -> Vec<String> {
-        let mut arguments = vec!["--endpoint".to_owned(), CONTROLLERS.map(config::api).join(",")];
+        self.access_to(CONTROLLERS.map(config::api).join(","))
+    }
+
+    fn access_to(&self, endpoint: String) -> Vec<String> {
+        let mut arguments = vec!["--endpoint".to_owned(), endpoint];
         if let Some(files) = pki::files(&self.dir, pki::OPERATOR) {
             let named =
                 [("--tls-ca", files.ca), ("--tls-cert", files.cert), ("--tls-key", files.key)];

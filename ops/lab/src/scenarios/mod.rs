@@ -3,6 +3,7 @@
 pub(crate) mod arp_proof;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod failover;
 pub(crate) mod faults;
 pub(crate) mod headless;
