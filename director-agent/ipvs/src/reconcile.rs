@@ -410,6 +410,9 @@ impl Reconciler {
         if is_whole {
             self.held.virtual_servers.insert(*key, Arc::clone(wanted));
             self.changes += 1;
+            // As the next plan would find. Of a large table it gives room back that what is held takes.
+            self.dirty.remove(key);
+            self.removals.forget(key);
         }
         is_whole
     }
