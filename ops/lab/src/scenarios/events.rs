@@ -180,7 +180,6 @@ fn leader(cluster: &Cluster) -> Result<usize> {
 
 /// Every controller, the killed one too, tells the same, and each blow once.
 fn judge(cluster: &Cluster, before: u64, findings: &mut Findings) -> Result<()> {
-    let first = told(cluster, CONTROLLERS[0])?;
     for controller in &CONTROLLERS[1..] {
         let same = wait_told(&format!("{} tells the same", controller.name), LONG, || {
             // What happens meanwhile is told by all, a moment apart.
@@ -189,6 +188,8 @@ fn judge(cluster: &Cluster, before: u64, findings: &mut Findings) -> Result<()> 
         });
         findings.require(same.is_ok(), format!("{} tells what c1 tells", controller.name));
     }
+    // The killed one has caught up only now.
+    let first = told(cluster, CONTROLLERS[0])?;
     for wanted in EXPECTED {
         let times =
             first.iter().filter(|event| event.sequence > before && event.is(wanted)).count();
