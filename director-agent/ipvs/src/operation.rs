@@ -83,6 +83,11 @@ impl Operation {
         }
     }
 
+    /// Parts operations where the virtual server that they touch is another one than before.
+    pub fn by_virtual_server(operations: &[Self]) -> impl Iterator<Item = &[Self]> {
+        operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server())
+    }
+
     /// The entry that it touches: a virtual server, or a real server of one.
     pub fn entry(&self) -> (VirtualServerKey, Option<DestinationKey>) {
         match self {

@@ -376,7 +376,7 @@ impl Reconciler {
     /// is then held as it is wanted, which costs less than one by one.
     pub fn all_done(&mut self, operations: &[Operation]) -> usize {
         let mut repairs = 0;
-        for of_one in operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server()) {
+        for of_one in Operation::by_virtual_server(operations) {
             if !self.is_made_whole(of_one) {
                 repairs += of_one.iter().filter(|operation| self.done(operation)).count();
             }

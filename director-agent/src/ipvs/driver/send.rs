@@ -179,9 +179,9 @@ impl Driver {
         undone: BTreeMap<usize, Undone>,
         refused: &mut BTreeSet<VirtualServerKey>,
     ) {
-        let one_of_each = operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server());
-        let keys = one_of_each.filter_map(|of_one| Some(*of_one.first()?.virtual_server()));
-        keys.for_each(|key| self.touched.insert(key));
+        for first in Operation::by_virtual_server(operations).filter_map(<[_]>::first) {
+            self.touched.insert(*first.virtual_server());
+        }
         let mut next = 0;
         for (index, why) in undone {
             self.count(operations.get(next..index).unwrap_or_default());
@@ -224,7 +224,7 @@ impl Driver {
                 tracing::debug!(%operation, "IPVS edit");
             }
         }
-        for of_one in operations.chunk_by(|a, b| a.virtual_server() == b.virtual_server()) {
+        for of_one in Operation::by_virtual_server(operations) {
             let is_apart = |first: &Operation| self.reconciler.is_apart(first.virtual_server());
             if of_one.first().is_some_and(is_apart) {
                 continue;
