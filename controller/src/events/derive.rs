@@ -254,11 +254,7 @@ fn short(text: String) -> String {
     if text.len() <= MOST_TEXT_BYTES {
         return text;
     }
-    let mut end = MOST_TEXT_BYTES;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
+    format!("{}…", &text[..text.floor_char_boundary(MOST_TEXT_BYTES)])
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -87,11 +87,7 @@ fn is_certificate(code: &str) -> bool {
 }
 
 fn short(text: &str) -> &str {
-    let mut end = text.len().min(MOST_SUBJECT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(MOST_SUBJECT_BYTES)]
 }
 
 /// Hosts that tell of themselves now.

@@ -151,7 +151,7 @@ impl Queue {
                 let before = u64::try_from(tried_for.as_millis()).unwrap_or(u64::MAX);
                 self.status.failing_since_ms = now.wall_ms.saturating_sub(before).max(1);
             }
-            self.status.error = short(error);
+            error[..error.floor_char_boundary(MOST_ERROR_BYTES)].clone_into(&mut self.status.error);
         }
         if tried_for >= channel.spec.give_up_after {
             self.status.sent_to = message.upto;
@@ -191,14 +191,6 @@ impl Queue {
         self.noted = Some(status.clone());
         self.noted_at = now.at;
     }
-}
-
-fn short(error: &str) -> String {
-    let mut end = error.len().min(MOST_ERROR_BYTES);
-    while !error.is_char_boundary(end) {
-        end -= 1;
-    }
-    error[..end].to_owned()
 }
 
 #[cfg(test)]

@@ -62,11 +62,7 @@ pub fn subject(message: &Message, router_id: &str) -> String {
         count => format!(" (and {} more)", count - 1),
     };
     let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut end = text.len().min(MOST_SUBJECT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(text.floor_char_boundary(MOST_SUBJECT_BYTES));
     format!("[{router_id}] {word}: {text}{more}")
 }
 
