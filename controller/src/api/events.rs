@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::errors;
+use super::served::MAX_STALL;
 use crate::events::filter::Filter;
 use crate::events::log::EventLog;
-use crate::events::watch::{self as following, Watcher};
+use crate::events::watch::Watcher;
 use crate::raft::IntentState;
 
 /// Watchers served at once: each costs a copy per event.
@@ -61,7 +62,7 @@ impl EventService for EventApi {
         })?;
         let (states, stopping) = (self.states.clone(), self.stopping.clone());
         let watcher = Watcher::new(filter, *from_sequence, states, stopping, permit)?;
-        Ok(Response::new(watcher.serve(following::MAX_STALL, following::BOOKMARK_INTERVAL)))
+        Ok(Response::new(watcher.serve(MAX_STALL)))
     }
 }
 

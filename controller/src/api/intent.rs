@@ -16,7 +16,8 @@ use tonic::{Request, Response, Status};
 
 use super::apply::{Applier, Asked};
 use super::filter::Filter;
-use super::watch::{self, Watcher};
+use super::served::MAX_STALL;
+use super::watch::Watcher;
 use super::who::who;
 use super::{errors, etag, pages, revisions};
 use crate::raft::{Answered, Forwarded};
@@ -246,7 +247,7 @@ impl IntentService for IntentApi {
         self.applier.newest().await?;
         let (states, stopping) = (self.applier.states(), self.stopping.clone());
         let watcher = Watcher::new(filter, from, states, stopping, place)?;
-        Ok(Response::new(watcher.serve(watch::MAX_STALL)))
+        Ok(Response::new(watcher.serve(MAX_STALL)))
     }
 }
 

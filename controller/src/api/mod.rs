@@ -11,6 +11,7 @@ pub mod intent;
 pub mod mask;
 pub mod pages;
 pub mod revisions;
+pub mod served;
 pub mod topology;
 pub mod watch;
 pub mod who;

@@ -12,19 +12,15 @@ use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::convert;
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::watch_resources_response::Event;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::filter::Filter;
+use super::served::{self, Telling, stopped};
 use super::{errors, etag};
 use crate::raft::IntentState;
-
-/// Events that wait for the transport.
-const QUEUED: usize = 16;
-/// A watcher that reads nothing for so long loses its place to another one.
-pub const MAX_STALL: Duration = Duration::from_mins(1);
 
 /// What a watcher is sent.
 type Told = Result<v1::WatchResourcesResponse, Status>;
@@ -114,11 +110,19 @@ impl Watcher {
         Ok(Self { round, states, stopping, _place: place })
     }
 
-    /// The next event; after an error there is none.
-    ///
+    /// Tells it event by event, until an error was told, the client goes, or it reads nothing for `stall`.
+    pub fn serve(self, stall: Duration) -> ReceiverStream<Told> {
+        let stopping = self.stopping.clone();
+        served::serve(self, stopping, stall)
+    }
+}
+
+impl Telling for Watcher {
+    type Answer = v1::WatchResourcesResponse;
+
     /// # Errors
     /// `OUT_OF_RANGE` when it was so slow that what it lacks is no longer kept, `UNAVAILABLE` when this controller stops.
-    pub async fn next(&mut self) -> Result<v1::WatchResourcesResponse, Status> {
+    async fn next(&mut self) -> Told {
         loop {
             // Whoever writes waits for those that borrow.
             let state = self.states.borrow().clone();
@@ -138,38 +142,6 @@ impl Watcher {
             self.round.begin(&state)?;
         }
     }
-
-    /// Tells it event by event, until an error was told, the client goes, or it reads nothing for `stall`.
-    pub fn serve(self, stall: Duration) -> ReceiverStream<Told> {
-        let (sender, receiver) = mpsc::channel(QUEUED);
-        // Not by the transport, which asks for nothing while the client does not read: the place would never be free again.
-        tokio::spawn(self.drive(sender, stall));
-        ReceiverStream::new(receiver)
-    }
-
-    async fn drive(mut self, sender: mpsc::Sender<Told>, stall: Duration) {
-        let stopping = self.stopping.clone();
-        loop {
-            let event = tokio::select! {
-                () = sender.closed() => return,
-                event = self.next() => event,
-            };
-            let is_last = event.is_err();
-            let sent = tokio::select! {
-                // An event that has room goes first, so that the last one says why.
-                biased;
-                sent = sender.send_timeout(event, stall) => sent,
-                () = stopping.cancelled() => return,
-            };
-            if is_last || sent.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-fn stopped() -> Status {
-    Status::unavailable("this controller is stopping: ask another one")
 }
 
 #[cfg(test)]

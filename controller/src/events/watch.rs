@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::watch_events_response::Told as Wire;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -15,14 +15,11 @@ use tonic::Status;
 use super::filter::Filter;
 use super::log::EventLog;
 use crate::api::errors;
+use crate::api::served::{self, Telling, stopped};
 use crate::raft::IntentState;
 
-/// Events that wait for the transport.
-const QUEUED: usize = 16;
-/// A watcher that reads nothing for so long loses its place to another one.
-pub const MAX_STALL: Duration = Duration::from_mins(1);
 /// A bookmark comes at least so often.
-pub const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a watcher is sent.
 type Told = Result<v1::WatchEventsResponse, Status>;
@@ -33,8 +30,10 @@ struct Place {
     filter: Filter,
     /// All up to here was told.
     told: u64,
-    /// The newest bookmark.
-    marked: Option<u64>,
+    /// A bookmark was told.
+    is_marked: bool,
+    /// When the next one is due.
+    mark_at: Instant,
 }
 
 impl Place {
@@ -48,12 +47,12 @@ impl Place {
             }
         }
         self.told = self.told.max(log.newest());
-        let is_new = self.marked.is_none();
-        Ok(is_new.then(|| self.mark()))
+        Ok((!self.is_marked).then(|| self.mark()))
     }
 
     fn mark(&mut self) -> Wire {
-        self.marked = Some(self.told);
+        self.is_marked = true;
+        self.mark_at = Instant::now() + BOOKMARK_INTERVAL;
         Wire::Bookmark(v1::EventBookmark { sequence: self.told })
     }
 }
@@ -84,12 +83,22 @@ impl Watcher {
             let _ = state.events.after(told).map_err(|error| errors::events_not_kept(&error))?;
             told
         };
-        let place = Place { filter, told, marked: None };
+        let mark_at = Instant::now() + BOOKMARK_INTERVAL;
+        let place = Place { filter, told, is_marked: false, mark_at };
         Ok(Self { place, states, stopping, _permit: permit })
     }
 
-    /// The next event or bookmark; after an error there is none.
-    async fn next(&mut self, mark_at: Instant) -> Told {
+    /// Tells it event by event, until an error was told, the client goes, or it reads nothing for `stall`.
+    pub fn serve(self, stall: Duration) -> ReceiverStream<Told> {
+        let stopping = self.stopping.clone();
+        served::serve(self, stopping, stall)
+    }
+}
+
+impl Telling for Watcher {
+    type Answer = v1::WatchEventsResponse;
+
+    async fn next(&mut self) -> Told {
         loop {
             // Whoever writes waits for those that borrow.
             let state = self.states.borrow_and_update().clone();
@@ -101,7 +110,7 @@ impl Watcher {
             let place = &self.place;
             tokio::select! {
                 () = self.stopping.cancelled() => return Err(stopped()),
-                () = tokio::time::sleep_until(mark_at) => {
+                () = tokio::time::sleep_until(place.mark_at) => {
                     let told = Some(self.place.mark());
                     return Ok(v1::WatchEventsResponse { told });
                 }
@@ -111,42 +120,4 @@ impl Watcher {
             }
         }
     }
-
-    /// Tells it event by event, until an error was told, the client goes, or it reads nothing for `stall`.
-    pub fn serve(self, stall: Duration, bookmarks: Duration) -> ReceiverStream<Told> {
-        let (sender, receiver) = mpsc::channel(QUEUED);
-        // Not by the transport, which asks for nothing while the client does not read: the place would never be free again.
-        tokio::spawn(self.drive(sender, stall, bookmarks));
-        ReceiverStream::new(receiver)
-    }
-
-    async fn drive(mut self, sender: mpsc::Sender<Told>, stall: Duration, bookmarks: Duration) {
-        let stopping = self.stopping.clone();
-        let mut mark_at = Instant::now() + bookmarks;
-        loop {
-            let told = tokio::select! {
-                () = sender.closed() => return,
-                told = self.next(mark_at) => told,
-            };
-            let is_mark =
-                |told: &v1::WatchEventsResponse| matches!(told.told, Some(Wire::Bookmark(_)));
-            if told.as_ref().is_ok_and(is_mark) {
-                mark_at = Instant::now() + bookmarks;
-            }
-            let is_last = told.is_err();
-            let sent = tokio::select! {
-                // An event that has room goes first, so that the last one says why.
-                biased;
-                sent = sender.send_timeout(told, stall) => sent,
-                () = stopping.cancelled() => return,
-            };
-            if is_last || sent.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-fn stopped() -> Status {
-    Status::unavailable("this controller is stopping: ask another one")
 }

@@ -5,6 +5,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 use super::*;
+use crate::api::served::QUEUED;
 use crate::testing::{examples, states};
 
 /// All events until the round is over, in words.
