@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/restart.proto",
@@ -21,6 +21,7 @@ const FILES: [&str; 21] = [
     "fulcrum/v1/agent_service.proto",
     "fulcrum/v1/topology_service.proto",
     "fulcrum/v1/event_service.proto",
+    "fulcrum/v1/cluster_service.proto",
     "fulcrum/v1/director_local_service.proto",
     "fulcrum/v1/real_server_local_service.proto",
     "fulcrum/internal/v1/raft_service.proto",

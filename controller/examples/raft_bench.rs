@@ -1,7 +1,8 @@
 //! Writes per second and their latency through Raft: nodes in one process, on loopback, with every sync that a controller makes.
 //!
 //! `cargo run --release -p fulcrum-controller --example raft_bench -- --nodes 3 --clients 1,64,256`
-//! prints one JSON line for each number of clients. The entries are as large as asked and change nothing.
+//! prints one JSON line for each number of clients. The entries are as large as asked and change nothing. With `--reads` clients read at a follower
+//! instead, each read confirmed by a majority.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use fulcrum_controller::raft::{
-    Answered, ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role,
+    Answered, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role, Steps,
+    Transferred,
 };
 use fulcrum_proto::internal::v1::{Command, FormCluster, command::Command as Wire};
 use tokio::net::TcpListener;
@@ -27,6 +29,9 @@ struct Arguments {
     /// Clients that write at once, each its next write when the last is acknowledged.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
     clients: Vec<usize>,
+    /// Read at a follower instead of writing.
+    #[arg(long)]
+    reads: bool,
     /// Bytes of a write.
     #[arg(long, default_value_t = 256)]
     bytes: usize,
@@ -45,6 +50,10 @@ impl ForwardHandler for Nobody {
     async fn forward(&self, _: Forwarded, _: String) -> Result<Answered, Status> {
         Err(Status::unimplemented("the benchmark forwards nothing"))
     }
+
+    async fn transfer(&self, _: Option<u64>, _: String) -> Result<Transferred, Status> {
+        Err(Status::unimplemented("the benchmark forwards nothing"))
+    }
 }
 
 #[tokio::main]
@@ -52,8 +61,11 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let nodes = start(&arguments).await?;
     let leader = leader(&nodes).await?;
+    let follower = nodes.iter().find(|node| node.leadership().borrow().role == Role::Follower);
+    let asked = if arguments.reads { follower.context("no node follows")? } else { &leader };
+    let what = if arguments.reads { "reads_per_s" } else { "writes_per_s" };
     for clients in &arguments.clients {
-        let mut latencies = measure(&leader, *clients, &arguments).await?;
+        let mut latencies = measure(asked, *clients, &arguments).await?;
         latencies.sort_unstable();
         let at = |share: usize| {
             latencies.get(latencies.len() * share / 100).map_or(0, Duration::as_micros)
@@ -62,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
             "nodes": arguments.nodes,
             "clients": clients,
             "bytes": arguments.bytes,
-            "writes_per_s": latencies.len() as u64 / arguments.seconds.max(1),
+            what: latencies.len() as u64 / arguments.seconds.max(1),
             "p50_us": u64::try_from(at(50))?,
             "p99_us": u64::try_from(at(99))?,
         });
@@ -92,6 +104,8 @@ async fn start(arguments: &Arguments) -> anyhow::Result<Vec<Raft>> {
             members: members.clone(),
             tls: None,
             timing: RaftTiming::default(),
+            pace: Pace::default(),
+            steps: Steps::default(),
         };
         let raft = Raft::start(config, CancellationToken::new()).await?;
         let router =
@@ -116,14 +130,14 @@ async fn leader(nodes: &[Raft]) -> anyhow::Result<Raft> {
 }
 
 async fn measure(
-    leader: &Raft,
+    asked: &Raft,
     clients: usize,
     arguments: &Arguments,
 ) -> anyhow::Result<Vec<Duration>> {
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
-    let bytes = arguments.bytes;
+    let (bytes, reads) = (arguments.bytes, arguments.reads);
     let tasks = (0..clients).map(|_| {
-        let leader = leader.clone();
+        let asked = asked.clone();
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             while Instant::now() < end {
@@ -132,7 +146,11 @@ async fn measure(
                 let command =
                     Command { command: Some(Wire::FormCluster(form)), ..Command::default() };
                 let begun = Instant::now();
-                leader.write(command).await?;
+                if reads {
+                    asked.read_index().await?;
+                } else {
+                    asked.write(command).await?;
+                }
                 latencies.push(begun.elapsed());
             }
             anyhow::Ok(latencies)

@@ -1,11 +1,13 @@
 //! `fulcrum-controller`.
 
+mod restoring;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use fulcrum_controller::config::Config;
 use fulcrum_controller::serve;
 use fulcrum_runtime::{manual, shutdown, telemetry};
@@ -15,8 +17,29 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The controller: keeps the cluster's intent, answers the API and serves the agents.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What is done instead of serving.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make this controller's store from a backup: the first of a new cluster, which the other controllers then join.
+    Restore(restoring::Arguments),
+}
+
+/// How it serves.
+#[derive(Debug, clap::Args)]
+struct Serve {
     /// The configuration file.
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
     config: Option<PathBuf>,
@@ -36,7 +59,11 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    match run(arguments) {
+    let done = match arguments.verb {
+        Some(Verb::Restore(arguments)) => restoring::run(&arguments),
+        None => run(arguments.serve),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fulcrum-controller: {error:#}");
@@ -45,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Serve) -> anyhow::Result<()> {
     let mut config = match &arguments.config {
         Some(path) => Config::load(path)?,
         None => Config::dev(arguments.data_dir),

@@ -22,7 +22,7 @@ use crate::events::recorder::Recorder;
 use crate::host;
 use crate::mesh::publish::publish;
 use crate::metrics;
-use crate::raft::{Member, Raft, RaftConfig, RaftTiming, StartError};
+use crate::raft::{Member, Pace, Raft, RaftConfig, RaftTiming, StartError, Steps};
 use crate::sessions::Hub;
 use crate::sessions::attach::Attacher;
 use crate::sessions::planning::Planning;
@@ -113,9 +113,20 @@ pub async fn run(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let raft = raft_config(&config);
+    run_with(config, raft, listeners, shutdown).await
+}
+
+/// As [`run`], with Raft's part of the configuration as it is given.
+pub(crate) async fn run_with(
+    config: Config,
+    raft: RaftConfig,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
     let tls = server::Tls::load(config.tls.as_ref())?;
     // Raft outlives the listeners: it hands over when they are closed.
-    let raft = Raft::start(raft_config(&config), CancellationToken::new()).await?;
+    let raft = Raft::start(raft, CancellationToken::new()).await?;
     let running = Running::start(&config, listeners, &tls, raft.clone())?;
     let failed = tokio::select! {
         () = shutdown.cancelled() => None,
@@ -163,7 +174,12 @@ impl Running {
         tokio::spawn(applier.clone().revert_unconfirmed(api_token.clone()));
         let addresses = (local(&listeners.api), local(&listeners.raft));
         let (reporter, health) = tonic_health::server::health_reporter();
-        let api = server::Api { attacher, applier: applier.clone(), hub: Arc::clone(&hub) };
+        let api = server::Api {
+            attacher,
+            raft: raft.clone(),
+            applier: applier.clone(),
+            hub: Arc::clone(&hub),
+        };
         let api = server::serve_api(listeners.api, tls, api, health, api_token.clone())?;
         let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub) };
         let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone())?;
@@ -215,7 +231,7 @@ fn local(listener: &TcpListener) -> String {
     listener.local_addr().as_ref().map_or_else(io::Error::to_string, SocketAddr::to_string)
 }
 
-fn raft_config(config: &Config) -> RaftConfig {
+pub(crate) fn raft_config(config: &Config) -> RaftConfig {
     let members = config.controllers.iter().map(|controller| {
         let member = Member {
             name: controller.name.clone(),
@@ -236,5 +252,7 @@ fn raft_config(config: &Config) -> RaftConfig {
             election_min: Duration::from_millis(times.election_min_ms),
             election_max: Duration::from_millis(times.election_max_ms),
         },
+        pace: Pace::default(),
+        steps: Steps::default(),
     }
 }

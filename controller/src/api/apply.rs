@@ -27,18 +27,20 @@ use tracing::Instrument as _;
 use super::{errors, etag};
 use crate::events::recorder::Reporter;
 use crate::raft::{
-    Answered, ForwardHandler, Forwarded, IntentState, Leadership, Raft, Role, WriteError,
-    WriteOutcome,
+    Answered, ForwardHandler, Forwarded, IntentState, Leadership, Raft, ReadError, Role,
+    Transferred, WriteError, WriteOutcome,
 };
 use answers::Answers;
 pub use asked::Asked;
 use decide::Decision;
-use forward::forward;
+use forward::{forward, forward_transfer};
 
 /// How long a request waits for a leader: an election takes less than a second.
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// Between attempts while there is none. A leadership that changes ends the wait at once.
 const LEADER_POLL: Duration = Duration::from_millis(50);
+/// Longest time of a read, with the wait for a leader and for what this controller then has to catch up with.
+const READ_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for this controller's turn and for what it then has to catch up with.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait until a write that another controller made can be read here, too.
@@ -84,18 +86,69 @@ impl Applier {
         .await
     }
 
-    /// Returns when everything acknowledged before the call can be read here, and the revision.
+    /// What there is once everything acknowledged before the call can be read here.
     ///
     /// # Errors
-    /// UNAVAILABLE when no leader or no majority answers.
+    /// UNAVAILABLE, within `READ_WAIT`, when no leader or no majority answers.
     pub async fn newest(&self) -> Result<Arc<IntentState>, Status> {
-        let revision = Revision(self.at_leader(&Asked::probe()).await?.apply.revision);
-        if !self.catch_up(revision, LEADER_WAIT).await {
+        let deadline = Instant::now() + READ_WAIT;
+        let revision = self.read_index(deadline).await?;
+        if !self.catch_up(revision, deadline.saturating_duration_since(Instant::now())).await {
             return Err(errors::no_quorum(format!(
-                "this controller has not reached revision {revision} yet: try again, or ask another one"
+                "this controller has not reached revision {revision} yet: ask another one, or for what it has (`stale`, lvsctl --stale)"
             )));
         }
         Ok(self.state())
+    }
+
+    /// What there is, with what was acknowledged before the call or, if `stale`, as it is here.
+    ///
+    /// # Errors
+    /// As [`Self::newest`]; none if `stale`.
+    pub async fn read(&self, stale: bool) -> Result<Arc<IntentState>, Status> {
+        if stale { Ok(self.state()) } else { self.newest().await }
+    }
+
+    /// How far to read, for as long as an election may take.
+    async fn read_index(&self, deadline: Instant) -> Result<Revision, Status> {
+        let mut leadership = self.shared.raft.leadership();
+        loop {
+            leadership.mark_unchanged();
+            let error = match self.shared.raft.read_index().await {
+                Ok(revision) => return Ok(revision),
+                // It knows the question in another form.
+                Err(ReadError::OldLeader) => {
+                    return Ok(Revision(self.at_leader(&Asked::probe()).await?.apply.revision));
+                }
+                Err(error) => error,
+            };
+            if error == ReadError::Stopped || Instant::now() + LEADER_POLL >= deadline {
+                return Err(errors::unread(&error));
+            }
+            tracing::debug!(%error, "waiting for a leader to read from");
+            // Gone only when this controller stops, and then the next attempt says so.
+            let _ = tokio::time::timeout(LEADER_POLL, leadership.changed()).await;
+        }
+    }
+
+    /// Has another controller lead, here or at the leader: the named one, or the one that is furthest.
+    ///
+    /// # Errors
+    /// As `ClusterService` documents.
+    pub async fn transfer_leadership(
+        &self,
+        to: Option<u64>,
+        who: String,
+    ) -> Result<Transferred, Status> {
+        let role = self.shared.raft.leadership().borrow().role;
+        match (role, self.shared.raft.leader_client()) {
+            (Role::Leader, _) => self.transfer(to, who).await,
+            (_, Some(leader)) => {
+                let envelope = self.shared.raft.envelope_to_leader();
+                forward_transfer(leader, envelope, to, who).await
+            }
+            (_, None) => Err(errors::not_leader(None)),
+        }
     }
 
     /// Each state of the intent as it is applied here.
@@ -145,7 +198,7 @@ impl Applier {
     /// Answers as the leader.
     async fn here(&self, request: &Asked) -> Result<Answered, Status> {
         if request.is_probe() {
-            self.shared.raft.read_barrier().await.map_err(from_write_error)?;
+            self.barrier().await?;
             let revision = self.state().revision.0;
             let apply = v1::ApplyResponse { revision, ..Default::default() };
             return Ok(Answered { apply, resource: None });
@@ -216,8 +269,20 @@ impl Applier {
 
     /// Whether this controller still leads and nothing was written since that revision.
     async fn confirmed(&self, seen: Revision) -> Result<bool, Status> {
-        self.shared.raft.read_barrier().await.map_err(from_write_error)?;
+        self.barrier().await?;
         Ok(self.state().revision == seen)
+    }
+
+    /// Returns when this controller is known to lead, and has applied all that was acknowledged before.
+    async fn barrier(&self) -> Result<(), Status> {
+        let confirmed = self.shared.raft.read_barrier().await;
+        confirmed.map_err(|error| match error {
+            ReadError::NoLeader { leader } => {
+                errors::not_leader(leader.as_ref().map(|leader| leader.api.as_str()))
+            }
+            ReadError::NoQuorum => errors::no_quorum(error.to_string()),
+            ReadError::OldLeader | ReadError::Stopped => errors::not_leader(None),
+        })
     }
 
     fn repeated(&self, request: &Asked, revision: Revision) -> v1::ApplyResponse {
@@ -265,6 +330,15 @@ impl ForwardHandler for Applier {
         }
         .instrument(span)
         .await
+    }
+
+    async fn transfer(&self, to: Option<u64>, who: String) -> Result<Transferred, Status> {
+        let given = self.shared.raft.transfer(to).await;
+        match &given {
+            Ok(given) => tracing::info!(who, to = given.to, "another controller leads, as asked"),
+            Err(error) => tracing::warn!(who, to, %error, "another controller was asked to lead"),
+        }
+        given.map_err(|error| errors::not_transferred(&error))
     }
 }
 

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::apply::unconfirmed;
 use crate::events::log::EventsNotKept;
+use crate::raft::{ReadError, TransferError};
 
 /// Domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "fulcrum";
@@ -165,6 +166,48 @@ pub fn not_leader(leader: Option<&str>) -> Status {
     };
     let metadata = leader.map(|endpoint| ("leader", endpoint.to_owned()));
     with_info(Code::Unavailable, message, "NOT_LEADER", metadata, Some(RETRY_AFTER))
+}
+
+/// Nothing sure can be read, for it is not known who leads.
+pub fn unread(error: &ReadError) -> Status {
+    let message = format!(
+        "{error}: try again, or ask for what one controller has, which may be old (`stale`, lvsctl --stale)"
+    );
+    let (reason, leader) = match error {
+        ReadError::NoLeader { leader } => ("NOT_LEADER", leader.as_ref()),
+        ReadError::NoQuorum => ("NO_QUORUM", None),
+        ReadError::OldLeader | ReadError::Stopped => ("NOT_LEADER", None),
+    };
+    let metadata = leader.map(|leader| ("leader", leader.api.clone()));
+    with_info(Code::Unavailable, message, reason, metadata, Some(RETRY_AFTER))
+}
+
+/// The controller that was to lead does not.
+pub fn not_transferred(error: &TransferError) -> Status {
+    let message = error.to_string();
+    match error {
+        TransferError::NotLeader { leader } => {
+            not_leader(leader.as_ref().map(|leader| leader.api.as_str()))
+        }
+        TransferError::NotAVoter { .. } => {
+            with_info(Code::FailedPrecondition, message, "NOT_A_VOTER", [], None)
+        }
+        TransferError::Busy => {
+            with_info(Code::FailedPrecondition, message, "TRANSFER_BUSY", [], None)
+        }
+        TransferError::Behind { .. } => {
+            with_info(Code::FailedPrecondition, message, "TRANSFER_BEHIND", [], None)
+        }
+        TransferError::Refused { .. } => {
+            with_info(Code::Aborted, message, "TRANSFER_FAILED", [], None)
+        }
+    }
+}
+
+/// There is no controller of that name.
+pub fn no_controller(name: &str, known: &[String]) -> Status {
+    let message = format!("there is no controller {name:?}: name one of {}", known.join(", "));
+    with_info(Code::NotFound, message, "NOT_FOUND", [("name", name.to_owned())], None)
 }
 
 /// A majority of the controllers is out of reach.

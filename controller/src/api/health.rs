@@ -2,6 +2,7 @@
 
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
 use fulcrum_proto::v1::event_service_server::EventServiceServer;
+use fulcrum_proto::v1::cluster_service_server::ClusterServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
 use tonic::server::NamedService;
@@ -10,14 +11,16 @@ use tonic_health::server::HealthReporter;
 
 use super::agents::Agents;
 use super::events::EventApi;
+use super::cluster::ClusterApi;
 use super::intent::IntentApi;
 use super::topology::TopologyApi;
 
 /// The whole server, and each service by its name. All of them share one fate.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "",
     IntentServiceServer::<IntentApi>::NAME,
     TopologyServiceServer::<TopologyApi>::NAME,
+    ClusterServiceServer::<ClusterApi>::NAME,
     AgentServiceServer::<Agents>::NAME,
     EventServiceServer::<EventApi>::NAME,
 ];

@@ -137,7 +137,7 @@ impl IntentService for IntentApi {
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
         let key = key_of(request.get_ref())?;
-        let state = self.applier.newest().await?;
+        let state = self.applier.read(request.get_ref().stale).await?;
         let resource = state.resources.get(&key).ok_or_else(|| errors::not_found(&key))?;
         let resource = Some(etag::tell(&state, convert::resource_to_wire(resource)));
         Ok(Response::new(v1::GetResponse { resource }))
@@ -147,7 +147,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
-        let state = self.applier.newest().await?;
+        let state = self.applier.read(request.get_ref().stale).await?;
         let request = request.into_inner();
         // Of an older revision all resources are made anew.
         let listed = tokio::task::spawn_blocking(move || pages::list(&request, &state)).await;
@@ -177,7 +177,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ListRevisionsRequest>,
     ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
-        let state = self.applier.newest().await?;
+        let state = self.applier.read(request.get_ref().stale).await?;
         revisions::list(request.get_ref(), &state).map(Response::new)
     }
 
@@ -185,7 +185,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::GetRevisionRequest>,
     ) -> Result<Response<v1::GetRevisionResponse>, Status> {
-        let state = self.applier.newest().await?;
+        let state = self.applier.read(request.get_ref().stale).await?;
         let request = request.into_inner();
         // Of a large one a hundred thousand resources are told.
         let got = tokio::task::spawn_blocking(move || revisions::get(request, &state)).await;
@@ -230,8 +230,14 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::WatchResourcesRequest>,
     ) -> Result<Response<Self::WatchResourcesStream>, Status> {
-        let v1::WatchResourcesRequest { from_revision, kind, name_prefix, labels, label_selector } =
-            request.get_ref();
+        let v1::WatchResourcesRequest {
+            from_revision,
+            kind,
+            name_prefix,
+            labels,
+            label_selector,
+            stale,
+        } = request.get_ref();
         let mut violations = Vec::new();
         let filter = Filter::read(*kind, name_prefix, labels, label_selector, &mut violations);
         if !violations.is_empty() {
@@ -244,7 +250,7 @@ impl IntentService for IntentApi {
             Status::resource_exhausted(text)
         })?;
         // So that whoever goes on from another controller's bookmark finds it here.
-        self.applier.newest().await?;
+        self.applier.read(*stale).await?;
         let (states, stopping) = (self.applier.states(), self.stopping.clone());
         let watcher = Watcher::new(filter, from, states, stopping, place)?;
         Ok(Response::new(watcher.serve(MAX_STALL)))

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod apply;
+pub mod cluster;
 pub mod errors;
 pub mod etag;
 pub mod events;

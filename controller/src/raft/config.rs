@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fulcrum_runtime::tls::TlsFiles;
 
+use super::steps::Steps;
+
 /// A controller of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -54,6 +56,29 @@ pub struct RaftConfig {
     pub tls: Option<TlsFiles>,
     /// How long Raft waits.
     pub timing: RaftTiming,
+    /// When the log is shortened.
+    pub pace: Pace,
+    /// Who is told of each step of the store's work.
+    pub steps: Steps,
+}
+
+/// When the log is shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// A snapshot is built after this many entries,
+    pub snapshot_entries: u64,
+    /// and so many entries are kept behind it, so that a follower that was away for a moment needs no snapshot.
+    pub kept_entries: u64,
+    /// A follower this far behind gets a snapshot: more than the two above, or the snapshot would not be enough.
+    pub lag_entries: u64,
+    /// Entries are dropped this many at a time, for each time costs a sync.
+    pub purge_entries: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { snapshot_entries: 5000, kept_entries: 1000, lag_entries: 10_000, purge_entries: 256 }
+    }
 }
 
 impl RaftConfig {

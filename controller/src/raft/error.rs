@@ -151,7 +151,7 @@ impl CommandOutcome {
     }
 }
 
-/// Why a write or a read barrier failed.
+/// Why a write failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Another node leads. Nothing was written.

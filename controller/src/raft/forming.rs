@@ -188,6 +188,7 @@ mod tests {
                     .map(|store_id| RegisterStore { node_id: 1, store_id: store_id.to_owned() })
                     .into_iter()
                     .collect(),
+                state: None,
             }
         };
         let three = [1, 2, 3];

@@ -5,6 +5,7 @@
 //! node. What it never does: validate or plan (the caller has), or read a clock while it applies. openraft is named
 //! only below this module, sled only in `sled_store`. Start reading at [`Raft`], then `store` and `state`.
 
+mod backup;
 mod checksum;
 mod codec;
 mod config;
@@ -14,13 +15,17 @@ mod leadership;
 mod log_store;
 mod machine;
 mod mark;
+mod members;
 mod membership;
 mod network;
 mod peers;
 mod proposals;
 mod published;
 mod reach;
+mod reads;
+mod restore;
 mod revisions;
+mod rounds;
 mod service;
 mod sled_store;
 mod snapshot;
@@ -28,9 +33,11 @@ mod space;
 mod start;
 mod state;
 mod state_machine;
+mod steps;
 mod store;
 mod store_error;
 mod store_thread;
+mod transfer;
 mod types;
 mod verify;
 
@@ -42,26 +49,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fulcrum_model::Revision;
 use fulcrum_proto::internal::v1::command::Command as Wire;
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::raft_service_server::RaftServiceServer;
-use fulcrum_proto::internal::v1::{Command, TakeLeadershipRequest};
-use openraft::error::{CheckIsLeaderError, RaftError};
+use fulcrum_proto::internal::v1::{Command, Envelope};
 use prost::Message as _;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use tonic::transport::Channel;
 
-pub use config::{Member, RaftConfig, RaftTiming};
+pub use backup::{BackupError, BackupInfo, BackupWriter, CHUNK_BYTES};
+pub use config::{Member, Pace, RaftConfig, RaftTiming};
 pub use error::{StartError, WriteError, WriteOutcome};
 pub use leadership::{Leadership, Role};
+pub use reads::ReadError;
+pub use restore::{RestoreError, Restored, check_backup, restore};
 pub use service::{Answered, ForwardHandler, Forwarded};
 pub(crate) use space::LOW_BYTES;
 pub use state::{CommandOutcome, IntentState};
+pub use steps::{Step, Steps};
+pub use transfer::{TransferError, Transferred};
 
 use log_store::LogStore;
 use peers::{MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, Peers};
 use proposals::{Proposed, Refused};
+use reads::Reads;
 use service::{Identity, Service};
+use space::Room;
 use state::Edit;
 use store_error::StoreError;
 use store_thread::StoreHandle;
@@ -69,10 +83,6 @@ use types::Openraft;
 
 /// Longest wait for a majority. Two elections fit into it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A leader that stops gives its successor this long. It takes two syncs, unless the disk is very busy.
-const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// And this long before to get the entries that it lacks.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -89,15 +99,20 @@ struct Node {
     store: StoreHandle,
     peers: Arc<Peers>,
     proposals: mpsc::Sender<Proposed>,
+    reads: Reads,
     intent: watch::Receiver<Arc<IntentState>>,
     leadership: watch::Receiver<Leadership>,
     is_admitted: watch::Receiver<bool>,
     failure: watch::Sender<Option<StartError>>,
     is_stopping: watch::Sender<bool>,
     is_handing_over: watch::Sender<bool>,
+    /// Held while leadership is handed over.
+    handing_over: Mutex<()>,
     /// How long a voter stays with a leader that it has heard.
     lease: Duration,
     is_space_low: watch::Sender<bool>,
+    /// Room on the store's disk when it was last looked at.
+    room: watch::Sender<Room>,
     /// Held while stopping, so that whoever else stops it waits for the same end.
     stopped: Mutex<bool>,
 }
@@ -138,24 +153,21 @@ impl Raft {
         self.node.propose(command, bytes).await
     }
 
+    /// The revision from which on [`Self::state`] holds everything that was acknowledged before the call, on any node. Calls at the same time share
+    /// one round of messages, and nothing is written.
+    ///
+    /// # Errors
+    /// [`ReadError`], within a second or two.
+    pub async fn read_index(&self) -> Result<Revision, ReadError> {
+        self.node.reads.index().await
+    }
+
     /// Returns when everything acknowledged before the call is in [`Self::state`]. On the leader.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn read_barrier(&self) -> Result<(), WriteError> {
-        let confirmed = tokio::time::timeout(WRITE_TIMEOUT, self.node.raft.ensure_linearizable());
-        match confirmed.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward)))) => {
-                Err(self.node.refused(Refused::NotLeader(forward.leader_id)))
-            }
-            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => {
-                Err(WriteError::NoQuorum { waited: WRITE_TIMEOUT })
-            }
-            Ok(Err(RaftError::Fatal(error))) => {
-                Err(self.node.refused(Refused::Stopped(error.to_string())))
-            }
-        }
+    /// [`ReadError`].
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        self.node.reads.index_here().await.map(drop)
     }
 
     /// The service for the controllers' own listener. Forwarded writes go to `forward`.
@@ -164,8 +176,8 @@ impl Raft {
         forward: Arc<dyn ForwardHandler>,
     ) -> RaftServiceServer<impl raft_service::RaftService> {
         let service = Service {
+            node: Arc::clone(&self.node),
             raft: self.node.raft.clone(),
-            log: self.node.log.clone(),
             identity: Arc::clone(&self.node.identity),
             intent: self.node.intent.clone(),
             is_admitted: self.node.is_admitted.clone(),
@@ -181,6 +193,17 @@ impl Raft {
     pub fn leader_client(&self) -> Option<RaftServiceClient<Channel>> {
         let leader_id = self.node.leadership.borrow().leader_id?;
         self.node.peers.bulk(leader_id)
+    }
+
+    /// Addresses a message to the leader; `None` when none is known.
+    pub fn envelope_to_leader(&self) -> Option<Envelope> {
+        let leader_id = self.node.leadership.borrow().leader_id?;
+        Some(self.node.peers.envelope(leader_id))
+    }
+
+    /// The configured controllers, by node id.
+    pub fn members(&self) -> &BTreeMap<u64, Member> {
+        &self.node.members
     }
 
     /// Returns when the node has stopped by itself and why: the program should end with the error.
@@ -262,61 +285,6 @@ impl Node {
                 WriteError::NotLeader { leader: id.and_then(|id| self.members.get(&id).cloned()) }
             }
             (Refused::Stopped(reason), None) => WriteError::Stopped { reason },
-        }
-    }
-
-    /// Has the follower that is furthest elected, so that the others need not wait for the lease to run out.
-    async fn hand_over(&self) {
-        // openraft has a leader refuse its vote until the lease of its own election has run out.
-        let led = self.leadership.borrow().since.map_or(Duration::ZERO, |since| since.elapsed());
-        tokio::time::sleep(self.lease.saturating_sub(led)).await;
-        // An entry that the successor lacks would cost it the election.
-        self.is_handing_over.send_replace(true);
-        // A heartbeat would renew the lease that the voters wait for, and an election of its own would beat the successor.
-        self.raft.runtime_config().heartbeat(false);
-        self.raft.runtime_config().elect(false);
-        self.hand_over_to_best().await;
-        self.raft.runtime_config().heartbeat(true);
-        self.raft.runtime_config().elect(true);
-        self.is_handing_over.send_replace(false);
-    }
-
-    async fn hand_over_to_best(&self) {
-        let best = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            let voters: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
-            let replication = metrics.replication.clone().unwrap_or_default();
-            replication
-                .into_iter()
-                .filter(|(id, _)| *id != self.identity.node_id && voters.contains(id))
-                .max_by_key(|(_, matched)| *matched)
-                .map(|(id, _)| id)
-        };
-        let Some((successor, mut client)) =
-            best.and_then(|id| self.peers.control(id).map(|client| (id, client)))
-        else {
-            return;
-        };
-        let has_all = |metrics: &openraft::RaftMetrics<u64, openraft::EmptyNode>| {
-            let matched = metrics.replication.as_ref().and_then(|all| all.get(&successor));
-            matched.is_some_and(|id| id.map(|id| id.index) == metrics.last_log_index)
-        };
-        let caught_up = self.raft.wait(Some(CATCH_UP_TIMEOUT)).metrics(has_all, "caught up").await;
-        if caught_up.is_err() {
-            tracing::warn!(successor = %self.peers.label(successor), "the best successor is behind");
-        }
-        let envelope = Some(self.peers.envelope(successor));
-        let mut request = tonic::Request::new(TakeLeadershipRequest { envelope });
-        request.set_timeout(HANDOVER_TIMEOUT);
-        match client.take_leadership(request).await {
-            Ok(_) => {
-                tracing::info!(successor = %self.peers.label(successor), "leadership handed over");
-            }
-            Err(error) => tracing::warn!(
-                successor = %self.peers.label(successor), error = error.message(),
-                "leadership could not be handed over; the others elect a leader when the lease has run out"
-            ),
         }
     }
 }

@@ -22,8 +22,17 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_COMMAND_BYTES + (1 << 20);
 /// The other members, with two connections each: a large message must not hold up the leader's signs of life.
 pub(crate) struct Peers {
     node_id: u64,
-    cluster_id: watch::Receiver<String>,
+    lineage: watch::Receiver<Lineage>,
     others: BTreeMap<u64, Peer>,
+}
+
+/// Whose messages a node takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    /// The cluster; empty before it is known.
+    pub(crate) cluster_id: String,
+    /// Its incarnation; 0 before it is known.
+    pub(crate) incarnation: u64,
 }
 
 struct Peer {
@@ -34,13 +43,13 @@ struct Peer {
 }
 
 impl Peers {
-    /// Makes the channels. They connect when they are first used. `cluster_id` is empty until it is known.
+    /// Makes the channels. They connect when they are first used. `lineage` is empty until it is known.
     ///
     /// # Errors
     /// [`StartError::Peer`] when an address or a TLS file cannot be used.
     pub(crate) fn new(
         config: &RaftConfig,
-        cluster_id: watch::Receiver<String>,
+        lineage: watch::Receiver<Lineage>,
     ) -> Result<Self, StartError> {
         let connect = |node_id: u64, member: &Member| {
             transport::connect_lazy(&member.raft, config.tls.as_ref())
@@ -57,7 +66,7 @@ impl Peers {
             };
             others.insert(*id, peer);
         }
-        Ok(Self { node_id: config.node_id, cluster_id, others })
+        Ok(Self { node_id: config.node_id, lineage, others })
     }
 
     /// The ids of the other members.
@@ -92,8 +101,8 @@ impl Peers {
 
     /// Addresses a message.
     pub(crate) fn envelope(&self, to_node: u64) -> Envelope {
-        let cluster_id = self.cluster_id.borrow().clone();
-        Envelope { from_node: self.node_id, to_node, cluster_id }
+        let Lineage { cluster_id, incarnation } = self.lineage.borrow().clone();
+        Envelope { from_node: self.node_id, to_node, cluster_id, incarnation }
     }
 
     /// Asks a member who it is.

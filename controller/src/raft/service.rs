@@ -17,11 +17,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::checksum;
 use super::codec::{decode_entry, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
-use super::log_store::LogStore;
 use super::network::SNAPSHOT_CHUNK_BYTES;
 use super::snapshot::{self, MAX_SNAPSHOT_BYTES};
 use super::state::IntentState;
+use super::transfer::Transferred;
 use super::types::{Entry, LogId, Openraft, Snapshot, Vote};
+use super::{Node, reads};
 
 /// A node that is asked to lead is given up after this long. In a cluster of three it is elected at once, for the leader
 /// that asks has the second vote; in a larger one the voters' lease must run out, and openraft asks them again by itself.
@@ -61,6 +62,12 @@ pub trait ForwardHandler: Send + Sync + 'static {
     /// # Errors
     /// What the client is to be told.
     async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status>;
+
+    /// Has another node lead, as the client wishes, who is named: the given one, or the one that is furthest.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    async fn transfer(&self, to: Option<u64>, who: String) -> Result<Transferred, Status>;
 }
 
 /// Who this node is.
@@ -75,8 +82,8 @@ pub(crate) struct Identity {
 
 /// The service on the controllers' own listener.
 pub(crate) struct Service {
+    pub(crate) node: Arc<Node>,
     pub(crate) raft: Openraft,
-    pub(crate) log: LogStore,
     pub(crate) identity: Arc<Identity>,
     pub(crate) intent: watch::Receiver<Arc<IntentState>>,
     /// Whether this node may take part: not before it is known that its new store replaces no other.
@@ -103,6 +110,14 @@ impl Service {
             return Err(Status::failed_precondition(format!(
                 "controller {own} belongs to cluster {ours}, controller {} to cluster {theirs}: one of the two has the \
                  data_dir of another cluster",
+                envelope.from_node
+            )));
+        }
+        let (ours, theirs) = (intent.incarnation, envelope.incarnation);
+        if ours != 0 && theirs != 0 && ours != theirs {
+            return Err(Status::failed_precondition(format!(
+                "controller {own} is of incarnation {ours}, controller {} of incarnation {theirs}: a backup was restored in between. Stop the \
+                 one whose store is from before, and move its data_dir away",
                 envelope.from_node
             )));
         }
@@ -267,18 +282,30 @@ impl RaftService for Service {
         request: Request<v1::IdentifyRequest>,
     ) -> Result<Response<v1::IdentifyResponse>, Status> {
         self.check(request.into_inner().envelope.as_ref())?;
-        let intent = self.intent.borrow().clone();
-        let stores = intent.stores.iter().map(|(node_id, store_id)| v1::RegisterStore {
-            node_id: *node_id,
-            store_id: store_id.clone(),
-        });
-        Ok(Response::new(v1::IdentifyResponse {
-            node_id: self.identity.node_id,
-            store_id: self.identity.store_id.clone(),
-            cluster_id: intent.cluster_id.clone(),
-            is_formed: self.log.has_entries(),
-            members: self.identity.members.clone(),
-            stores: stores.collect(),
+        Ok(Response::new(self.node.identify()))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<v1::ReadIndexRequest>,
+    ) -> Result<Response<v1::ReadIndexResponse>, Status> {
+        self.check(request.into_inner().envelope.as_ref())?;
+        reads::to_wire(self.node.reads.index_here().await).map(Response::new)
+    }
+
+    async fn forward_transfer(
+        &self,
+        request: Request<v1::ForwardTransferRequest>,
+    ) -> Result<Response<v1::ForwardTransferResponse>, Status> {
+        let v1::ForwardTransferRequest { envelope, to_node, who } = request.into_inner();
+        self.check(envelope.as_ref())?;
+        let to = Some(to_node).filter(|to| *to != 0);
+        let Transferred { from, to, term, gap } = self.forward.transfer(to, plain(&who)).await?;
+        Ok(Response::new(v1::ForwardTransferResponse {
+            from_node: from,
+            to_node: to,
+            term,
+            gap_us: u64::try_from(gap.as_micros()).unwrap_or(u64::MAX),
         }))
     }
 

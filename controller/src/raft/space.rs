@@ -21,6 +21,39 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const RESERVE_BYTES: i64 = 16 << 20;
 const RESERVE_NAME: &str = "reserve";
 
+/// Room on a store's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Bytes that this process may still write there.
+    pub(crate) free_bytes: u64,
+    /// Bytes that the store takes, but for its reserve.
+    pub(crate) used_bytes: u64,
+}
+
+impl Room {
+    /// Looks at the store in a directory.
+    ///
+    /// # Errors
+    /// Any error of the file system when it tells of no free room. What vanishes while it is looked at counts as nothing.
+    pub(crate) fn look(directory: &Path) -> io::Result<Self> {
+        Ok(Self { free_bytes: free_bytes(directory)?, used_bytes: used_bytes(directory) })
+    }
+}
+
+/// Bytes of the files below a directory, but for the reserve. A store's directories are two levels deep.
+fn used_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let sizes =
+        entries.flatten().filter(|entry| entry.file_name() != RESERVE_NAME).map(
+            |entry| match entry.metadata() {
+                Ok(found) if found.is_dir() => used_bytes(&entry.path()),
+                Ok(found) => found.len(),
+                Err(_) => 0,
+            },
+        );
+    sizes.sum()
+}
+
 /// Whether too little room is left, when it was or was not before.
 pub(crate) fn is_low(was_low: bool, free_bytes: u64) -> bool {
     free_bytes < if was_low { ENOUGH_BYTES } else { LOW_BYTES }
@@ -93,6 +126,11 @@ mod tests {
         release_reserve(directory.path())?;
         let reserve = directory.path().join(RESERVE_NAME).metadata()?;
         assert_eq!(reserve.len(), RESERVE_BYTES.unsigned_abs());
+        std::fs::create_dir(directory.path().join("db"))?;
+        std::fs::write(directory.path().join("db/db"), [0; 5000])?;
+        std::fs::write(directory.path().join("mark"), [0; 100])?;
+        let room = Room::look(directory.path())?;
+        assert_eq!((room.used_bytes, room.free_bytes > 0), (5100, true));
         assert!(free_bytes(directory.path())? > 0);
         Ok(())
     }

@@ -14,23 +14,16 @@ use super::error::StartError;
 use super::leadership::{Leadership, Role};
 use super::log_store::{LogCache, LogStore};
 use super::network::Network;
-use super::peers::Peers;
+use super::peers::{Lineage, Peers};
+use super::reads::Reads;
 use super::service::Identity;
+use super::space::Room;
 use super::state_machine::StateMachine;
 use super::store::{Contents, Store};
 use super::store_error::StoreError;
 use super::store_thread::{StoreHandle, panic_text};
 use super::types::Openraft;
 use super::{Node, Raft, forming, leadership, proposals, space};
-
-/// A snapshot is built after this many entries,
-const SNAPSHOT_ENTRIES: u64 = 5000;
-/// and so many entries are kept behind it, so that a follower that was away for a moment needs no snapshot.
-const KEPT_ENTRIES: u64 = 1000;
-/// A follower this far behind gets a snapshot: more than the two above, or the snapshot would not be enough.
-const SNAPSHOT_LAG_ENTRIES: u64 = 10_000;
-/// Entries are dropped this many at a time, for each time costs a sync.
-const PURGE_ENTRIES: u64 = 256;
 
 impl Raft {
     /// Opens and verifies the store, starts openraft, and forms the cluster from the configuration or takes part in it, without manual
@@ -48,7 +41,8 @@ impl Raft {
         }
         let openraft_config = Arc::new(openraft_config(&config)?);
         let directory = config.directory();
-        let (store, contents) = open(&config).await?;
+        let (mut store, contents) = open(&config).await?;
+        store.tell(config.steps.clone());
         let store = StoreHandle::spawn(store)
             .map_err(|error| StartError::Storage { reason: error.to_string() })?;
         let identity = Arc::new(Identity {
@@ -64,9 +58,9 @@ impl Raft {
             directory.clone(),
             contents.snapshot_applied,
             store.clone(),
+            config.steps.clone(),
         );
-        let cluster_id = follow_cluster_id(intent.clone());
-        let peers = Arc::new(Peers::new(&config, cluster_id)?);
+        let peers = Arc::new(Peers::new(&config, follow_lineage(intent.clone()))?);
         let network = Network::new(Arc::clone(&peers));
         let raft = Openraft::new(config.node_id, openraft_config, network, log.clone(), machine)
             .await
@@ -76,6 +70,9 @@ impl Raft {
         tokio::spawn(leadership::follow(raft.metrics(), published, Arc::clone(&members)));
         let (proposals, arrived) = mpsc::channel(proposals::QUEUE);
         tokio::spawn(proposals::run(raft.clone(), arrived));
+        let reads =
+            Reads::spawn(raft.clone(), Arc::clone(&peers), leadership.clone(), intent.clone());
+        let room = Room::look(&directory).unwrap_or_default();
         let (admitted, is_admitted) = watch::channel(!is_new);
         let node = Arc::new(Node {
             directory,
@@ -86,14 +83,17 @@ impl Raft {
             store,
             peers,
             proposals,
+            reads,
             intent,
             leadership,
             is_admitted,
             failure: watch::Sender::new(None),
             is_stopping: watch::Sender::new(false),
             is_handing_over: watch::Sender::new(false),
+            handing_over: Mutex::new(()),
             lease: config.timing.election_max,
             is_space_low: watch::Sender::new(false),
+            room: watch::Sender::new(room),
             stopped: Mutex::new(false),
         });
         let started = Self { node };
@@ -134,29 +134,34 @@ async fn open(config: &RaftConfig) -> Result<(Store, Contents), StartError> {
 fn openraft_config(config: &RaftConfig) -> Result<Config, StartError> {
     let ms =
         |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let pace = config.pace;
     Config {
         cluster_name: "fulcrum".to_owned(),
         heartbeat_interval: ms(config.timing.heartbeat),
         election_timeout_min: ms(config.timing.election_min),
         election_timeout_max: ms(config.timing.election_max),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        replication_lag_threshold: SNAPSHOT_LAG_ENTRIES,
-        purge_batch_size: PURGE_ENTRIES,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(pace.snapshot_entries),
+        max_in_snapshot_log_to_keep: pace.kept_entries,
+        replication_lag_threshold: pace.lag_entries,
+        purge_batch_size: pace.purge_entries,
         ..Config::default()
     }
     .validate()
     .map_err(|error| StartError::Timing { reason: error.to_string() })
 }
 
-/// The cluster's id alone, for it is read with every message.
-fn follow_cluster_id(
+/// Of which cluster the node is, alone, for it is read with every message.
+fn follow_lineage(
     mut intent: watch::Receiver<Arc<super::IntentState>>,
-) -> watch::Receiver<String> {
-    let (published, receiver) = watch::channel(intent.borrow().cluster_id.clone());
+) -> watch::Receiver<Lineage> {
+    let lineage = |state: &super::IntentState| Lineage {
+        cluster_id: state.cluster_id.clone(),
+        incarnation: state.incarnation,
+    };
+    let (published, receiver) = watch::channel(lineage(&intent.borrow()));
     tokio::spawn(async move {
-        while published.borrow().is_empty() && intent.changed().await.is_ok() {
-            published.send_replace(intent.borrow_and_update().cluster_id.clone());
+        while published.borrow().cluster_id.is_empty() && intent.changed().await.is_ok() {
+            published.send_replace(lineage(&intent.borrow_and_update()));
         }
         // Receivers read the last value after the sender is gone.
     });
@@ -199,8 +204,13 @@ async fn watch_space(node: Arc<Node>) {
             return;
         }
         let was_low = *node.is_space_low.borrow();
-        let free = match space::free_bytes(&node.directory) {
-            Ok(free) => free,
+        let directory = node.directory.clone();
+        let looked = tokio::task::spawn_blocking(move || Room::look(&directory)).await;
+        let free = match looked.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(room) => {
+                node.room.send_replace(room);
+                room.free_bytes
+            }
             Err(error) => {
                 tracing::warn!(%error, "the room on the disk cannot be told");
                 continue;

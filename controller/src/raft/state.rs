@@ -108,6 +108,12 @@ impl AnsweredRequests {
         Some((id, self.revisions.get(id).copied()?))
     }
 
+    /// Id and revision of the request at that place, the oldest at 0.
+    pub(crate) fn at(&self, place: usize) -> Option<(&str, Revision)> {
+        let (_, id) = self.order.get(place)?;
+        Some((id, self.revisions.get(id).copied().unwrap_or_default()))
+    }
+
     /// Adds one as it was stored. Numbers must rise.
     pub(crate) fn restore(&mut self, number: u64, id: String, revision: Revision) {
         self.revisions.insert(id.clone(), revision);

@@ -13,6 +13,7 @@ use super::log_store::storage_error;
 use super::machine::Machine;
 use super::snapshot::{self, SnapshotError};
 use super::state::{CommandOutcome, IntentState};
+use super::steps::{Step, Steps};
 use super::store_thread::StoreHandle;
 use super::types::{
     Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig,
@@ -31,6 +32,7 @@ struct SnapshotFile {
     directory: PathBuf,
     /// Last entry that the saved snapshot holds.
     saved: Mutex<Option<LogId>>,
+    steps: Steps,
 }
 
 impl SnapshotFile {
@@ -45,7 +47,9 @@ impl SnapshotFile {
             return Ok(());
         }
         let directory = self.directory.clone();
+        self.steps.at(Step::SnapshotBegins);
         blocking(ErrorVerb::Write, move || snapshot::write(&directory, &encoded)).await?;
+        self.steps.at(Step::SnapshotSaved);
         *saved = applied;
         Ok(())
     }
@@ -58,9 +62,11 @@ impl StateMachine {
         directory: PathBuf,
         snapshot_applied: Option<LogId>,
         store: StoreHandle,
+        steps: Steps,
     ) -> (Self, watch::Receiver<Arc<IntentState>>) {
         let (published, receiver) = watch::channel(Arc::clone(machine.intent.get()));
-        let file = Arc::new(SnapshotFile { directory, saved: Mutex::new(snapshot_applied) });
+        let saved = Mutex::new(snapshot_applied);
+        let file = Arc::new(SnapshotFile { directory, saved, steps });
         (Self { machine, store, published, file }, receiver)
     }
 

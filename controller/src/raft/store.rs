@@ -18,6 +18,7 @@ use super::machine::{HEADER_KEY, Machine};
 use super::mark::Mark;
 use super::sled_store::{Changes, Database, Table};
 use super::state::StateKey;
+use super::steps::{Step, Steps};
 use super::store_error::StoreError;
 use super::types::{Entry, LogId, Vote};
 use super::verify::{Bounds, VerifiedLog, VerifiedState};
@@ -39,6 +40,7 @@ pub(crate) struct Store {
     /// Checksum of each record of the state, by key.
     state_checksums: BTreeMap<Vec<u8>, Hash>,
     state_digest: Hash,
+    steps: Steps,
 }
 
 /// What an opened store holds.
@@ -136,6 +138,7 @@ impl Store {
             bounds: found.bounds,
             state_checksums: state.checksums,
             state_digest: state.digest,
+            steps: Steps::default(),
         };
         let mut machine = state.machine;
         let snapshot_applied = snapshot.as_ref().and_then(|snapshot| snapshot.applied);
@@ -163,6 +166,11 @@ impl Store {
             snapshot_applied,
         };
         Ok((store, contents))
+    }
+
+    /// Has each step of its work told from now on.
+    pub(crate) fn tell(&mut self, steps: Steps) {
+        self.steps = steps;
     }
 
     /// Where it is.
@@ -202,10 +210,14 @@ impl Store {
             stored.push((entry, encoded.len()));
         }
         changes.put(BOUNDS_KEY, bounds.to_wire().encode_to_vec());
+        self.steps.at(Step::AppendBegins);
         self.database.write(Table::Log, &changes)?;
+        self.steps.at(Step::AppendWritten);
         self.database.sync()?;
+        self.steps.at(Step::AppendSynced);
         self.bounds = bounds;
         self.move_mark()?;
+        self.steps.at(Step::AppendMarked);
         Ok(stored)
     }
 
@@ -217,7 +229,9 @@ impl Store {
         let mut changes = Changes::default();
         changes.put(VOTE_KEY, vote_to_wire(vote).encode_to_vec());
         self.database.write(Table::Log, &changes)?;
+        self.steps.at(Step::VoteWritten);
         self.database.sync()?;
+        self.steps.at(Step::VoteSynced);
         self.change_mark(|mark| mark.vote = Some(vote_to_wire(vote)))
     }
 
@@ -241,6 +255,7 @@ impl Store {
         // The mark must never ask for what is gone, so it goes first.
         self.move_mark()?;
         self.sync_mark()?;
+        self.steps.at(Step::TruncateMarked);
         self.remove_entries(from_index.max(before.first_index)..last.index + 1)?;
         Ok(end(&self.bounds))
     }
@@ -253,6 +268,7 @@ impl Store {
         if self.bounds.purged.is_some_and(|(purged, _)| purged >= upto) {
             return Ok(());
         }
+        self.steps.at(Step::PurgeBegins);
         let first = self.bounds.first_index;
         if self.bounds.last.is_none_or(|(last, _)| upto >= last) {
             return self.purge_all(upto);
@@ -319,7 +335,9 @@ impl Store {
             ..header
         };
         changes.put(HEADER_KEY, header.encode_to_vec());
+        self.steps.at(Step::ApplyBegins);
         self.database.write(Table::State, &changes)?;
+        self.steps.at(Step::ApplyWritten);
         Ok(())
     }
 
@@ -332,6 +350,7 @@ impl Store {
             self.state_checksums.keys().map(|key| (key.clone(), None)).collect();
         records.extend(machine.keys().iter().map(|key: &StateKey| machine.record(key)));
         self.write_state(machine.header(), records.into_iter().collect())?;
+        self.steps.at(Step::InstallWritten);
         self.sync()
     }
 
@@ -390,6 +409,7 @@ impl Store {
         let mut changes = Changes { put: Vec::new(), delete: indexes.map(entry_key).collect() };
         changes.put(BOUNDS_KEY, self.bounds.to_wire().encode_to_vec());
         self.database.write(Table::Log, &changes)?;
+        self.steps.at(Step::PurgeWritten);
         Ok(self.database.sync()?)
     }
 

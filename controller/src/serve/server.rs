@@ -7,6 +7,7 @@ use fulcrum_proto::FILE_DESCRIPTOR_SET;
 use fulcrum_proto::internal::v1::mesh_service_server::MeshServiceServer;
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
 use fulcrum_proto::v1::event_service_server::EventServiceServer;
+use fulcrum_proto::v1::cluster_service_server::ClusterServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
 use fulcrum_runtime::tls::TlsFiles;
@@ -23,6 +24,7 @@ use super::ServeError;
 use crate::api::agents::Agents;
 use crate::api::apply::Applier;
 use crate::api::events::EventApi;
+use crate::api::cluster::ClusterApi;
 use crate::api::intent::IntentApi;
 use crate::api::topology::TopologyApi;
 use crate::api::{MAX_MESSAGE_BYTES, health};
@@ -64,6 +66,7 @@ impl Tls {
 /// What answers the API and the agents.
 pub(super) struct Api {
     pub(super) attacher: Attacher,
+    pub(super) raft: Raft,
     pub(super) applier: Applier,
     pub(super) hub: Arc<Hub>,
 }
@@ -76,8 +79,9 @@ pub(super) fn serve_api(
     health: HealthServer<impl Health>,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let Api { attacher, applier, hub } = api;
+    let Api { attacher, raft, applier, hub } = api;
     let states = applier.states();
+    let cluster = ClusterApi::new(&attacher.controller, raft, applier.clone(), shutdown.clone());
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -95,6 +99,7 @@ pub(super) fn serve_api(
         .add_service(events)
         .add_service(intent.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(TopologyServiceServer::new(TopologyApi { hub, states }))
+        .add_service(ClusterServiceServer::new(cluster))
         .add_service(
             AgentServiceServer::new(Agents { attacher })
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -25,7 +25,8 @@ async fn a_set_is_written_read_changed_and_pruned() {
     let again = node.apply(examples::cluster()).await;
     assert_eq!((again.revision, again.changes.len()), (first.revision, 0));
 
-    let get = v1::GetRequest { kind: v1::Kind::Pool.into(), name: "tomcats".to_owned() };
+    let get =
+        v1::GetRequest { kind: v1::Kind::Pool.into(), name: "tomcats".to_owned(), stale: false };
     let pool = node.intent().get(get).await.expect("it is there").into_inner().resource;
     let metadata = pool.and_then(|pool| pool.metadata).expect("it has its name");
     assert_eq!((metadata.name.as_str(), metadata.revision), ("tomcats", first.revision));
@@ -76,10 +77,10 @@ async fn errors_say_what_to_do_and_change_nothing() {
             _ => assert_eq!(details.error_info().expect("it says why").domain, "fulcrum"),
         }
     }
-    let get = v1::GetRequest { kind: v1::Kind::Pool.into(), name: "none".to_owned() };
+    let get = v1::GetRequest { kind: v1::Kind::Pool.into(), name: "none".to_owned(), stale: false };
     let status = node.intent().get(get).await.expect_err("there is none");
     assert_eq!(status.code(), Code::NotFound);
-    let get = v1::GetRequest { kind: 99, name: "none".to_owned() };
+    let get = v1::GetRequest { kind: 99, name: "none".to_owned(), stale: false };
     let status = node.intent().get(get).await.expect_err("there is no such kind");
     assert_eq!(status.code(), Code::InvalidArgument);
     let all = node.intent().list(v1::ListRequest::default()).await.expect("it answers");

@@ -10,6 +10,7 @@ mod applying;
 mod confirming;
 mod events;
 mod hosts;
+mod life;
 mod listeners;
 mod many;
 mod resources;

@@ -33,7 +33,7 @@ async fn a_resource_is_created_read_changed_and_deleted_at_any_controller() {
         assert_eq!(status.code(), Code::AlreadyExists);
 
         let kind = v1::Kind::Site.into();
-        let get = v1::GetRequest { kind, name: name.clone() };
+        let get = v1::GetRequest { kind, name: name.clone(), stale: false };
         let got = node.intent().get(get).await.expect("it is there").into_inner().resource;
         assert_eq!(got, created.resource);
         let first = etag(got.as_ref());

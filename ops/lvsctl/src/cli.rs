@@ -7,8 +7,8 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, completion, confirm, delete, doctor, drain, events, explain, freeze, get, handover,
-    history, import, ipvs, label, rollback, rollout, thaw, undrain, wait,
+    apply, backup, completion, confirm, controller, delete, doctor, drain, events, explain, freeze,
+    get, handover, history, import, ipvs, label, rollback, rollout, thaw, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -99,6 +99,10 @@ pub(crate) enum Verb {
     Import(import::Arguments),
     /// Tell what happened: who became Active, what is out of rotation, what was held or undone, and why.
     Events(events::Arguments),
+    /// Look after the controllers themselves: who leads, how far each is, who should lead.
+    Controller(controller::Arguments),
+    /// Write a backup of the intent with its history, while everything goes on; `fulcrum-controller restore` takes it.
+    Backup(backup::Arguments),
     /// Follow what changes, line by line, until interrupted.
     Watch,
     /// Wait until every agent has applied a revision.
@@ -136,6 +140,8 @@ impl Verb {
             Self::Ipvs(_) => tracing::info_span!("lvsctl ipvs"),
             Self::Import(_) => tracing::info_span!("lvsctl import"),
             Self::Events(_) => tracing::info_span!("lvsctl events"),
+            Self::Controller(_) => tracing::info_span!("lvsctl controller"),
+            Self::Backup(_) => tracing::info_span!("lvsctl backup"),
             Self::Watch => tracing::info_span!("lvsctl watch"),
             Self::Wait(_) => tracing::info_span!("lvsctl wait"),
             Self::Handover(_) => tracing::info_span!("lvsctl handover"),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fulcrum_proto::v1;
+use fulcrum_proto::v1::cluster_service_client::ClusterServiceClient;
 use fulcrum_proto::v1::director_local_service_client::DirectorLocalServiceClient;
 use fulcrum_proto::v1::event_service_client::EventServiceClient;
 use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
@@ -209,6 +210,11 @@ pub(crate) fn topology(channel: Traced) -> TopologyServiceClient<Traced> {
 /// A client of what happened.
 pub(crate) fn events(channel: Traced) -> EventServiceClient<Traced> {
     EventServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// A client of the controllers as a cluster.
+pub(crate) fn cluster(channel: Traced) -> ClusterServiceClient<Traced> {
+    ClusterServiceClient::new(channel)
 }
 
 /// A channel to an agent on this host, by its local socket.

@@ -75,6 +75,10 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Explain(arguments) => verbs::explain::run(&global, arguments).instrument(span).await,
         Verb::Ipvs(arguments) => verbs::ipvs::run(&global, arguments).instrument(span).await,
         Verb::Import(arguments) => span.in_scope(|| verbs::import::run(&global, arguments)),
+        Verb::Controller(arguments) => {
+            verbs::controller::run(&global, arguments).instrument(span).await
+        }
+        Verb::Backup(arguments) => verbs::backup::run(&global, arguments).instrument(span).await,
         // A watch may last for days: its calls are traced one by one.
         Verb::Events(arguments) => verbs::events::run(&global, arguments).await,
         Verb::Watch => verbs::watch::run(&global).await,

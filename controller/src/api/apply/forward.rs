@@ -5,7 +5,8 @@ use std::time::Duration;
 use fulcrum_proto::internal::v1::forward_write_request::Write;
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
 use fulcrum_proto::internal::v1::{
-    ForwardApplyRequest, ForwardRollbackRequest, ForwardWriteRequest, ForwardWriteResponse,
+    Envelope, ForwardApplyRequest, ForwardRollbackRequest, ForwardTransferRequest,
+    ForwardWriteRequest, ForwardWriteResponse,
 };
 use fulcrum_proto::v1;
 use fulcrum_runtime::trace;
@@ -14,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::{Asked, is_transport};
 use crate::api::errors;
-use crate::raft::{Answered, Forwarded};
+use crate::raft::{Answered, Forwarded, Transferred};
 
 /// Longest time that the leader is given for one write: its own wait for a majority and the queue before it.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,14 +82,42 @@ pub(super) async fn forward(
     match answer {
         Ok((Some(apply), resource)) => Ok(Answered { apply, resource }),
         Ok((None, _)) => Err(Status::internal("the leader's answer is empty")),
-        Err(status) if status.code() == Code::Unimplemented => Err(errors::old_leader(unknown)),
-        Err(status) if is_transport(&status) => Err(status),
-        // As the leader said it, without the headers of the way between.
-        Err(status) => {
-            let details = status.details().to_vec().into();
-            Err(Status::with_details(status.code(), status.message(), details))
-        }
+        Err(status) => Err(as_said(status, unknown)),
     }
+}
+
+/// Asks the leader to have another controller lead.
+///
+/// # Errors
+/// As the leader answered.
+pub(super) async fn forward_transfer(
+    mut leader: RaftServiceClient<Channel>,
+    envelope: Option<Envelope>,
+    to: Option<u64>,
+    who: String,
+) -> Result<Transferred, Status> {
+    let to_node = to.unwrap_or_default();
+    let request = passed_on(ForwardTransferRequest { envelope, to_node, who });
+    let answer = leader.forward_transfer(request).await;
+    let answer = answer.map_err(|status| as_said(status, "transfer of leadership"))?.into_inner();
+    Ok(Transferred {
+        from: answer.from_node,
+        to: answer.to_node,
+        term: answer.term,
+        gap: Duration::from_micros(answer.gap_us),
+    })
+}
+
+/// As the leader said it, without the headers of the way between.
+fn as_said(status: Status, unknown: &str) -> Status {
+    if status.code() == Code::Unimplemented {
+        return errors::old_leader(unknown);
+    }
+    if is_transport(&status) {
+        return status;
+    }
+    let details = status.details().to_vec().into();
+    Status::with_details(status.code(), status.message(), details)
 }
 
 fn passed_on<T>(message: T) -> tonic::Request<T> {

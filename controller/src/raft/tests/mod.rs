@@ -2,6 +2,7 @@
 
 mod cluster;
 mod damage;
+mod life;
 pub(super) mod nodes;
 mod refusals;
 mod single;

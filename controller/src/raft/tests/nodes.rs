@@ -20,7 +20,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::raft::{
-    Answered, ForwardHandler, Forwarded, Member, Raft, RaftConfig, RaftTiming, Role, StartError,
+    Answered, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role,
+    StartError, Steps, Transferred,
 };
 
 /// Longest wait of a test for anything.
@@ -54,6 +55,10 @@ impl ForwardHandler for Refusing {
             }
         }
     }
+
+    async fn transfer(&self, to: Option<u64>, who: String) -> Result<Transferred, Status> {
+        Err(Status::aborted(format!("refused a transfer to {to:?} of {who}")))
+    }
 }
 
 /// Members of ids 1 and up at the addresses.
@@ -84,6 +89,8 @@ pub(super) fn config(node_id: u64, data_dir: &Path, members: &BTreeMap<u64, Memb
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1200),
         },
+        pace: Pace::default(),
+        steps: Steps::default(),
     }
 }
 
@@ -157,14 +164,18 @@ pub(in crate::raft) fn write(base_revision: u64, request_id: &str, site: &str) -
     write_all(base_revision, request_id, vec![site_resource(site, "")])
 }
 
-pub(super) fn site_resource(name: &str, description: &str) -> v1::Resource {
+pub(in crate::raft) fn site_resource(name: &str, description: &str) -> v1::Resource {
     v1::Resource {
         metadata: Some(v1::Metadata { name: name.to_owned(), ..v1::Metadata::default() }),
         spec: Some(v1::resource::Spec::Site(v1::Site { description: description.to_owned() })),
     }
 }
 
-pub(super) fn write_all(base_revision: u64, request_id: &str, put: Vec<v1::Resource>) -> Command {
+pub(in crate::raft) fn write_all(
+    base_revision: u64,
+    request_id: &str,
+    put: Vec<v1::Resource>,
+) -> Command {
     let request_id = request_id.to_owned();
     let write = WriteIntent { base_revision, request_id, put, ..WriteIntent::default() };
     Command { command: Some(Wire::WriteIntent(write)), time_ms: 0, traceparent: String::new() }

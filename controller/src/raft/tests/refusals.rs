@@ -15,7 +15,7 @@ use crate::raft::checksum;
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn envelope(to_node: u64, cluster_id: &str) -> Envelope {
-    Envelope { from_node: 2, to_node, cluster_id: cluster_id.to_owned() }
+    Envelope { from_node: 2, to_node, cluster_id: cluster_id.to_owned(), incarnation: 0 }
 }
 
 /// What a call was refused with.

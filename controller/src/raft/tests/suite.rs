@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use crate::raft::log_store::{LogCache, LogStore};
 use crate::raft::state_machine::StateMachine;
+use crate::raft::steps::Steps;
 use crate::raft::store::Store;
 use crate::raft::store_thread::StoreHandle;
 use crate::raft::types::{StorageError, TypeConfig};
@@ -20,7 +21,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let store = StoreHandle::spawn(store).expect("a thread");
         let cache = LogCache::new(contents.vote, contents.purged, contents.entries);
         let log = LogStore::new(store.clone(), cache);
-        let (machine, _) = StateMachine::new(contents.machine, path, None, store);
+        let (machine, _) = StateMachine::new(contents.machine, path, None, store, Steps::default());
         Ok((directory, log, machine))
     }
 }

@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
     let kind = i32::from(arguments.kind);
     for name in &arguments.names {
         // Apply takes what is gone already for deleted. A person who mistypes a name wants to know.
-        let request = v1::GetRequest { kind, name: name.clone() };
+        let request = v1::GetRequest { kind, name: name.clone(), stale: false };
         let ask = |channel| {
             let request = request.clone();
             async move { connect::intent(channel).get(request).await }

@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
         hide_default_value = true
     )]
     from_revision: u64,
+    /// Print what the controller asked has, without asking the leader: it may be old. For when no controller leads.
+    #[arg(long)]
+    stale: bool,
 }
 
 /// Checked here already, for a controller of an older release would pass it over.
@@ -101,7 +104,7 @@ fn shout(name: &str) -> String {
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
-    let Arguments { kind, name, label, selector, prefix: name_prefix, watch, from_revision } =
+    let Arguments { kind, name, label, selector, prefix: name_prefix, watch, from_revision, stale } =
         arguments;
     let is_filtered = !label.is_empty() || !selector.is_empty() || !name_prefix.is_empty() || watch;
     let label_selector = selector;
@@ -123,12 +126,13 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
                 name_prefix,
                 labels,
                 label_selector,
+                stale,
             };
             // A stream of changes: lines are for people here, manifests for programs.
             follow::run(&controllers, request, global.output.unwrap_or(Output::Table)).await
         }
         Some(name) => {
-            let request = v1::GetRequest { kind: kind.into(), name };
+            let request = v1::GetRequest { kind: kind.into(), name, stale };
             let answer = controllers
                 .ask(|channel| {
                     let request = request.clone();
@@ -148,6 +152,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
                 page_size: PAGE,
                 page_token: String::new(),
                 label_selector,
+                stale,
             };
             let listed = list(&controllers, &request).await;
             let mut resources = listed.map_err(|refusal| refusal.failure("cannot list"))?;

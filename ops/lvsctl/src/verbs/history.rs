@@ -19,13 +19,17 @@ pub(crate) struct Arguments {
     /// Most revisions to print, newest first; up to 1000.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Tell what the controller asked has, without asking the leader: it may be old. For when no controller leads.
+    #[arg(long)]
+    stale: bool,
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
     let controllers = Controllers::new(&global.endpoint, global.tls()?.as_ref())?;
+    let stale = arguments.stale;
     let format = global.output.unwrap_or(Output::Table);
     let text = if let Some(revision) = arguments.revision {
-        let request = v1::GetRevisionRequest { revision };
+        let request = v1::GetRevisionRequest { revision, stale };
         let answer = controllers
             .ask(|channel| async move { connect::intent(channel).get_revision(request).await })
             .await
@@ -37,7 +41,7 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         }
     } else {
         let page_size = arguments.limit;
-        let request = v1::ListRevisionsRequest { page_size, page_token: String::new() };
+        let request = v1::ListRevisionsRequest { page_size, page_token: String::new(), stale };
         let answer = controllers
             .ask(|channel| {
                 let request = request.clone();

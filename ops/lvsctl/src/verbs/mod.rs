@@ -1,8 +1,10 @@
 //! One file per verb.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod confirm;
+pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod drain;

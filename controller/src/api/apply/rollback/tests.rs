@@ -74,19 +74,21 @@ fn pages_and_single_revisions_tell_what_was_changed() {
     let state = written();
     let page = |page_token: &str| {
         let page_token = page_token.to_owned();
-        let request = v1::ListRevisionsRequest { page_size: 2, page_token };
+        let request = v1::ListRevisionsRequest { page_size: 2, page_token, stale: false };
         let page = revisions::list(&request, &state).expect("it is told");
         let numbers: Vec<u64> = page.revisions.iter().map(|r| r.revision).collect();
         (numbers, page.next_page_token)
     };
     assert_eq!(page(""), (vec![9, 7], "7".to_owned()));
     assert_eq!(page("7"), (vec![5], String::new()));
-    let bad = v1::ListRevisionsRequest { page_size: 1001, page_token: "x".to_owned() };
+    let bad =
+        v1::ListRevisionsRequest { page_size: 1001, page_token: "x".to_owned(), stale: false };
     let status = revisions::list(&bad, &state).expect_err("both are wrong");
     let details = status.get_error_details();
     assert_eq!(details.bad_request().expect("it names them").field_violations.len(), 2);
 
-    let told = revisions::get(v1::GetRevisionRequest { revision: 7 }, &state).expect("it is kept");
+    let told = revisions::get(v1::GetRevisionRequest { revision: 7, stale: false }, &state)
+        .expect("it is kept");
     let [difference] = &told.differences[..] else { panic!("one differs: {told:?}") };
     let scheduler = |resource: &Option<v1::Resource>| match resource.as_ref().map(|r| &r.spec) {
         Some(Some(v1::resource::Spec::VirtualServer(server))) => server.scheduler(),
@@ -94,11 +96,11 @@ fn pages_and_single_revisions_tell_what_was_changed() {
     };
     assert_ne!(scheduler(&difference.before), v1::Scheduler::Wlc);
     assert_eq!(scheduler(&difference.after), v1::Scheduler::Wlc);
-    let status = revisions::get(v1::GetRevisionRequest { revision: 6 }, &state);
+    let status = revisions::get(v1::GetRevisionRequest { revision: 6, stale: false }, &state);
     assert_eq!(status.expect_err("there is none").code(), Code::OutOfRange);
     // As an older release leaves it.
     let state = IntentState { history: fulcrum_intent::history::History::default(), ..state };
-    let status = revisions::get(v1::GetRevisionRequest { revision: 9 }, &state);
+    let status = revisions::get(v1::GetRevisionRequest { revision: 9, stale: false }, &state);
     let status = status.expect_err("its intent alone is kept");
     let expected =
         "revision 9: what it changed was not kept; its intent can be restored (Rollback)";
