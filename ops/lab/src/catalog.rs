@@ -65,6 +65,14 @@ pub(crate) const ALL: &[Scenario] = &[
         budget: Duration::from_mins(5),
         run: scenarios::raft::run,
     },
+    Scenario {
+        name: "cluster-life",
+        summary: "leadership moves under writes, a dead controller is replaced, a backup begins a new cluster",
+        ground: Ground::Host,
+        needs_collector: false,
+        budget: Duration::from_mins(5),
+        run: scenarios::cluster_life::run,
+    },
     kernel(
         "seed",
         3,

@@ -19,6 +19,8 @@ pub(crate) fn api(node: Node) -> String {
 /// A controller among its peers.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
+    /// Its number in Raft.
+    pub(crate) id: u64,
     /// Its name.
     pub(crate) name: String,
     /// Its API endpoint, host:port.
@@ -29,9 +31,10 @@ pub(crate) struct Peer {
 
 /// The seed's controllers.
 pub(crate) fn peers() -> Vec<Peer> {
-    CONTROLLERS
-        .iter()
-        .map(|node| Peer {
+    (1..)
+        .zip(CONTROLLERS.iter())
+        .map(|(id, node)| Peer {
+            id,
             name: node.name.to_owned(),
             api: api(*node),
             raft: format!("{}:{RAFT_PORT}", node.address),
@@ -51,15 +54,12 @@ pub(crate) fn controller(
         data_dir.display(),
         transport(tls)
     );
-    for (index, peer) in peers.iter().enumerate() {
+    for peer in peers {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "\n[[controllers]]\nid = {}\nname = \"{}\"\napi = \"{}\"\nraft = \"{}\"\n",
-            index + 1,
-            peer.name,
-            peer.api,
-            peer.raft
+            peer.id, peer.name, peer.api, peer.raft
         );
     }
     text

@@ -1,6 +1,7 @@
 //! The scenarios, one file each.
 
 pub(crate) mod arp_proof;
+pub(crate) mod cluster_life;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod events;
