@@ -63,11 +63,20 @@ fn step(own: &Identity, answers: &[IdentifyResponse]) -> Step {
     if agreeing + 1 > own.members.len() / 2 { Step::Begin } else { Step::Wait }
 }
 
-/// Finds out what a node with a new store may do, and does it. Gives `false` when it must not take part.
-pub(crate) async fn admit(raft: &Openraft, peers: &Peers, own: &Identity) -> bool {
+/// Those that count: where a backup was restored, nobody whose store is from before.
+fn newest(mut answers: Vec<IdentifyResponse>) -> (u64, Vec<IdentifyResponse>) {
+    let incarnation = answers.iter().map(|answer| answer.incarnation).max().unwrap_or_default();
+    // One that is not formed yet, or of an older release, tells none.
+    answers.retain(|answer| [0, incarnation].contains(&answer.incarnation));
+    (incarnation, answers)
+}
+
+/// Finds out what a node with a new store may do, and does it. Gives the incarnation of the cluster that it joins, 0 when it begins one or none
+/// is told, and `None` when it must not take part.
+pub(crate) async fn admit(raft: &Openraft, peers: &Peers, own: &Identity) -> Option<u64> {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        let answers = ask_all(peers).await;
+        let (incarnation, answers) = newest(ask_all(peers).await);
         for answer in answers.iter().filter(|answer| answer.members != own.members) {
             tracing::warn!(
                 controller = answer.node_id, members = ?answer.members, own_members = ?own.members,
@@ -75,11 +84,11 @@ pub(crate) async fn admit(raft: &Openraft, peers: &Peers, own: &Identity) -> boo
             );
         }
         match step(own, &answers) {
-            Step::Refuse => return false,
-            Step::Join => return true,
+            Step::Refuse => return None,
+            Step::Join => return Some(incarnation),
             Step::Begin => {
                 begin(raft, own).await;
-                return true;
+                return Some(0);
             }
             Step::Wait => tokio::time::sleep(backoff.next()).await,
         }
@@ -171,6 +180,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn stores_from_before_a_restore_do_not_count() {
+        let answer = |node_id: u64, incarnation: u64| IdentifyResponse {
+            node_id,
+            incarnation,
+            ..IdentifyResponse::default()
+        };
+        type Case = (&'static [(u64, u64)], u64, &'static [u64]);
+        let cases: [Case; 4] = [
+            (&[], 0, &[]),
+            (&[(1, 0), (2, 0)], 0, &[1, 2]),
+            (&[(1, 1), (2, 0), (3, 1)], 1, &[1, 2, 3]),
+            (&[(1, 9), (2, 0), (3, 1)], 9, &[1, 2]),
+        ];
+        for (answers, expected, counted) in cases {
+            let all = answers.iter().map(|(id, incarnation)| answer(*id, *incarnation)).collect();
+            let (incarnation, left) = newest(all);
+            let ids: Vec<u64> = left.iter().map(|answer| answer.node_id).collect();
+            assert_eq!((incarnation, &ids[..]), (expected, counted));
+        }
+    }
+
+    #[test]
     fn a_new_store_joins_begins_waits_or_is_refused() {
         let own = |members: &[u64]| Identity {
             node_id: 1,
@@ -189,6 +220,7 @@ mod tests {
                     .into_iter()
                     .collect(),
                 state: None,
+                incarnation: 0,
             }
         };
         let three = [1, 2, 3];

@@ -74,6 +74,7 @@ impl Node {
             members: self.identity.members.clone(),
             stores: stores.collect(),
             state: Some(self.state(intent.revision.0)),
+            incarnation: intent.incarnation,
         }
     }
 

@@ -103,6 +103,8 @@ struct Node {
     intent: watch::Receiver<Arc<IntentState>>,
     leadership: watch::Receiver<Leadership>,
     is_admitted: watch::Receiver<bool>,
+    /// Incarnation of the cluster that a new store has joined; 0 when it joined none.
+    joined: watch::Sender<u64>,
     failure: watch::Sender<Option<StartError>>,
     is_stopping: watch::Sender<bool>,
     is_handing_over: watch::Sender<bool>,

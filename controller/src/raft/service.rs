@@ -113,7 +113,12 @@ impl Service {
                 envelope.from_node
             )));
         }
-        let (ours, theirs) = (intent.incarnation, envelope.incarnation);
+        // One that has yet to be sent the state takes it from those whom it joined, and from no store of before a restore.
+        let ours = match intent.incarnation {
+            0 => *self.node.joined.borrow(),
+            known => known,
+        };
+        let theirs = envelope.incarnation;
         if ours != 0 && theirs != 0 && ours != theirs {
             return Err(Status::failed_precondition(format!(
                 "controller {own} is of incarnation {ours}, controller {} of incarnation {theirs}: a backup was restored in between. Stop the \

@@ -87,6 +87,7 @@ impl Raft {
             intent,
             leadership,
             is_admitted,
+            joined: watch::Sender::new(0),
             failure: watch::Sender::new(None),
             is_stopping: watch::Sender::new(false),
             is_handing_over: watch::Sender::new(false),
@@ -171,7 +172,10 @@ fn follow_lineage(
 /// Finds out whether the node may vote, forms the cluster if there is none, and keeps it in order.
 async fn take_part(node: Arc<Node>, admitted: watch::Sender<bool>) {
     if !*admitted.borrow() {
-        if !forming::admit(&node.raft, &node.peers, &node.identity).await {
+        let joined = forming::admit(&node.raft, &node.peers, &node.identity).await;
+        if let Some(joined) = joined {
+            node.joined.send_replace(joined);
+        } else {
             let error = StartError::OtherStore {
                 node_id: node.identity.node_id,
                 directory: node.directory.clone(),
