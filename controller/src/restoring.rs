@@ -12,10 +12,10 @@ use fulcrum_controller::raft::{self, BackupInfo, Restored};
 pub(crate) struct Arguments {
     /// The backup, as `lvsctl backup` wrote it.
     file: PathBuf,
-    /// The configuration file of the controller that is to begin the new cluster: tells its id and data_dir.
+    /// The configuration file of the controller that is to begin the new cluster: tells its id and its directory.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["data_dir", "check"], conflicts_with = "data_dir")]
     config: Option<PathBuf>,
-    /// Its data_dir, instead of a configuration file.
+    /// Its directory, instead of a configuration file.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// With --data-dir: the controller's id in [[controllers]].

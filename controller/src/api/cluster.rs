@@ -48,15 +48,11 @@ impl ClusterApi {
             return Ok(None);
         }
         let members = self.raft.members();
-        let found = members.iter().find(|(_, member)| member.name == name);
-        match found {
-            Some((id, _)) => Ok(Some(*id)),
-            None => {
-                let known: Vec<String> =
-                    members.values().map(|member| member.name.clone()).collect();
-                Err(errors::no_controller(name, &known))
-            }
+        if let Some((id, _)) = members.iter().find(|(_, member)| member.name == name) {
+            return Ok(Some(*id));
         }
+        let known: Vec<String> = members.values().map(|member| member.name.clone()).collect();
+        Err(errors::no_controller(name, &known))
     }
 
     /// As it is configured here; its number where it is not.

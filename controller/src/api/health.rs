@@ -1,8 +1,8 @@
 //! grpc.health.v1: a controller serves while it knows a leader.
 
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
-use fulcrum_proto::v1::event_service_server::EventServiceServer;
 use fulcrum_proto::v1::cluster_service_server::ClusterServiceServer;
+use fulcrum_proto::v1::event_service_server::EventServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
 use tonic::server::NamedService;
@@ -10,8 +10,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::agents::Agents;
-use super::events::EventApi;
 use super::cluster::ClusterApi;
+use super::events::EventApi;
 use super::intent::IntentApi;
 use super::topology::TopologyApi;
 

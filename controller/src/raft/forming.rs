@@ -179,6 +179,9 @@ fn command(wire: Wire) -> Command {
 mod tests {
     use super::*;
 
+    /// The number and incarnation of each, the newest incarnation, and who has it or nothing.
+    type Case = (&'static [(u64, u64)], u64, &'static [u64]);
+
     #[test]
     fn stores_from_before_a_restore_do_not_count() {
         let answer = |node_id: u64, incarnation: u64| IdentifyResponse {
@@ -186,7 +189,6 @@ mod tests {
             incarnation,
             ..IdentifyResponse::default()
         };
-        type Case = (&'static [(u64, u64)], u64, &'static [u64]);
         let cases: [Case; 4] = [
             (&[], 0, &[]),
             (&[(1, 0), (2, 0)], 0, &[1, 2]),

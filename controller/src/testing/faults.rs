@@ -2,6 +2,7 @@
 //! clients saw must be explained by one register for each name that does one thing at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,10 +65,10 @@ impl Trio {
             ways.insert((from, to), Proxy::to(rafts[to].clone()).await);
         }
         let mut processes = Vec::new();
-        for me in 0..3 {
+        for (me, raft) in rafts.iter().enumerate() {
             let raft_of = |other: usize| match ways.get(&(me, other)) {
                 Some(way) => way.endpoint.as_str(),
-                None => rafts[me].as_str(),
+                None => raft.as_str(),
             };
             let path = directory.path().join(format!("c{}.toml", me + 1));
             let text = configuration(me, directory.path(), apis, raft_of);
@@ -168,9 +169,11 @@ fn configuration<'a>(
     text.push_str("[raft]\nheartbeat_ms = 50\nelection_min_ms = 200\nelection_max_ms = 400\n");
     for (other, api) in apis.iter().enumerate() {
         let (number, raft) = (other + 1, raft_of(other));
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             "[[controllers]]\nid = {number}\nname = \"c{number}\"\napi = \"{api}\"\nraft = \"{raft}\"\n"
-        ));
+        );
     }
     text
 }
@@ -202,7 +205,7 @@ async fn client(number: u64, apis: Vec<String>, seen: Arc<Seen>, begun: Instant)
         let mut client = clients[usize::try_from(mixed % 3).expect("small")].clone();
         let key = format!("k{}", (mixed >> 8) % KEYS);
         let called = now();
-        let (done, is_known) = if (mixed >> 16) % 2 == 0 {
+        let (done, is_known) = if (mixed >> 16).is_multiple_of(2) {
             let value = seen.next_value.fetch_add(1, Ordering::Relaxed) + 1;
             (Done::Write(value), write(&mut client, &key, value, &seen).await)
         } else {
@@ -300,7 +303,7 @@ async fn die_at(trio: &mut Trio, seen: &Seen, step: Step, attempt: usize) -> boo
             trio.heal();
             leader
         }
-        _ if (place + attempt) % 2 == 0 => leader,
+        _ if (place + attempt).is_multiple_of(2) => leader,
         _ => other,
     };
     // Not always at the first: what was done just before differs.

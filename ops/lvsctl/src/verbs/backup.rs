@@ -1,5 +1,6 @@
 //! `lvsctl backup`
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -136,7 +137,11 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
 
 fn told(format: Output, file: &Path, written: &Written) -> String {
     let Written { start, summary } = written;
-    let sha256: String = summary.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = summary.sha256.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    });
     let number = |number: u64| Node::Plain(number.to_string());
     let node = || {
         let fields = [

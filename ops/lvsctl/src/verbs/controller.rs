@@ -216,7 +216,7 @@ fn size(bytes: u64) -> String {
     let Some((bits, unit)) = units.into_iter().find(|(bits, _)| bytes >> bits > 0) else {
         return format!("{bytes} B");
     };
-    let tenths = (bytes >> (bits - 10)) * 10 >> 10;
+    let tenths = ((bytes >> (bits - 10)) * 10) >> 10;
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
