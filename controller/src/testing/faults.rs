@@ -145,6 +145,16 @@ impl Trio {
         has_died
     }
 
+    /// The same at a step of an election, which the end of the leader brings about.
+    async fn die_electing(&mut self, index: usize, leader: usize, step: Step) -> bool {
+        self.processes[index].restart(Some((step, 0)));
+        self.processes[leader].kill();
+        let has_died = self.processes[index].dies_within(STEP_PATIENCE).await;
+        self.processes[index].restart(None);
+        self.processes[leader].restart(None);
+        has_died
+    }
+
     fn cut(&self, from: usize, to: usize, open: Open) {
         self.ways[&(from, to)].set(open);
     }
@@ -302,6 +312,9 @@ async fn die_at(trio: &mut Trio, seen: &Seen, step: Step, attempt: usize) -> boo
             trio.processes[leader].kill();
             trio.heal();
             leader
+        }
+        Step::VoteWritten | Step::VoteSynced => {
+            return trio.die_electing(other, leader, step).await;
         }
         _ if (place + attempt).is_multiple_of(2) => leader,
         _ => other,

@@ -152,6 +152,7 @@ async fn reflection_tells_the_public_services() {
     names.sort();
     let expected = [
         "fulcrum.v1.AgentService",
+        "fulcrum.v1.ClusterService",
         "fulcrum.v1.EventService",
         "fulcrum.v1.IntentService",
         "fulcrum.v1.TopologyService",
