@@ -64,11 +64,15 @@ fn step(own: &Identity, answers: &[IdentifyResponse]) -> Step {
 }
 
 /// Those that count: where a backup was restored, nobody whose store is from before.
-fn newest(mut answers: Vec<IdentifyResponse>) -> (u64, Vec<IdentifyResponse>) {
+fn newest(answers: Vec<IdentifyResponse>) -> (u64, Vec<IdentifyResponse>) {
     let incarnation = answers.iter().map(|answer| answer.incarnation).max().unwrap_or_default();
-    // One that is not formed yet, or of an older release, tells none.
+    (incarnation, of_incarnation(answers, incarnation))
+}
+
+/// Those of that incarnation, and those that tell none: not formed yet, or of an older release.
+fn of_incarnation(mut answers: Vec<IdentifyResponse>, incarnation: u64) -> Vec<IdentifyResponse> {
     answers.retain(|answer| [0, incarnation].contains(&answer.incarnation));
-    (incarnation, answers)
+    answers
 }
 
 /// Finds out what a node with a new store may do, and does it. Gives the incarnation of the cluster that it joins, 0 when it begins one or none
@@ -136,7 +140,8 @@ pub(crate) async fn keep_order<F, O>(
             let cluster_id = uuid::Uuid::new_v4().to_string();
             is_done &= propose(command(Wire::FormCluster(FormCluster { cluster_id }))).await;
         }
-        let answers = ask_all(&peers).await;
+        // A store from before a restore is neither noted nor made a voter: whoever has it comes back with an empty one.
+        let answers = of_incarnation(ask_all(&peers).await, known.incarnation);
         for register in unregistered(&peers, &own, &known, &answers, &mut alarmed) {
             is_done &= propose(command(Wire::RegisterStore(register))).await;
         }
