@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::codec::Refusal;
 use crate::diff::{add, diff_one};
 use crate::operation::OperationKind;
+use crate::worklist::New;
 use crate::{
     Allowances, DestinationKey, Operation, Ownership, Removals, Table, VirtualServer,
     VirtualServerKey, Worklist,
@@ -257,7 +258,7 @@ impl Reconciler {
             list.retain(|operation| self.is_due(operation));
         }
         let [changes, retirements] = [changes, retirements].map(Vec::into_iter);
-        Worklist { changes, new: new.into_iter(), retirements }
+        Worklist { changes, new: New::of(new), retirements }
     }
 
     /// Appends what is to be written of one virtual server that the kernel holds, or tells that it is new.
@@ -384,15 +385,36 @@ impl Reconciler {
         repairs
     }
 
+    /// Whether nothing was refused and no drift is being put right: operations that are done then say nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.refused.is_empty() && self.retried.is_empty() && self.drifted.is_empty()
+    }
+
+    /// The kernel made these new virtual servers of a plan as they are wanted, while [`Self::is_plain`] and no other table was
+    /// wanted; they are in order.
+    pub fn made_whole(&mut self, keys: &[VirtualServerKey]) {
+        let wanted = &self.wanted.virtual_servers;
+        let whole = keys.iter().filter_map(|key| Some((*key, Arc::clone(wanted.get(key)?))));
+        if self.held.virtual_servers.is_empty() {
+            // Built in order it takes half the room.
+            self.held.virtual_servers = whole.collect();
+        } else {
+            self.held.virtual_servers.extend(whole);
+        }
+        self.changes += u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        for key in keys {
+            self.dirty.remove(key);
+            self.removals.forget(key);
+        }
+    }
+
     /// Takes the operations on one virtual server as done when they are all that makes it what it is wanted to be.
     fn is_made_whole(&mut self, operations: &[Operation]) -> bool {
         let Some((Operation::AddVirtualServer { key, settings }, rest)) = operations.split_first()
         else {
             return false;
         };
-        let is_plain =
-            self.refused.is_empty() && self.retried.is_empty() && self.drifted.is_empty();
-        if !is_plain {
+        if !self.is_plain() {
             return false;
         }
         let Some(wanted) = self.wanted.virtual_servers.get(key) else { return false };

@@ -7,9 +7,8 @@ use nix::libc;
 
 /// Real-time priority, of 1 to 99: before every usual thread, below those of the kernel.
 const PRIORITY: libc::c_int = 10;
-/// The thread's niceness where real time is not permitted, of -20 to 19: before usual work, after
-/// the kernel's own threads.
-const NICE: i32 = -15;
+/// The thread's niceness where real time is not permitted, of -20 to 19: before usual work, and before a large IPVS table.
+const NICE: i32 = -20;
 
 /// Raises the calling thread as far as the host permits.
 pub(super) fn raise() {

@@ -82,15 +82,23 @@ impl World {
         self.agrees_with_whole_tables(&planned);
         let (mut work, mut part) = (self.reconciler.plan(NOW), Vec::new());
         let mut written = Vec::new();
+        let mut told_at_the_end = self.reconciler.clone();
         loop {
+            let mark = work.mark();
             self.reconciler.take(&mut work, PART, &mut part);
             if part.is_empty() {
                 break;
             }
             written.extend_from_slice(&part);
-            self.write_part(&part);
+            let done = self.write_part(&part);
+            let is_whole = done.len() == part.len() && told_at_the_end.is_plain();
+            if !is_whole || !work.note_done(mark) {
+                told_at_the_end.all_done(&done);
+            }
         }
         assert!(work.is_empty());
+        told_at_the_end.made_whole(work.done());
+        assert_eq!(told_at_the_end.held(), self.reconciler.held(), "told at the end or at once");
         assert_eq!(written, planned, "in parts or at once");
         for key in self.reconciler.stale().clone() {
             self.read_one(key);
@@ -98,7 +106,8 @@ impl World {
         self.reconciler.end_turn();
     }
 
-    fn write_part(&mut self, part: &[Operation]) {
+    /// Gives those that were done.
+    fn write_part(&mut self, part: &[Operation]) -> Vec<Operation> {
         let mut done = Vec::new();
         for operation in part {
             let key = *operation.virtual_server();
@@ -116,6 +125,7 @@ impl World {
         assert_eq!(self.reconciler.all_done(&done), repairs);
         assert_eq!(self.reconciler.held(), one_by_one.held());
         self.repairs += repairs;
+        done
     }
 
     /// Looking at what may differ alone finds what looking at everything finds. But for deletions: those wait until

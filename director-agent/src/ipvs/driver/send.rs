@@ -10,7 +10,7 @@ use fulcrum_runtime::trace;
 use nix::errno::Errno;
 use tracing::Instrument as _;
 
-use super::Driver;
+use super::{Driver, Written};
 use crate::ipvs::error::{IpvsError, IpvsRefused};
 use crate::ipvs::modules;
 use crate::ipvs::netlink::Undone;
@@ -45,8 +45,11 @@ impl Driver {
         if let Some(wish) = self.wish.as_ref().filter(|wish| wish.generation > settled) {
             trace::set_parent(&span, &wish.traceparent);
         }
-        let (mut sent, mut burst) = (0, Vec::new());
-        let outcome = self.send_bursts(work, &mut burst, &mut sent).instrument(span.clone()).await;
+        let (mut sent, mut burst, mut work) = (0, Vec::new(), work);
+        let sending = self.send_bursts(&mut work, &mut burst, &mut sent);
+        let outcome = sending.instrument(span.clone()).await;
+        self.written = Written::now();
+        self.take_made(work.done());
         span.record("operations", sent);
         match outcome {
             Ok(sent) => {
@@ -70,19 +73,29 @@ impl Driver {
     /// `burst` is the last of them afterwards, and `sent` counts them.
     async fn send_bursts(
         &mut self,
-        mut work: Worklist,
+        work: &mut Worklist,
         burst: &mut Vec<Operation>,
         sent: &mut usize,
     ) -> Result<Sent, IpvsError> {
         let mut refused = BTreeSet::new();
         burst.reserve(work.least().min(BURST));
         loop {
-            self.reconciler.take(&mut work, BURST, burst);
+            let mark = work.mark();
+            self.reconciler.take(work, BURST, burst);
             if burst.is_empty() {
                 return Ok(Sent::All);
             }
             *sent += burst.len();
-            self.send_burst(burst, &mut refused).await?;
+            self.before_adds(burst);
+            if self.is_plain(burst) {
+                // What is made in order is taken note of when all of it is: the kernel does not wait for that.
+                let undone = self.kernel.write(burst).await?;
+                if !undone.is_empty() || !work.note_done(mark) {
+                    self.take_outcome(burst, undone, &mut refused);
+                }
+            } else {
+                self.send_burst(burst, &mut refused).await?;
+            }
             let is_called = self.inbox.wishes.has_changed().unwrap_or(false)
                 || self.inbox.frozen.has_changed().unwrap_or(false);
             if !work.is_empty() && is_called {
@@ -91,15 +104,26 @@ impl Driver {
         }
     }
 
+    /// The journal names what is added before it is.
+    fn before_adds(&mut self, burst: &[Operation]) {
+        let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
+        if adds && self.reconciler.journal_is_due() {
+            self.write_journal();
+        }
+    }
+
+    /// Whether all goes out together, and that it is done is all that can be said of it.
+    fn is_plain(&self, burst: &[Operation]) -> bool {
+        self.reconciler.is_plain()
+            && !tracing::enabled!(tracing::Level::DEBUG)
+            && burst.iter().all(|operation| self.unproven(operation).is_none())
+    }
+
     async fn send_burst(
         &mut self,
         burst: &[Operation],
         refused: &mut BTreeSet<VirtualServerKey>,
     ) -> Result<(), IpvsError> {
-        let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
-        if adds && self.reconciler.journal_is_due() {
-            self.write_journal();
-        }
         let mut rest = burst;
         while let Some(first) = rest.first() {
             let (together, after) = rest.split_at(self.together(rest));
@@ -201,6 +225,21 @@ impl Driver {
             }
         }
         self.count(operations.get(next..).unwrap_or_default());
+    }
+
+    /// Takes note of new virtual servers that the kernel has made.
+    fn take_made(&mut self, keys: &[VirtualServerKey]) {
+        for key in keys {
+            self.touched.insert(*key);
+            if !self.reconciler.is_apart(key) {
+                let wanted = self.reconciler.wanted().and_then(|it| it.virtual_servers.get(key));
+                let real_servers = wanted.map_or(0, |server| server.destinations.len());
+                self.edits.added += 1 + u64::try_from(real_servers).unwrap_or(u64::MAX);
+            }
+        }
+        if !keys.is_empty() {
+            self.reconciler.made_whole(keys);
+        }
     }
 
     fn take_refusal(&mut self, operation: &Operation, refusal: Refusal) {
