@@ -140,14 +140,26 @@ impl Applier {
         to: Option<u64>,
         who: String,
     ) -> Result<Transferred, Status> {
-        let role = self.shared.raft.leadership().borrow().role;
-        match (role, self.shared.raft.leader_client()) {
-            (Role::Leader, _) => self.transfer(to, who).await,
-            (_, Some(leader)) => {
-                let envelope = self.shared.raft.envelope_to_leader();
-                forward_transfer(leader, envelope, to, who).await
+        let deadline = Instant::now() + LEADER_WAIT;
+        let mut leadership = self.shared.raft.leadership();
+        loop {
+            let role = leadership.borrow_and_update().role;
+            let attempt = match (role, self.shared.raft.leader_client()) {
+                (Role::Leader, _) => self.transfer(to, who.clone()).await,
+                (_, Some(leader)) => {
+                    let envelope = self.shared.raft.envelope_to_leader();
+                    forward_transfer(leader, envelope, to, who.clone()).await
+                }
+                (_, None) => Err(errors::not_leader(None)),
+            };
+            match attempt {
+                // The one that was asked leads no more, and has done nothing.
+                Err(status) if errors::is_not_leader(&status) && Instant::now() < deadline => {
+                    // Gone only when this controller stops, and then the next attempt says so.
+                    let _ = tokio::time::timeout(LEADER_POLL, leadership.changed()).await;
+                }
+                answered => return answered,
             }
-            (_, None) => Err(errors::not_leader(None)),
         }
     }
 

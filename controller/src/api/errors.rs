@@ -168,6 +168,11 @@ pub fn not_leader(leader: Option<&str>) -> Status {
     with_info(Code::Unavailable, message, "NOT_LEADER", metadata, Some(RETRY_AFTER))
 }
 
+/// Whether whoever was asked did nothing because it does not lead.
+pub fn is_not_leader(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "NOT_LEADER")
+}
+
 /// Nothing sure can be read, for it is not known who leads.
 pub fn unread(error: &ReadError) -> Status {
     let message = format!(

@@ -72,7 +72,7 @@ pub use transfer::{TransferError, Transferred};
 
 use log_store::LogStore;
 use peers::{MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, Peers};
-use proposals::{Proposed, Refused};
+use proposals::{InFlight, Proposed, Refused};
 use reads::Reads;
 use service::{Identity, Service};
 use space::Room;
@@ -99,6 +99,7 @@ struct Node {
     store: StoreHandle,
     peers: Arc<Peers>,
     proposals: mpsc::Sender<Proposed>,
+    in_flight: InFlight,
     reads: Reads,
     intent: watch::Receiver<Arc<IntentState>>,
     leadership: watch::Receiver<Leadership>,

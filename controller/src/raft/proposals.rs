@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fulcrum_proto::internal::v1;
 use openraft::error::{ClientWriteError, RaftError};
 use prost::Message as _;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::state::CommandOutcome;
 use super::types::{Openraft, Proposal};
@@ -17,7 +17,20 @@ const MAX_COMMANDS: usize = 1024;
 /// Bytes of one entry, unless a single command is larger.
 const MAX_BYTES: usize = 1 << 20;
 /// Entries on their way at once: one is synced here while the one before is synced by the followers.
-const IN_FLIGHT: usize = 2;
+const IN_FLIGHT: u32 = 2;
+/// What all of them leave free.
+pub(crate) type InFlight = Arc<Semaphore>;
+
+/// Room for the entries that are on their way at once.
+pub(crate) fn room() -> InFlight {
+    Arc::new(Semaphore::new(IN_FLIGHT as usize))
+}
+
+/// Waits until no entry is on its way, and keeps others from beginning until what it gives is dropped.
+pub(crate) async fn held_up(in_flight: &InFlight) -> Option<OwnedSemaphorePermit> {
+    // Never closed.
+    Arc::clone(in_flight).acquire_many_owned(IN_FLIGHT).await.ok()
+}
 
 /// Why a command got no outcome.
 #[derive(Debug)]
@@ -36,11 +49,14 @@ pub(crate) struct Proposed {
 }
 
 /// Proposes what arrives until the senders are gone.
-pub(crate) async fn run(raft: Openraft, mut arrived: mpsc::Receiver<Proposed>) {
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+pub(crate) async fn run(
+    raft: Openraft,
+    mut arrived: mpsc::Receiver<Proposed>,
+    in_flight: InFlight,
+) {
     let mut next = arrived.recv().await;
     while let Some(first) = next.take() {
-        // Closed only when it is dropped, and this is its owner.
+        // Never closed.
         let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
         let mut bytes = first.bytes;
         let mut batch = vec![first];
@@ -66,7 +82,7 @@ pub(crate) async fn run(raft: Openraft, mut arrived: mpsc::Receiver<Proposed>) {
     }
 }
 
-async fn propose(raft: &Openraft, batch: Vec<Proposed>, permit: tokio::sync::OwnedSemaphorePermit) {
+async fn propose(raft: &Openraft, batch: Vec<Proposed>, permit: OwnedSemaphorePermit) {
     let (commands, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|proposed| (proposed.command, proposed.answer)).unzip();
     let proposal = Proposal(v1::Commands { commands }.encode_to_vec().into());

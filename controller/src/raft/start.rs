@@ -69,7 +69,8 @@ impl Raft {
         let (published, leadership) = watch::channel(Leadership::default());
         tokio::spawn(leadership::follow(raft.metrics(), published, Arc::clone(&members)));
         let (proposals, arrived) = mpsc::channel(proposals::QUEUE);
-        tokio::spawn(proposals::run(raft.clone(), arrived));
+        let in_flight = proposals::room();
+        tokio::spawn(proposals::run(raft.clone(), arrived, Arc::clone(&in_flight)));
         let reads =
             Reads::spawn(raft.clone(), Arc::clone(&peers), leadership.clone(), intent.clone());
         let room = Room::look(&directory).unwrap_or_default();
@@ -83,6 +84,7 @@ impl Raft {
             store,
             peers,
             proposals,
+            in_flight,
             reads,
             intent,
             leadership,

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulcrum_proto::internal::v1::TakeLeadershipRequest;
+use tokio::time::timeout;
 
 use super::config::Member;
 use super::leadership::{Leadership, Role};
+use super::proposals;
 use super::{Node, Raft};
 
 /// A leader that stops gives its successor this long. It takes two syncs, unless the disk is very busy.
@@ -156,20 +158,44 @@ impl Node {
         let led = self.leadership.borrow().since.map_or(Duration::ZERO, |since| since.elapsed());
         tokio::time::sleep(self.lease.saturating_sub(led)).await;
         ready.judge(self.until(successor, NEAR_ENTRIES, ready.patience()).await)?;
-        // An entry that the successor lacks would cost it the election.
+        // An entry that the successor lacks would cost it the election: none may come after the look at what it has.
         self.is_handing_over.send_replace(true);
-        // A heartbeat would renew the lease that the voters wait for, and an election of its own would beat the successor.
-        self.raft.runtime_config().heartbeat(false);
-        self.raft.runtime_config().elect(false);
         let begun = Instant::now();
-        let given = self.give_to(successor, ready, begun).await;
-        self.raft.runtime_config().heartbeat(true);
-        self.raft.runtime_config().elect(true);
+        let still = timeout(CATCH_UP_TIMEOUT, proposals::held_up(&self.in_flight)).await;
+        let given = match ready.judge(self.still(successor, still.is_ok())) {
+            Ok(()) => self.give(successor, ready, begun).await,
+            Err(error) => Err(error),
+        };
+        drop(still);
         self.is_handing_over.send_replace(false);
         let (controller, from) = (self.peers.label(successor), self.identity.node_id);
         let (term, gap) = given?;
         tracing::info!(successor = %controller, term, gap_ms = gap.as_millis(), "leadership handed over");
         Ok(Transferred { from, to: successor, term, gap })
+    }
+
+    /// What it means for a successor whether all entries have come to rest.
+    fn still(&self, successor: u64, is_still: bool) -> Result<(), TransferError> {
+        if is_still {
+            return Ok(());
+        }
+        Err(TransferError::Behind { controller: self.peers.label(successor) })
+    }
+
+    /// Lets the successor have the last entries, and be elected, with no word of this leader in between.
+    async fn give(
+        &self,
+        successor: u64,
+        ready: Ready,
+        begun: Instant,
+    ) -> Result<(u64, Duration), TransferError> {
+        // A heartbeat would renew the lease that the voters wait for, and an election of its own would beat the successor.
+        self.raft.runtime_config().heartbeat(false);
+        self.raft.runtime_config().elect(false);
+        let given = self.give_to(successor, ready, begun).await;
+        self.raft.runtime_config().heartbeat(true);
+        self.raft.runtime_config().elect(true);
+        given
     }
 
     /// The voter that is to lead.
@@ -238,7 +264,7 @@ impl Node {
         let gap = begun.elapsed();
         let mut leadership = self.leadership.clone();
         let is_known = |now: &Leadership| now.leader_id == Some(successor);
-        let known = tokio::time::timeout(NOTICE_TIMEOUT, leadership.wait_for(is_known)).await;
+        let known = timeout(NOTICE_TIMEOUT, leadership.wait_for(is_known)).await;
         match known {
             Ok(Ok(now)) => Ok((now.term, gap)),
             Ok(Err(_)) | Err(_) => Err(TransferError::Refused {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 /// How often a state is looked at while waiting for it. Short against every bound that scenarios measure.
@@ -64,6 +64,7 @@ impl Process {
             }
             None => Command::new(&launch.program),
         };
+        heed_signals(&mut command);
         let child = command
             .args(&launch.args)
             .envs(launch.env)
@@ -170,6 +171,16 @@ impl Drop for Process {
 
 /// The process groups that run now, for [`kill_tracked`].
 static GROUPS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
+
+/// Lets the program be told to end: the lab blocks those signals to end what it has started first, and the standard library lets a program
+/// inherit that.
+#[expect(unsafe_code, reason = "no safe way sets the signal mask of a program to start")]
+fn heed_signals(command: &mut Command) {
+    // SAFETY: what runs between fork and exec is pthread_sigmask(3) alone, which is async-signal-safe and takes no memory.
+    unsafe {
+        command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+    }
+}
 
 /// Remembers a process group that was started.
 pub(crate) fn track(group: Pid) {

@@ -177,9 +177,14 @@ async fn a_backup_begins_a_new_cluster_that_others_join() -> TestResult {
     old.kill(3).await;
     std::fs::remove_dir_all(old.directory.path().join("3"))?;
     old.restart(3).await?;
-    let mut leadership = old.running[&1].raft.leadership();
-    let all_vote = leadership.wait_for(|now| now.voters.iter().eq(&[1, 2, 3]));
-    tokio::time::timeout(PATIENCE, all_vote).await??;
+    // On the way there the voters are two sets, and a majority of each is needed.
+    let all = vec![BTreeSet::from([1, 2, 3])];
+    for id in [1, 2, 3] {
+        let mut metrics = old.running[&id].raft.node.raft.metrics();
+        let all_vote =
+            metrics.wait_for(|now| *now.membership_config.membership().get_joint_config() == all);
+        tokio::time::timeout(PATIENCE, all_vote).await??;
+    }
     old.kill(1).await;
     let revision = old.write("without-1").await;
     for id in [2, 3] {

@@ -14,7 +14,7 @@ use crate::say;
 const INTERRUPTED: i32 = 130;
 
 /// From now on, an interruption kills all that runs, removes `dir` and ends the program. Called before any thread is
-/// made, because threads inherit which signals are blocked; programs that are started do not.
+/// made, because threads inherit which signals are blocked; so do programs, and [`process::Process::start`] unblocks them there.
 pub(crate) fn guard(dir: PathBuf) -> Result<()> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
