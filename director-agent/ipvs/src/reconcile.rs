@@ -258,7 +258,7 @@ impl Reconciler {
             list.retain(|operation| self.is_due(operation));
         }
         let [changes, retirements] = [changes, retirements].map(Vec::into_iter);
-        Worklist { changes, new: New::of(new), retirements }
+        Worklist { changes, new: New::new(new), retirements }
     }
 
     /// Appends what is to be written of one virtual server that the kernel holds, or tells that it is new.
@@ -310,7 +310,7 @@ impl Reconciler {
     }
 
     /// Appends what adds a wanted virtual server.
-    fn add(&self, operations: &mut Vec<Operation>, key: &VirtualServerKey) {
+    pub fn add(&self, operations: &mut Vec<Operation>, key: &VirtualServerKey) {
         if let Some(wanted) = self.wanted.virtual_servers.get(key) {
             add(operations, key, wanted);
         }
