@@ -30,7 +30,7 @@ use super::{Traffic, modules};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two tries to receive what should have been there at once.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Receive buffer in bytes to ask for. Who may not have more than `net.core.rmem_max` (212,992 bytes unless set otherwise) gets
+/// Receive buffer in bytes to ask for: more than the refusals of the longest flight. Who may not have more than `net.core.rmem_max` (212,992 bytes unless set otherwise) gets
 /// that. The kernel doubles either, for its bookkeeping.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Room that a refusal takes of the receive buffer at most, with its bookkeeping. As many requests are in flight as it holds
