@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 22] = [
+const FILES: [&str; 24] = [
     "fulcrum/v1/ipvs.proto",
     "fulcrum/v1/vrrp.proto",
     "fulcrum/v1/restart.proto",
+    "fulcrum/v1/access.proto",
     "fulcrum/v1/event.proto",
     "fulcrum/v1/notification.proto",
     "fulcrum/v1/resources.proto",
@@ -19,6 +20,7 @@ const FILES: [&str; 22] = [
     "fulcrum/v1/local_order.proto",
     "fulcrum/v1/observed.proto",
     "fulcrum/v1/agent_service.proto",
+    "fulcrum/v1/access_service.proto",
     "fulcrum/v1/topology_service.proto",
     "fulcrum/v1/event_service.proto",
     "fulcrum/v1/cluster_service.proto",

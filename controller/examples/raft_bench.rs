@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use fulcrum_controller::raft::{
-    Answered, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role, Steps,
+    Answered, Asker, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role, Steps,
     Transferred,
 };
 use fulcrum_proto::internal::v1::{Command, FormCluster, command::Command as Wire};
@@ -47,7 +47,7 @@ struct Nobody;
 
 #[tonic::async_trait]
 impl ForwardHandler for Nobody {
-    async fn forward(&self, _: Forwarded, _: String) -> Result<Answered, Status> {
+    async fn forward(&self, _: Forwarded, _: Asker) -> Result<Answered, Status> {
         Err(Status::unimplemented("the benchmark forwards nothing"))
     }
 

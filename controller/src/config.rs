@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fulcrum_model::Name;
 use fulcrum_runtime::config::ConfigError;
+use fulcrum_runtime::identity::is_trust_domain;
 use fulcrum_runtime::tls::TlsFiles;
 use serde::Deserialize;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub raft: RaftTimes,
     /// What notifications may use of this host.
     pub notifications: Home,
+    /// Who may do what.
+    pub access: Access,
 }
 
 /// One voter.
@@ -43,6 +46,44 @@ pub struct Controller {
     pub api: String,
     /// Its listener for the other controllers, host:port.
     pub raft: String,
+}
+
+/// Whether callers must have an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identities {
+    /// Who has none is refused.
+    Required,
+    /// Who has none may do everything.
+    Optional,
+}
+
+/// The `[access]` section: who may do what.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// The trust domain of identities; that of this controller's own certificate when not given.
+    pub trust_domain: Option<String>,
+    /// Whether callers must have an identity; where this controller's own certificate has one when not given.
+    pub identities: Option<Identities>,
+    /// Operators who may do everything whatever the access rules say.
+    pub admins: Vec<String>,
+    /// Private key of the built-in authority, whose certificate is the first of `[tls] ca`. With it this controller gives certificates.
+    pub ca_key: Option<PathBuf>,
+    /// How long those certificates last, in hours.
+    pub certificate_hours: u32,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            trust_domain: None,
+            identities: None,
+            admins: vec!["admin".to_owned()],
+            ca_key: None,
+            certificate_hours: 30 * 24,
+        }
+    }
 }
 
 /// Raft's times.
@@ -79,6 +120,8 @@ struct File {
     raft: RaftTimes,
     #[serde(default)]
     notifications: Notifications,
+    #[serde(default)]
+    access: Access,
 }
 
 /// What notifications may use of this host.
@@ -114,6 +157,9 @@ impl Config {
                 *file = directory.join(&*file);
             }
         }
+        if let (Some(key), Some(directory)) = (&mut file.access.ca_key, path.parent()) {
+            *key = directory.join(&*key);
+        }
         check(file)
     }
 
@@ -133,6 +179,7 @@ impl Config {
             tls: None,
             raft: RaftTimes::default(),
             notifications: Home::default(),
+            access: Access::default(),
         }
     }
 
@@ -176,13 +223,14 @@ fn check(file: File) -> Result<Config, ConfigRefused> {
             problems.push(format!("[notifications] {field} = \"{found}\": give an absolute path"));
         }
     }
+    check_access(&file.access, file.tls.is_some(), &mut problems);
     if !problems.is_empty() {
         return Err(ConfigRefused::Content(problems));
     }
-    let File { name, data_dir, insecure, controllers, tls, raft, notifications, .. } = file;
+    let File { name, data_dir, insecure, controllers, tls, raft, notifications, access, .. } = file;
     let Notifications { secret_dir, command_dir } = notifications;
     let notifications = Home { secrets: secret_dir, commands: command_dir };
-    Ok(Config { name, site, data_dir, insecure, controllers, tls, raft, notifications })
+    Ok(Config { name, site, data_dir, insecure, controllers, tls, raft, notifications, access })
 }
 
 fn check_controllers(file: &File, problems: &mut Vec<String>) {
@@ -236,6 +284,30 @@ fn check_times(times: RaftTimes, problems: &mut Vec<String>) {
         problems.push(format!(
             "[raft] election_max_ms = {election_max_ms} is not above election_min_ms = {election_min_ms}: candidates \
              would collide"
+        ));
+    }
+}
+
+fn check_access(access: &Access, has_tls: bool, problems: &mut Vec<String>) {
+    let Access { trust_domain, identities, admins, ca_key, certificate_hours } = access;
+    if let Some(domain) = trust_domain.as_ref().filter(|domain| !is_trust_domain(domain)) {
+        problems.push(format!(
+            "[access] trust_domain = {domain:?}: write 1 to 255 of a-z, 0-9, '.', '-' and '_'"
+        ));
+    }
+    for admin in admins {
+        if let Err(error) = admin.parse::<Name>() {
+            problems.push(format!("[access] admins: {admin:?}: {error}"));
+        }
+    }
+    if !has_tls && (*identities == Some(Identities::Required) || ca_key.is_some()) {
+        problems
+            .push("[access] asks for certificates, and without [tls] there are none".to_owned());
+    }
+    // A year: longer ones are no better than those that nobody renews.
+    if !(1..=24 * 366).contains(certificate_hours) {
+        problems.push(format!(
+            "[access] certificate_hours = {certificate_hours}: a certificate lasts 1 to 8784 hours"
         ));
     }
 }
@@ -295,7 +367,11 @@ mod tests {
 
     #[test]
     fn bad_files_say_what_to_do() {
-        let cases: [(&str, &str, &[&str]); 8] = [
+        let cases: [(&str, &str, &[&str]); 12] = [
+            ("[tls]", "[access]\nadmins = [\"Anna\"]\n[tls]", &["admins", "\"Anna\""]),
+            ("[tls]", "[access]\ntrust_domain = \"A/b\"\n[tls]", &["trust_domain", "A/b"]),
+            ("[tls]", "[access]\nidentities = \"maybe\"\n[tls]", &["`required`", "`optional`"]),
+            ("[tls]", "[access]\ncertificate_hours = 0\n[tls]", &["1 to 8784 hours"]),
             ("data_dir", "data_dirr", &["DIR/controller.toml:4", "did you mean `data_dir`"]),
             ("name = \"c1\"\n        site", "name = \"c9\"\n        site", &["\"c9\"", "c1, c2"]),
             ("id = 2", "id = 1", &["c2: id = 1 is taken"]),

@@ -5,6 +5,7 @@
 //! looks at its own host (`host`), and tells what happened (`events`). What it never does:
 //! turn evidence into weights (directors do), or stand between clients and real servers. Start reading at `serve`.
 
+pub mod access;
 pub mod api;
 pub mod config;
 pub mod events;

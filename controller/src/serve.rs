@@ -8,15 +8,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulcrum_runtime::authority::{Authority, AuthorityError};
 use fulcrum_runtime::tls::TlsError;
 use fulcrum_runtime::transport::{self, TransportError};
+use fulcrum_session::credentials::Keeper;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::access::Gate;
+use crate::access::decide::Policy;
+use crate::access::own::{self, IdentityRefused};
+use crate::api::access::AccessApi;
 use crate::api::apply::Applier;
+use crate::api::issuing::Issuing;
 use crate::config::Config;
 use crate::events::recorder::Recorder;
 use crate::host;
@@ -64,9 +71,12 @@ pub enum ServeError {
     /// A TLS file cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS refuses what the files hold.
-    #[error("TLS cannot be set up from the files of [tls]: {0}")]
-    TlsSetup(#[source] tonic::transport::Error),
+    /// The built-in authority cannot be used.
+    #[error("[access] ca_key: {0}")]
+    Authority(#[from] AuthorityError),
+    /// This controller's own certificate does not fit `[access]`.
+    #[error(transparent)]
+    Identity(#[from] IdentityRefused),
     /// The reflection service cannot read the API's own descriptors.
     #[error("the API's descriptors cannot be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -124,10 +134,12 @@ pub(crate) async fn run_with(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let tls = server::Tls::load(config.tls.as_ref())?;
+    let policy = own::policy(&config, own::identity(&config)?)?;
+    let authority = load_authority(&config)?;
+    let tls = server::Tls::load(config.tls.as_ref(), authority.is_some())?;
     // Raft outlives the listeners: it hands over when they are closed.
     let raft = Raft::start(raft, CancellationToken::new()).await?;
-    let running = Running::start(&config, listeners, &tls, raft.clone())?;
+    let running = Running::start(&config, listeners, &tls, (policy, authority), raft.clone())?;
     let failed = tokio::select! {
         () = shutdown.cancelled() => None,
         error = raft.failed() => Some(error),
@@ -152,6 +164,7 @@ impl Running {
         config: &Config,
         listeners: Listeners,
         tls: &server::Tls,
+        (policy, authority): (Policy, Option<Authority>),
         raft: Raft,
     ) -> Result<Self, ServeError> {
         let (api_token, raft_token) = (CancellationToken::new(), CancellationToken::new());
@@ -170,7 +183,23 @@ impl Running {
         let (recorder, reporter) =
             Recorder::new(raft.clone(), Arc::clone(&hub), &config.name, home);
         tokio::spawn(recorder.run(api_token.clone()));
-        let applier = Applier::new(raft.clone(), reporter);
+        let applier = Applier::new(raft.clone(), policy.admins.clone(), reporter);
+        if config.tls.is_some() && !policy.identities_required {
+            tracing::warn!(
+                "any certificate without an identity may do everything here: see [access] identities"
+            );
+        }
+        let gate = Gate::new(policy, raft.state());
+        let issuing = authority.map(|authority| Issuing {
+            authority: Arc::new(authority),
+            trust_domain: gate.policy().trust_domain.clone(),
+            lasts: Duration::from_hours(config.access.certificate_hours.into()),
+            controllers: config.controllers.iter().map(|it| it.name.clone()).collect(),
+            applier: applier.clone(),
+            hub: Arc::clone(&hub),
+        });
+        let access =
+            AccessApi { controller: config.name.clone(), gate: Arc::clone(&gate), issuing };
         tokio::spawn(applier.clone().revert_unconfirmed(api_token.clone()));
         let addresses = (local(&listeners.api), local(&listeners.raft));
         let (reporter, health) = tonic_health::server::health_reporter();
@@ -179,9 +208,11 @@ impl Running {
             raft: raft.clone(),
             applier: applier.clone(),
             hub: Arc::clone(&hub),
+            gate: Arc::clone(&gate),
+            access,
         };
         let api = server::serve_api(listeners.api, tls, api, health, api_token.clone())?;
-        let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub) };
+        let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub), gate };
         let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone())?;
 
         let mut peers = Vec::new();
@@ -192,6 +223,13 @@ impl Running {
             tokio::spawn(publish(peer.name.clone(), channel, hub, api_token.clone()));
         }
         host::follow(config, peers, Arc::clone(&hub), api_token.clone());
+        if let Some(files) = &config.tls {
+            let me = std::iter::once(config.me());
+            let endpoints = me.chain(config.peers()).map(|controller| controller.api.clone());
+            let keeper =
+                Keeper { files: files.clone(), token: None, endpoints: endpoints.collect() };
+            tokio::spawn(keeper.run(api_token.clone()));
+        }
         tokio::spawn(follow::intent(raft.state(), Arc::clone(&hub), publish_plans));
         let leadership = raft.leadership();
         tokio::spawn(follow::leadership(leadership, Arc::clone(&hub), reporter, api_token.clone()));
@@ -219,6 +257,12 @@ impl Running {
         self.raft_token.cancel();
         end(self.raft).await;
     }
+}
+
+/// The built-in authority; none where this controller has no key of it.
+fn load_authority(config: &Config) -> Result<Option<Authority>, AuthorityError> {
+    let files = config.tls.as_ref().zip(config.access.ca_key.as_ref());
+    files.map(|(tls, key)| Authority::load(&tls.ca, key)).transpose()
 }
 
 async fn end(mut server: JoinHandle<()>) {

@@ -16,6 +16,7 @@ use fulcrum_proto::finding::Look;
 use fulcrum_proto::v1;
 use fulcrum_runtime::local_socket::Writers;
 use fulcrum_runtime::{boot, durable};
+use fulcrum_session::credentials::Keeper;
 use fulcrum_session::host::Paths;
 use fulcrum_session::{
     ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle, local_orders,
@@ -290,6 +291,11 @@ impl Agent {
         let (looks_for, wanted) = watch::channel(findings::Wanted::default());
         let found = findings::follow(paths, wanted);
         let (hello, in_force) = watch::channel(None);
+        if let Some(files) = config.tls.clone() {
+            let endpoints = config.controllers.clone();
+            let keeper = Keeper { files, token: config.join_token.clone(), endpoints };
+            tokio::spawn(keeper.run(shutdown.clone()));
+        }
         let session_config = SessionConfig {
             role: v1::AgentRole::Director,
             name: config.name.clone(),

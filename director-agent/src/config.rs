@@ -26,6 +26,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
+    /// File with a join token, used while there is no certificate yet.
+    pub join_token: Option<PathBuf>,
     /// The programs that VRRP instances and checks may run; none are run without it.
     pub commands: Option<CommandHome>,
 }
@@ -70,6 +72,7 @@ struct File {
     #[serde(default)]
     insecure: bool,
     tls: Option<TlsFiles>,
+    join_token: Option<PathBuf>,
     track_command_dir: Option<PathBuf>,
     track_command_user: Option<String>,
 }
@@ -142,6 +145,7 @@ pub fn load(path: &Path, insecure: bool) -> Result<Config, SettingsError> {
         state_dir: file.state_dir,
         socket: file.socket,
         tls,
+        join_token: file.join_token.map(|token| beside.join(token)),
         commands: file.track_command_dir.map(|directory| CommandHome { directory, user }),
     })
 }

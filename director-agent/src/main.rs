@@ -83,7 +83,7 @@ fn start(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.check_config {
         // Only here: a director serves by its last plan whatever became of its certificates.
         if let Some(files) = &config.tls {
-            tls::client_config(files)?;
+            tls::ClientTls::load(files)?;
         }
         println!("{} is well", path.display());
         return Ok(());

@@ -12,6 +12,7 @@ use fulcrum_proto::finding::Look;
 use fulcrum_proto::v1;
 use fulcrum_runtime::local_socket::{self, Writers};
 use fulcrum_runtime::{boot, durable, trace};
+use fulcrum_session::credentials::Keeper;
 use fulcrum_session::host::Paths;
 use fulcrum_session::{
     ClockReading, PlanCache, Session, SessionConfig, SessionEvent, SessionHandle, local_orders,
@@ -82,6 +83,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let mut certificate_news = certificate_ends.clone();
 
     let (version, version_watch) = watch::channel(cache.version().cloned());
+    if let Some(files) = config.tls.clone() {
+        let endpoints = config.controllers.clone();
+        let keeper = Keeper { files, token: config.join_token.clone(), endpoints };
+        tokio::spawn(keeper.run(shutdown.clone()));
+    }
     let session = SessionConfig {
         role: v1::AgentRole::RealServer,
         name: config.name.clone(),

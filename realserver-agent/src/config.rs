@@ -27,6 +27,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// TLS towards the controllers; plain text when none.
     pub tls: Option<TlsFiles>,
+    /// File with a join token, used while there is no certificate yet.
+    pub join_token: Option<PathBuf>,
     /// Commands that this host offers to orders.
     pub actions: Actions,
     /// Ports whose certificates are looked at, beside those of the Tomcats.
@@ -45,6 +47,7 @@ struct File {
     #[serde(default)]
     insecure: bool,
     tls: Option<TlsFiles>,
+    join_token: Option<PathBuf>,
     #[serde(default)]
     actions: BTreeMap<String, ActionFile>,
     #[serde(default)]
@@ -115,8 +118,9 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     let certificates = certificates
         .map(|one| Configured { address: one.address, host: one.server_name })
         .collect();
+    let join_token = file.join_token.map(|token| beside.join(token));
     let File { controllers, state_dir, socket, .. } = file;
-    Ok(Config { name, controllers, state_dir, socket, tls, actions, certificates })
+    Ok(Config { name, controllers, state_dir, socket, tls, join_token, actions, certificates })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fulcrum_model::access::{AccessRule, JoinToken};
 use fulcrum_model::resource::{
     Director, Drain, Handover, Kind, Pool, RealServer, Resource, Restart, Site, Spec,
     VirtualServer, VrrpInstance,
@@ -22,6 +23,8 @@ pub(crate) struct Catalog<'a> {
     /// With the revision of each, which is a part of its identity.
     pub(crate) restarts: BTreeMap<&'a Name, (&'a Restart, Revision)>,
     pub(crate) notification_policies: BTreeMap<&'a Name, &'a NotificationPolicy>,
+    pub(crate) access_rules: BTreeMap<&'a Name, &'a AccessRule>,
+    pub(crate) join_tokens: BTreeMap<&'a Name, &'a JoinToken>,
 }
 
 impl<'a> Catalog<'a> {
@@ -45,6 +48,8 @@ impl<'a> Catalog<'a> {
                 Spec::NotificationPolicy(policy) => {
                     _ = catalog.notification_policies.insert(name, policy);
                 }
+                Spec::AccessRule(rule) => _ = catalog.access_rules.insert(name, rule),
+                Spec::JoinToken(token) => _ = catalog.join_tokens.insert(name, token),
             }
         }
         catalog
@@ -62,6 +67,8 @@ impl<'a> Catalog<'a> {
             Kind::Drain => self.drains.keys().copied().collect(),
             Kind::Restart => self.restarts.keys().copied().collect(),
             Kind::NotificationPolicy => self.notification_policies.keys().copied().collect(),
+            Kind::AccessRule => self.access_rules.keys().copied().collect(),
+            Kind::JoinToken => self.join_tokens.keys().copied().collect(),
         }
     }
 
@@ -77,6 +84,8 @@ impl<'a> Catalog<'a> {
             Kind::Drain => self.drains.contains_key(name),
             Kind::Restart => self.restarts.contains_key(name),
             Kind::NotificationPolicy => self.notification_policies.contains_key(name),
+            Kind::AccessRule => self.access_rules.contains_key(name),
+            Kind::JoinToken => self.join_tokens.contains_key(name),
         }
     }
 

@@ -105,7 +105,9 @@ impl<'a> Touched<'a> {
                 | Kind::Director
                 | Kind::Handover
                 | Kind::Restart
-                | Kind::NotificationPolicy => {}
+                | Kind::NotificationPolicy
+                | Kind::AccessRule
+                | Kind::JoinToken => {}
             }
         }
         for planner in [old, new] {

@@ -5,6 +5,7 @@
 //! the intent alone; [`history::History`] tells what each revision changed, and [`restore`] brings one back. What it
 //! never does: read a clock, touch a file or a socket, keep a state of its own, look at health. Start reading at [`prepare`], then at [`Planner`].
 
+pub mod access;
 mod catalog;
 mod diff;
 mod drastic;

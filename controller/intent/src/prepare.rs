@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fulcrum_model::resource::{Resource, ResourceKey};
+use fulcrum_model::resource::{Kind, Resource, ResourceKey};
 
 use crate::drastic::drastic;
-use crate::restore::subject;
+use crate::restore::{is_of_access, subject};
 use crate::validate::{References, Subject, validate};
 use crate::violation::{Finding, Request};
 use crate::{Intent, Violation};
@@ -261,6 +261,10 @@ fn goes(
         Some(subject) => {
             let pruned = current.resources.get(&subject);
             removal.prune && !stays(&subject) && pruned.is_none_or(|it| removal.prunes(it))
+        }
+        // Whose rules come with their owner's set goes by that; no other set takes them away, nor a token.
+        None if is_of_access(key.kind) => {
+            key.kind == Kind::AccessRule && removal.owner.is_some() && removal.prunes(resource)
         }
         None => removal.prunes(resource),
     }

@@ -5,6 +5,7 @@ mod asked;
 mod confirm;
 pub(crate) mod decide;
 mod forward;
+mod granted;
 mod owner;
 mod revert;
 mod rollback;
@@ -27,7 +28,7 @@ use tracing::Instrument as _;
 use super::{errors, etag};
 use crate::events::recorder::Reporter;
 use crate::raft::{
-    Answered, ForwardHandler, Forwarded, IntentState, Leadership, Raft, ReadError, Role,
+    Answered, Asker, ForwardHandler, Forwarded, IntentState, Leadership, Raft, ReadError, Role,
     Transferred, WriteError, WriteOutcome,
 };
 use answers::Answers;
@@ -60,13 +61,15 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     answers: Mutex<Answers>,
     reporter: Reporter,
+    /// Operators who may do everything, by the configuration.
+    admins: Vec<String>,
 }
 
 impl Applier {
-    /// Writes by this Raft node, and tells of what is held.
-    pub fn new(raft: Raft, reporter: Reporter) -> Self {
+    /// Writes by this Raft node whatever the admins ask for, and what the access rules grant others, and tells of what is held.
+    pub fn new(raft: Raft, admins: Vec<String>, reporter: Reporter) -> Self {
         let (turn, answers) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { raft, turn, answers, reporter }) }
+        Self { shared: Arc::new(Shared { raft, turn, answers, reporter, admins }) }
     }
 
     /// Takes a request, here or at the leader.
@@ -229,7 +232,7 @@ impl Applier {
         for _ in 0..MAX_ATTEMPTS {
             let state = self.state();
             let seen = state.revision;
-            match decide(Arc::clone(request), state).await? {
+            match decide(Arc::clone(request), state, &self.shared.admins).await? {
                 Decision::Repeated(revision) => return Ok(self.repeated(request, revision)),
                 Decision::Answer(response) => {
                     if self.confirmed(seen).await? {
@@ -332,8 +335,9 @@ impl Applier {
 
 #[tonic::async_trait]
 impl ForwardHandler for Applier {
-    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status> {
-        let asked = Asked { write, who };
+    async fn forward(&self, write: Forwarded, by: Asker) -> Result<Answered, Status> {
+        let Asker { who, identity } = by;
+        let asked = Asked { write, who, identity };
         let span = asked.span();
         async {
             let answer = self.here(&asked).await?;
@@ -355,9 +359,14 @@ impl ForwardHandler for Applier {
 }
 
 /// Decides on a thread of its own: a large set takes a while, and evidence must not wait for it.
-async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, Status> {
+async fn decide(
+    asked: Arc<Asked>,
+    state: Arc<IntentState>,
+    admins: &[String],
+) -> Result<Decision, Status> {
+    let admins = admins.to_vec();
     let decided = tokio::task::spawn_blocking(move || {
-        let Asked { write, who } = &*asked;
+        let Asked { write, who, identity } = &*asked;
         let intent = Intent { revision: state.revision, resources: state.resources.clone() };
         let decision = match write {
             Forwarded::Apply(request) => match decide::read(request, who, &intent) {
@@ -375,7 +384,8 @@ async fn decide(asked: Arc<Asked>, state: Arc<IntentState>) -> Result<Decision, 
             Forwarded::Update(request) => single::decide_update(request, who, &state, &intent),
             Forwarded::Delete(request) => single::decide_delete(request, who, &state, &intent),
         };
-        unconfirmed::guard(decision, write, state.waiting())
+        let decision = unconfirmed::guard(decision, write, state.waiting());
+        granted::guard(decision, identity.as_ref(), &state, &admins)
     });
     decided.await.map_err(|error| Status::internal(format!("the request broke off: {error}")))
 }

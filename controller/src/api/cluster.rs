@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::apply::Applier;
 use super::errors;
-use super::who::who;
+use super::who::caller;
 use crate::raft::{BackupWriter, Raft};
 
 /// Backups served at once, as the API documents. Each holds the state of its revision.
@@ -77,7 +77,7 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
-        let who = who(&request);
+        let who = caller(&request).who();
         let to = self.id_of(&request.get_ref().to)?;
         let given = self.applier.transfer_leadership(to, who).await?;
         Ok(Response::new(v1::TransferLeadershipResponse {
@@ -104,7 +104,7 @@ impl ClusterService for ClusterApi {
             revision: state.revision.0,
             controller: self.name.clone(),
         };
-        let who = who(&request);
+        let who = caller(&request).who();
         tracing::info!(who, revision = start.revision, "a backup begins");
         let writer = BackupWriter::new(state, &self.name, SystemTime::now());
         let (sender, receiver) = mpsc::channel(QUEUED);

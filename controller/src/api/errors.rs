@@ -258,6 +258,23 @@ pub fn stale_etag(key: &ResourceKey, given: &str, found: Option<(Revision, Strin
     with_info(Code::Aborted, message, "STALE_ETAG", metadata, None)
 }
 
+/// A call that its caller may not make.
+pub fn access(code: Code, message: &str, reason: &str) -> Status {
+    with_info(code, message, reason, [], None)
+}
+
+/// This controller gives no certificates.
+pub fn no_authority() -> Status {
+    let message = "this controller has no authority ([access] ca_key in controller.toml): ask another one, or use your own PKI";
+    access(Code::FailedPrecondition, message, "NO_AUTHORITY")
+}
+
+/// A caller that calls too much.
+pub fn too_much(who: &str, exceeded: &str) -> Status {
+    let message = format!("{who}: {exceeded}");
+    with_info(Code::ResourceExhausted, message, "TOO_MANY_CALLS", [], Some(RETRY_AFTER))
+}
+
 fn with_info(
     code: Code,
     message: impl Into<String>,

@@ -1,5 +1,6 @@
 //! grpc.health.v1: a controller serves while it knows a leader.
 
+use fulcrum_proto::v1::access_service_server::AccessServiceServer;
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
 use fulcrum_proto::v1::cluster_service_server::ClusterServiceServer;
 use fulcrum_proto::v1::event_service_server::EventServiceServer;
@@ -9,6 +10,7 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::access::AccessApi;
 use super::agents::Agents;
 use super::cluster::ClusterApi;
 use super::events::EventApi;
@@ -16,13 +18,14 @@ use super::intent::IntentApi;
 use super::topology::TopologyApi;
 
 /// The whole server, and each service by its name. All of them share one fate.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "",
     IntentServiceServer::<IntentApi>::NAME,
     TopologyServiceServer::<TopologyApi>::NAME,
     ClusterServiceServer::<ClusterApi>::NAME,
     AgentServiceServer::<Agents>::NAME,
     EventServiceServer::<EventApi>::NAME,
+    AccessServiceServer::<AccessApi>::NAME,
 ];
 
 /// Tells whoever asks or watches.

@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use fulcrum_model::Revision;
 use fulcrum_model::resource::{Kind, ResourceKey};
-use fulcrum_proto::convert::{self, FieldViolation};
+use fulcrum_proto::convert::{FieldViolation, hide_secrets, resource_to_watcher, resource_to_wire};
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::intent_service_server::IntentService;
+use fulcrum_runtime::listener::Peer;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::apply::{Applier, Asked};
 use super::filter::Filter;
 use super::served::MAX_STALL;
 use super::watch::Watcher;
-use super::who::who;
+use super::who::caller;
 use super::{errors, etag, pages, revisions};
+use crate::access::Gate;
 use crate::raft::{Answered, Forwarded};
 use crate::sessions::Hub;
 
@@ -43,14 +45,42 @@ pub struct IntentApi {
     stopping: CancellationToken,
     waiters: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 impl IntentApi {
-    /// Writes by `applier`; knows from `hub` how far the agents are; lets watchers go when `stopping` is cancelled.
-    pub fn new(applier: Applier, hub: Arc<Hub>, stopping: CancellationToken) -> Self {
+    /// Writes by `applier`; knows from `hub` how far the agents are; lets watchers go when `stopping` is cancelled; tells secrets to whom
+    /// `gate` says.
+    pub fn new(
+        applier: Applier,
+        hub: Arc<Hub>,
+        stopping: CancellationToken,
+        gate: Arc<Gate>,
+    ) -> Self {
         let waiters = Arc::new(Semaphore::new(MAX_WAITERS));
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
-        Self { applier, hub, stopping, waiters, watchers }
+        Self { applier, hub, stopping, waiters, watchers, gate }
+    }
+
+    /// Takes a write, and notes one that its caller may not make, as the gate notes calls.
+    async fn write<T>(
+        &self,
+        request: Request<T>,
+        make: fn(T) -> Forwarded,
+    ) -> Result<Answered, Status> {
+        let (caller, peer) = (caller(&request), request.extensions().get::<Peer>().cloned());
+        let write = make(request.into_inner());
+        let method = method(&write);
+        let answered = self.applier.take(Asked::by(&caller, write)).await;
+        let mut answered = answered.inspect_err(|status| {
+            if status.code() == Code::PermissionDenied {
+                self.gate.note(&caller, peer.as_ref(), method, status.message());
+            }
+        })?;
+        if !self.gate.shows_secrets(&caller) {
+            answered.resource.iter_mut().for_each(hide_secrets);
+        }
+        Ok(answered)
     }
 
     async fn wait(&self, revision: u64, longest: Duration) -> v1::WaitConvergedResponse {
@@ -80,9 +110,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Apply(request.into_inner());
-        let answer = self.applier.take(Asked { write, who }).await?;
+        let answer = self.write(request, Forwarded::Apply).await?;
         Ok(Response::new(answer.apply))
     }
 
@@ -90,9 +118,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::CreateResourceRequest>,
     ) -> Result<Response<v1::CreateResourceResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Create(request.into_inner());
-        let Answered { apply, resource } = self.applier.take(Asked { write, who }).await?;
+        let Answered { apply, resource } = self.write(request, Forwarded::Create).await?;
         let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } = apply;
         Ok(Response::new(v1::CreateResourceResponse {
             resource,
@@ -107,9 +133,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::UpdateResourceRequest>,
     ) -> Result<Response<v1::UpdateResourceResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Update(request.into_inner());
-        let Answered { apply, resource } = self.applier.take(Asked { write, who }).await?;
+        let Answered { apply, resource } = self.write(request, Forwarded::Update).await?;
         let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } = apply;
         Ok(Response::new(v1::UpdateResourceResponse {
             resource,
@@ -124,10 +148,8 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::DeleteResourceRequest>,
     ) -> Result<Response<v1::DeleteResourceResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Delete(request.into_inner());
         let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } =
-            self.applier.take(Asked { write, who }).await?.apply;
+            self.write(request, Forwarded::Delete).await?.apply;
         let answer = v1::DeleteResourceResponse { revision, changes, agent_changes, confirm_by };
         Ok(Response::new(answer))
     }
@@ -137,9 +159,11 @@ impl IntentService for IntentApi {
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
         let key = key_of(request.get_ref())?;
+        let shows_secrets = self.gate.shows_secrets(&caller(&request));
         let state = self.applier.read(request.get_ref().stale).await?;
         let resource = state.resources.get(&key).ok_or_else(|| errors::not_found(&key))?;
-        let resource = Some(etag::tell(&state, convert::resource_to_wire(resource)));
+        let wire = if shows_secrets { resource_to_wire } else { resource_to_watcher };
+        let resource = Some(etag::tell(&state, wire(resource)));
         Ok(Response::new(v1::GetResponse { resource }))
     }
 
@@ -147,10 +171,12 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
+        let shows_secrets = self.gate.shows_secrets(&caller(&request));
         let state = self.applier.read(request.get_ref().stale).await?;
         let request = request.into_inner();
+        let wire = if shows_secrets { resource_to_wire } else { resource_to_watcher };
         // Of an older revision all resources are made anew.
-        let listed = tokio::task::spawn_blocking(move || pages::list(&request, &state)).await;
+        let listed = tokio::task::spawn_blocking(move || pages::list(&request, &state, wire)).await;
         let listed =
             listed.map_err(|error| Status::internal(format!("the answer broke off: {error}")));
         listed?.map(Response::new)
@@ -197,10 +223,8 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Rollback(request.into_inner());
         let v1::ApplyResponse { revision, changes, agent_changes, confirm_by } =
-            self.applier.take(Asked { write, who }).await?.apply;
+            self.write(request, Forwarded::Rollback).await?.apply;
         let answer = v1::RollbackResponse { revision, changes, agent_changes, confirm_by };
         Ok(Response::new(answer))
     }
@@ -209,9 +233,7 @@ impl IntentService for IntentApi {
         &self,
         request: Request<v1::ConfirmRequest>,
     ) -> Result<Response<v1::ConfirmResponse>, Status> {
-        let who = who(&request);
-        let write = Forwarded::Confirm(request.into_inner());
-        let revision = self.applier.take(Asked { write, who }).await?.apply.revision;
+        let revision = self.write(request, Forwarded::Confirm).await?.apply.revision;
         Ok(Response::new(v1::ConfirmResponse { revision }))
     }
 
@@ -254,6 +276,18 @@ impl IntentService for IntentApi {
         let (states, stopping) = (self.applier.states(), self.stopping.clone());
         let watcher = Watcher::new(filter, from, states, stopping, place)?;
         Ok(Response::new(watcher.serve(MAX_STALL)))
+    }
+}
+
+/// The method that asks for a write.
+fn method(write: &Forwarded) -> &'static str {
+    match write {
+        Forwarded::Apply(_) => "fulcrum.v1.IntentService/Apply",
+        Forwarded::Create(_) => "fulcrum.v1.IntentService/CreateResource",
+        Forwarded::Update(_) => "fulcrum.v1.IntentService/UpdateResource",
+        Forwarded::Delete(_) => "fulcrum.v1.IntentService/DeleteResource",
+        Forwarded::Rollback(_) => "fulcrum.v1.IntentService/Rollback",
+        Forwarded::Confirm(_) => "fulcrum.v1.IntentService/Confirm",
     }
 }
 

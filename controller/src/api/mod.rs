@@ -1,5 +1,6 @@
 //! The public API: thin handlers over what the other modules know and do.
 
+pub mod access;
 pub mod agents;
 pub mod apply;
 pub mod cluster;
@@ -9,6 +10,7 @@ pub mod events;
 pub mod filter;
 pub mod health;
 pub mod intent;
+pub mod issuing;
 pub mod mask;
 pub mod pages;
 pub mod revisions;

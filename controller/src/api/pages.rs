@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Bound;
 
 use fulcrum_model::Revision;
+use fulcrum_model::resource::Resource;
 use fulcrum_model::resource::ResourceKey;
 use fulcrum_proto::convert::{self, FieldViolation};
 use fulcrum_proto::v1;
@@ -21,7 +22,11 @@ const MAX_PAGE: u32 = 1000;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with every bad field; `OUT_OF_RANGE` when the revision of the first page is no longer kept.
-pub fn list(request: &v1::ListRequest, state: &IntentState) -> Result<v1::ListResponse, Status> {
+pub fn list(
+    request: &v1::ListRequest,
+    state: &IntentState,
+    to_wire: fn(&Resource) -> v1::Resource,
+) -> Result<v1::ListResponse, Status> {
     let mut violations = Vec::new();
     let v1::ListRequest { kind, name_prefix, labels, label_selector, .. } = request;
     let filter = Filter::read(*kind, name_prefix, labels, label_selector, &mut violations);
@@ -48,7 +53,7 @@ pub fn list(request: &v1::ListRequest, state: &IntentState) -> Result<v1::ListRe
     let page: Vec<_> = wanted.by_ref().take(size).collect();
     let last = wanted.peek().and(page.last());
     let next = last.map(|last| Token { revision, after: last.key() }.write(&digest));
-    let tell = |resource: &_| etag::tell(state, convert::resource_to_wire(resource));
+    let tell = |resource: &_| etag::tell(state, to_wire(resource));
     Ok(v1::ListResponse {
         resources: page.into_iter().map(tell).collect(),
         revision: revision.0,
@@ -136,12 +141,13 @@ mod tests {
     #[test]
     fn pages_hold_each_resource_once_as_it_was_at_the_first() {
         let mut state = written();
-        let whole = list(&asked(0, ""), &state).expect("a good request");
+        let whole = list(&asked(0, ""), &state, convert::resource_to_wire).expect("a good request");
         assert_eq!((whole.resources.len(), whole.next_page_token.as_str()), (8, ""));
         for size in [1, 3, 4, 8, 1000] {
             let (mut found, mut token) = (Vec::new(), String::new());
             loop {
-                let page = list(&asked(size, &token), &state).expect("a good request");
+                let page = list(&asked(size, &token), &state, convert::resource_to_wire)
+                    .expect("a good request");
                 assert_eq!(page.revision, 7);
                 found.extend(page.resources);
                 token = page.next_page_token;
@@ -158,10 +164,10 @@ mod tests {
         }
         let filtered =
             v1::ListRequest { kind: v1::Kind::Director.into(), page_size: 1, ..Default::default() };
-        let first = list(&filtered, &state).expect("a good request");
+        let first = list(&filtered, &state, convert::resource_to_wire).expect("a good request");
         assert_eq!(names(&first), ["d1"]);
         let second = v1::ListRequest { page_token: first.next_page_token, ..filtered };
-        let second = list(&second, &state).expect("a good request");
+        let second = list(&second, &state, convert::resource_to_wire).expect("a good request");
         assert_eq!(
             (names(&second), second.next_page_token),
             (vec!["d2".to_owned()], String::new())
@@ -171,10 +177,13 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_request_and_for_as_long_as_its_revision_is_kept() {
         let mut state = written();
-        let token = list(&asked(3, ""), &state).expect("a good request").next_page_token;
+        let token = list(&asked(3, ""), &state, convert::resource_to_wire)
+            .expect("a good request")
+            .next_page_token;
         let other = v1::ListRequest { name_prefix: "d".to_owned(), ..asked(3, &token) };
         for request in [other, asked(3, "x"), asked(1001, "7.0.1"), asked(3, &"9.".repeat(90))] {
-            let status = list(&request, &state).expect_err("it is wrong");
+            let status =
+                list(&request, &state, convert::resource_to_wire).expect_err("it is wrong");
             assert_eq!(status.code(), Code::InvalidArgument, "{request:?}");
             let details = status.get_error_details();
             let bad = details.bad_request().expect("it names the fields");
@@ -182,7 +191,8 @@ mod tests {
         }
         write(&mut state, 9, vec![examples::site("east")], &[]);
         state.history = fulcrum_intent::history::History::default();
-        let status = list(&asked(3, &token), &state).expect_err("it is not kept");
+        let status =
+            list(&asked(3, &token), &state, convert::resource_to_wire).expect_err("it is not kept");
         assert_eq!(status.code(), Code::OutOfRange);
     }
 }

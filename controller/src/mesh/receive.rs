@@ -11,6 +11,8 @@ use fulcrum_proto::internal::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::decide::may_speak_for;
+use crate::api::who::caller;
 use crate::host::clocks;
 use crate::sessions::Hub;
 use crate::sessions::hub::PeerStream;
@@ -30,11 +32,13 @@ impl MeshService for Mesh {
         &self,
         request: Request<Streaming<PublishRequest>>,
     ) -> Result<Response<PublishResponse>, Status> {
+        let caller = caller(&request);
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let Some(News::Controller(controller)) = first.and_then(|request| request.news) else {
             return Err(Status::invalid_argument("the first message says who publishes"));
         };
+        may_speak_for(&caller, &controller.name).map_err(|refused| refused.status())?;
         let stream = self.hub.peer_begins(controller)?;
         tracing::info!(peer = stream.controller, "peer controller heard");
         let listening = Listening { hub: &self.hub, stream };

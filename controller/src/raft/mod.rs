@@ -64,7 +64,7 @@ pub use error::{StartError, WriteError, WriteOutcome};
 pub use leadership::{Leadership, Role};
 pub use reads::ReadError;
 pub use restore::{RestoreError, Restored, check_backup, restore};
-pub use service::{Answered, ForwardHandler, Forwarded};
+pub use service::{Answered, Asker, ForwardHandler, Forwarded};
 pub(crate) use space::LOW_BYTES;
 pub use state::{CommandOutcome, IntentState};
 pub use steps::{Step, Steps};

@@ -9,7 +9,7 @@ use fulcrum_proto::v1::{
     ApplyRequest, ApplyResponse, ConfirmRequest, CreateResourceRequest, DeleteResourceRequest,
     Resource, RollbackRequest, UpdateResourceRequest,
 };
-use fulcrum_runtime::identity::plain;
+use fulcrum_runtime::identity::{Identity as CallerIdentity, plain};
 use openraft::error::{Fatal, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use tokio::sync::{Semaphore, watch};
@@ -45,6 +45,28 @@ pub enum Forwarded {
     Delete(DeleteResourceRequest),
 }
 
+/// For whom a write was forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// As the history names it.
+    pub who: String,
+    /// The identity that it showed; none where none was asked of it.
+    pub identity: Option<CallerIdentity>,
+}
+
+impl Asker {
+    /// As a follower tells it.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` where the identity cannot be read: it is nobody's then, and not everybody's.
+    fn read(who: &str, identity: &str) -> Result<Self, Status> {
+        let identity = Some(identity).filter(|uri| !uri.is_empty()).map(str::parse).transpose();
+        let identity =
+            identity.map_err(|error| Status::invalid_argument(format!("identity: {error}")))?;
+        Ok(Self { who: plain(who), identity })
+    }
+}
+
 /// What a write is answered with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answered {
@@ -61,7 +83,7 @@ pub trait ForwardHandler: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the client is to be told.
-    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status>;
+    async fn forward(&self, write: Forwarded, by: Asker) -> Result<Answered, Status>;
 
     /// Has another node lead, as the client wishes, who is named: the given one, or the one that is furthest.
     ///
@@ -247,9 +269,10 @@ impl RaftService for Service {
         &self,
         request: Request<v1::ForwardApplyRequest>,
     ) -> Result<Response<v1::ForwardApplyResponse>, Status> {
-        let v1::ForwardApplyRequest { apply, who } = request.into_inner();
+        let v1::ForwardApplyRequest { apply, who, identity } = request.into_inner();
         let apply = apply.ok_or_else(|| missing("apply"))?;
-        let answer = self.forward.forward(Forwarded::Apply(apply), plain(&who)).await?;
+        let answer =
+            self.forward.forward(Forwarded::Apply(apply), Asker::read(&who, &identity)?).await?;
         Ok(Response::new(v1::ForwardApplyResponse { apply: Some(answer.apply) }))
     }
 
@@ -257,9 +280,12 @@ impl RaftService for Service {
         &self,
         request: Request<v1::ForwardRollbackRequest>,
     ) -> Result<Response<v1::ForwardRollbackResponse>, Status> {
-        let v1::ForwardRollbackRequest { rollback, who } = request.into_inner();
+        let v1::ForwardRollbackRequest { rollback, who, identity } = request.into_inner();
         let rollback = rollback.ok_or_else(|| missing("rollback"))?;
-        let answer = self.forward.forward(Forwarded::Rollback(rollback), plain(&who)).await?;
+        let answer = self
+            .forward
+            .forward(Forwarded::Rollback(rollback), Asker::read(&who, &identity)?)
+            .await?;
         Ok(Response::new(v1::ForwardRollbackResponse { apply: Some(answer.apply) }))
     }
 
@@ -268,7 +294,7 @@ impl RaftService for Service {
         request: Request<v1::ForwardWriteRequest>,
     ) -> Result<Response<v1::ForwardWriteResponse>, Status> {
         use v1::forward_write_request::Write;
-        let v1::ForwardWriteRequest { write, who } = request.into_inner();
+        let v1::ForwardWriteRequest { write, who, identity } = request.into_inner();
         let write = match write {
             Some(Write::Apply(apply)) => Forwarded::Apply(apply),
             Some(Write::Rollback(rollback)) => Forwarded::Rollback(rollback),
@@ -278,7 +304,8 @@ impl RaftService for Service {
             Some(Write::Delete(delete)) => Forwarded::Delete(delete),
             None => return Err(Status::unimplemented("this release does not know such a write")),
         };
-        let Answered { apply, resource } = self.forward.forward(write, plain(&who)).await?;
+        let Answered { apply, resource } =
+            self.forward.forward(write, Asker::read(&who, &identity)?).await?;
         Ok(Response::new(v1::ForwardWriteResponse { apply: Some(apply), resource }))
     }
 

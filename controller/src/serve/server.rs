@@ -1,26 +1,33 @@
 //! The two listeners: one for the API and the agents, one for the other controllers.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_proto::FILE_DESCRIPTOR_SET;
 use fulcrum_proto::internal::v1::mesh_service_server::MeshServiceServer;
+use fulcrum_proto::v1::access_service_server::AccessServiceServer;
 use fulcrum_proto::v1::agent_service_server::AgentServiceServer;
 use fulcrum_proto::v1::cluster_service_server::ClusterServiceServer;
 use fulcrum_proto::v1::event_service_server::EventServiceServer;
 use fulcrum_proto::v1::intent_service_server::IntentServiceServer;
 use fulcrum_proto::v1::topology_service_server::TopologyServiceServer;
-use fulcrum_runtime::tls::TlsFiles;
-use fulcrum_runtime::{tls, trace};
+use fulcrum_runtime::listener::{self, Connection, Limits};
+use fulcrum_runtime::tls::{ClientCertificates, ServerTls, TlsFiles};
+use fulcrum_runtime::trace;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Router, TcpIncoming};
-use tonic::transport::{Server, ServerTlsConfig};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
 
 use super::ServeError;
+use crate::access::layer::GateLayer;
+use crate::access::{Gate, methods};
+use crate::api::access::AccessApi;
 use crate::api::agents::Agents;
 use crate::api::apply::Applier;
 use crate::api::cluster::ClusterApi;
@@ -40,27 +47,37 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls open at once on one connection: an agent needs one, a console a few.
 const MAX_STREAMS: u32 = 256;
 
-type Layers = Stack<trace::ServerLayer, Identity>;
+/// Connections of the API's listener: twice as many agents as one controller serves, and all of them may be behind one address.
+const API_LIMITS: Limits = Limits { connections: 20_000, per_address: 12_000 };
+/// Connections of the other controllers: each has a few.
+const PEER_LIMITS: Limits = Limits { connections: 256, per_address: 64 };
+
+type Layers = Stack<GateLayer, Stack<trace::ServerLayer, Identity>>;
 
 /// TLS of both listeners; plain text when absent.
-pub(super) struct Tls(Option<ServerTlsConfig>);
+pub(super) struct Tls {
+    api: Option<Arc<ServerTls>>,
+    peers: Option<Arc<ServerTls>>,
+}
 
 impl Tls {
-    pub(super) fn load(files: Option<&TlsFiles>) -> Result<Self, ServeError> {
-        Ok(Self(files.map(tls::server_config).transpose()?))
+    /// With `newcomers`, the API's listener takes clients that have no certificate yet; the gate lets them join, and no more.
+    pub(super) fn load(files: Option<&TlsFiles>, newcomers: bool) -> Result<Self, ServeError> {
+        let load = |clients| files.map(|files| ServerTls::load(files, clients)).transpose();
+        let clients =
+            if newcomers { ClientCertificates::Optional } else { ClientCertificates::Required };
+        let (api, peers) = (load(clients)?, load(ClientCertificates::Required)?);
+        Ok(Self { api: api.map(Arc::new), peers: peers.map(Arc::new) })
     }
+}
 
-    fn server(&self) -> Result<Server<Layers>, ServeError> {
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(MAX_STREAMS);
-        let server = match &self.0 {
-            Some(tls) => server.tls_config(tls.clone()).map_err(ServeError::TlsSetup)?,
-            None => server,
-        };
-        Ok(server.layer(trace::server_layer()))
-    }
+fn server(gate: GateLayer) -> Server<Layers> {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(MAX_STREAMS)
+        .layer(trace::server_layer())
+        .layer(gate)
 }
 
 /// What answers the API and the agents.
@@ -69,6 +86,8 @@ pub(super) struct Api {
     pub(super) raft: Raft,
     pub(super) applier: Applier,
     pub(super) hub: Arc<Hub>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) access: AccessApi,
 }
 
 /// Serves the API and the agents until `shutdown`, and then what is open to its end.
@@ -79,7 +98,7 @@ pub(super) fn serve_api(
     health: HealthServer<impl Health>,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let Api { attacher, raft, applier, hub } = api;
+    let Api { attacher, raft, applier, hub, gate, access } = api;
     let states = applier.states();
     let cluster = ClusterApi::new(&attacher.controller, raft, applier.clone(), shutdown.clone());
     let reflection = || {
@@ -91,23 +110,26 @@ pub(super) fn serve_api(
         let public = health::SERVICES.into_iter().filter(|name| !name.is_empty());
         public.fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
-    let intent =
-        IntentServiceServer::new(IntentApi::new(applier, Arc::clone(&hub), shutdown.clone()));
+    let intent = IntentServiceServer::new(IntentApi::new(
+        applier,
+        Arc::clone(&hub),
+        shutdown.clone(),
+        Arc::clone(&gate),
+    ));
     let events = EventServiceServer::new(EventApi::new(states.clone(), shutdown.clone()));
-    let router = tls
-        .server()?
+    let agents = Agents { attacher, gate: Arc::clone(&gate) };
+    let router = server(GateLayer::new(gate, methods::API, true))
         .add_service(events)
         .add_service(intent.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(TopologyServiceServer::new(TopologyApi { hub, states }))
         .add_service(ClusterServiceServer::new(cluster))
-        .add_service(
-            AgentServiceServer::new(Agents { attacher })
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
+        .add_service(AgentServiceServer::new(agents).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(AccessServiceServer::new(access))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    Ok(spawn("api", router, listener, shutdown))
+    let connections = listener::connections("api", listener, tls.api.clone(), API_LIMITS);
+    Ok(spawn("api", router, connections, shutdown))
 }
 
 /// What answers the other controllers.
@@ -115,6 +137,7 @@ pub(super) struct Peers {
     pub(super) raft: Raft,
     pub(super) applier: Applier,
     pub(super) hub: Arc<Hub>,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Serves the other controllers until `shutdown`.
@@ -124,24 +147,23 @@ pub(super) fn serve_peers(
     peers: Peers,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let Peers { raft, applier, hub } = peers;
+    let Peers { raft, applier, hub, gate } = peers;
     let mesh = Mesh { hub, shutdown: shutdown.clone() };
-    let router = tls
-        .server()?
+    let router = server(GateLayer::new(gate, methods::PEERS, false))
         .add_service(raft.service(Arc::new(applier)))
         .add_service(MeshServiceServer::new(mesh).max_decoding_message_size(MAX_MESSAGE_BYTES));
-    Ok(spawn("raft", router, listener, shutdown))
+    let connections = listener::connections("raft", listener, tls.peers.clone(), PEER_LIMITS);
+    Ok(spawn("raft", router, connections, shutdown))
 }
 
 fn spawn(
     name: &'static str,
     router: Router<Layers>,
-    listener: TcpListener,
+    connections: ReceiverStream<io::Result<Connection>>,
     shutdown: CancellationToken,
 ) -> JoinHandle<()> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tokio::spawn(async move {
-        let served = router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
+        let served = router.serve_with_incoming_shutdown(connections, shutdown.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(listener = name, %error, "a listener failed");
         }

@@ -45,13 +45,14 @@ pub struct Attacher {
 }
 
 impl Attacher {
-    /// Takes an agent's hello and serves it in a task of its own until the stream ends.
+    /// Takes an agent's hello and serves it in a task of its own until the stream ends. `may_be` tells whether whoever calls is that agent.
     ///
     /// # Errors
     /// As `AgentService.Attach` documents, and `INVALID_ARGUMENT` where the stream does not begin with a good hello.
     pub async fn attach(
         &self,
         mut requests: Streaming<v1::AttachRequest>,
+        may_be: impl FnOnce(&AgentId) -> Result<(), Status>,
     ) -> Result<Responses, Status> {
         let first = tokio::time::timeout(HELLO_TIMEOUT, requests.message())
             .await
@@ -61,6 +62,8 @@ impl Attacher {
         };
         let key = key::from_hello(&hello)
             .map_err(|error| Status::invalid_argument(format!("hello.{error}")))?;
+        // Before anything else is told: who is not the agent learns nothing of its plan, nor whether there is such an agent.
+        may_be(&key)?;
         let planned = self.plans.borrow().clone();
         check_place(&planned, &key, hello.plan.as_ref())?;
 

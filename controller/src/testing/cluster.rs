@@ -6,6 +6,7 @@ use fulcrum_proto::v1;
 use fulcrum_proto::v1::agent_service_client::AgentServiceClient;
 use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
 use fulcrum_proto::v1::topology_service_client::TopologyServiceClient;
+use fulcrum_runtime::tls::TlsFiles;
 use fulcrum_runtime::transport::connect_lazy;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::examples;
-use crate::config::{Config, Controller, RaftTimes};
+use crate::config::{Access, Config, Controller, RaftTimes};
 use crate::serve::{self, Listeners, ServeError};
 
 /// No test waits longer for anything that should happen.
@@ -71,6 +72,7 @@ impl Cluster {
                 // elections fit into the time that a write waits for a leader.
                 raft: RaftTimes { heartbeat_ms: 50, election_min_ms: 250, election_max_ms: 500 },
                 notifications: crate::events::notify::Home::default(),
+                access: Access::default(),
             };
             change(&mut config);
             nodes.push(Node::start(config, listeners));
@@ -184,10 +186,24 @@ impl Node {
         assert!(came, "{what} did not come: {:#?}", self.status().await);
     }
 
+    /// Its listener for other controllers.
+    pub(crate) fn raft(&self) -> String {
+        self.config.me().raft.clone()
+    }
+
     pub(crate) async fn until_serving(&self) {
+        self.until_served(self.channel()).await;
+    }
+
+    /// Over TLS, by whoever has these files.
+    pub(crate) async fn until_serving_by(&self, tls: &TlsFiles) {
+        self.until_served(connect_lazy(&self.api, Some(tls)).expect("a good endpoint")).await;
+    }
+
+    async fn until_served(&self, channel: Channel) {
         let served = tokio::time::timeout(SOON, async {
             let request = HealthCheckRequest { service: String::new() };
-            let watched = HealthClient::new(self.channel()).watch(request).await;
+            let watched = HealthClient::new(channel).watch(request).await;
             let mut states = watched.expect("it is watched").into_inner();
             while let Ok(Some(state)) = states.message().await {
                 if state.status() == ServingStatus::Serving {

@@ -3,14 +3,18 @@
 pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod examples;
+pub(crate) mod guarded;
+pub(crate) mod pki;
 pub(crate) mod states;
 
+mod access;
 mod agents;
 mod applying;
 mod confirming;
 mod events;
 mod faults;
 mod hosts;
+mod joining;
 mod life;
 mod linear;
 mod listeners;

@@ -7,8 +7,9 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, backup, completion, confirm, controller, delete, doctor, drain, events, explain, freeze,
-    get, handover, history, import, ipvs, label, rollback, rollout, thaw, undrain, wait,
+    apply, audit, backup, ca, completion, confirm, controller, delete, doctor, drain, events, explain,
+    freeze, get, handover, history, import, ipvs, join, label, rollback, rollout, thaw, token, undrain,
+    wait,
 };
 
 /// Where a `--dev` controller listens.
@@ -83,6 +84,8 @@ pub(crate) enum Verb {
     Get(get::Arguments),
     /// Tell the kept revisions: who changed what, when and why.
     History(history::Arguments),
+    /// Tell what was written and what was refused, oldest first: who, from where, when and why.
+    Audit(audit::Arguments),
     /// Write a new revision with the intent as it was at an earlier one.
     Rollback(rollback::Arguments),
     /// Keep a change that waits to be confirmed (--confirm-within).
@@ -119,6 +122,14 @@ pub(crate) enum Verb {
     Freeze(freeze::Arguments),
     /// Let a frozen agent go on, by its local socket.
     Thaw(thaw::Arguments),
+    /// Tell who the controllers take you for, and what you may do.
+    Whoami,
+    /// Make tokens by which programs and people get their certificates.
+    Token(token::Arguments),
+    /// Get a certificate by a token.
+    Join(join::Arguments),
+    /// Make an authority for a new cluster, and its first certificates, without any controller.
+    Ca(ca::Arguments),
     /// Print a script that completes lvsctl's command line in your shell.
     Completion(completion::Arguments),
 }
@@ -132,6 +143,7 @@ impl Verb {
             Self::Label(_) => tracing::info_span!("lvsctl label"),
             Self::Get(_) => tracing::info_span!("lvsctl get"),
             Self::History(_) => tracing::info_span!("lvsctl history"),
+            Self::Audit(_) => tracing::info_span!("lvsctl audit"),
             Self::Rollback(_) => tracing::info_span!("lvsctl rollback"),
             Self::Confirm(_) => tracing::info_span!("lvsctl confirm"),
             Self::Status => tracing::info_span!("lvsctl status"),
@@ -150,6 +162,10 @@ impl Verb {
             Self::Rollout(_) => tracing::info_span!("lvsctl rollout"),
             Self::Freeze(_) => tracing::info_span!("lvsctl freeze"),
             Self::Thaw(_) => tracing::info_span!("lvsctl thaw"),
+            Self::Whoami => tracing::info_span!("lvsctl whoami"),
+            Self::Token(_) => tracing::info_span!("lvsctl token"),
+            Self::Join(_) => tracing::info_span!("lvsctl join"),
+            Self::Ca(_) => tracing::info_span!("lvsctl ca"),
             Self::Completion(_) => tracing::info_span!("lvsctl completion"),
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fulcrum_proto::v1;
+use fulcrum_proto::v1::access_service_client::AccessServiceClient;
 use fulcrum_proto::v1::cluster_service_client::ClusterServiceClient;
 use fulcrum_proto::v1::director_local_service_client::DirectorLocalServiceClient;
 use fulcrum_proto::v1::event_service_client::EventServiceClient;
@@ -200,6 +201,11 @@ pub(crate) fn told(status: &Status) -> String {
 /// A client of the intent.
 pub(crate) fn intent(channel: Traced) -> IntentServiceClient<Traced> {
     IntentServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// A client of what callers may do.
+pub(crate) fn access(channel: Traced) -> AccessServiceClient<Traced> {
+    AccessServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
 /// A client of the topology.

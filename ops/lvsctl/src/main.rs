@@ -66,6 +66,7 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Label(arguments) => verbs::label::run(&global, arguments).instrument(span).await,
         Verb::Get(arguments) => verbs::get::run(&global, arguments).instrument(span).await,
         Verb::History(arguments) => verbs::history::run(&global, arguments).instrument(span).await,
+        Verb::Audit(arguments) => verbs::audit::run(&global, arguments).instrument(span).await,
         Verb::Rollback(arguments) => {
             verbs::rollback::run(&global, arguments).instrument(span).await
         }
@@ -91,6 +92,10 @@ async fn run(global: cli::Global, verb: Verb) -> Result<Exit, Failure> {
         Verb::Rollout(arguments) => verbs::rollout::run(&global, arguments).instrument(span).await,
         Verb::Freeze(arguments) => verbs::freeze::run(&global, arguments).instrument(span).await,
         Verb::Thaw(arguments) => verbs::thaw::run(&global, arguments).instrument(span).await,
+        Verb::Whoami => verbs::whoami::run(&global).instrument(span).await,
+        Verb::Token(arguments) => verbs::token::run(&global, arguments).instrument(span).await,
+        Verb::Join(arguments) => verbs::join::run(&global, arguments).instrument(span).await,
+        Verb::Ca(arguments) => span.in_scope(|| verbs::ca::run(&global, arguments)),
         Verb::Completion(arguments) => verbs::completion::run(arguments),
     };
     telemetry.shutdown().await;

@@ -36,6 +36,16 @@ pub fn end_of(der: &[u8]) -> Result<SystemTime, String> {
         .ok_or_else(|| "it ends after all time".to_owned())
 }
 
+/// From when and until when a certificate in DER is good.
+///
+/// # Errors
+/// As [`end_of`].
+pub fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    let begins = u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0);
+    Ok((SystemTime::UNIX_EPOCH + Duration::from_secs(begins), end_of(der)?))
+}
+
 /// The files of a TLS identity that hold certificates, with when each ends.
 pub fn of_identity(files: &TlsFiles) -> Vec<(&Path, Result<SystemTime, TlsError>)> {
     let paths = [files.ca.as_path(), files.cert.as_path()];

@@ -1,13 +1,19 @@
 //! Channels to other programs.
 
+use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::tls::{self, TlsError, TlsFiles};
+use crate::tls::{ClientTls, TlsError, TlsFiles};
 
-/// A peer that answers no TCP handshake for this long is tried elsewhere.
+/// A peer that answers no handshake, of TCP and TLS together, for this long is tried elsewhere.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A silent peer is asked for a sign of life this often,
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,14 +41,6 @@ pub enum TransportError {
     /// A TLS file cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS refuses what the files hold.
-    #[error("TLS for {endpoint} cannot be set up: {source}")]
-    TlsSetup {
-        /// As it was given.
-        endpoint: String,
-        /// Why.
-        source: tonic::transport::Error,
-    },
 }
 
 /// A channel that connects when it is first used, and again whenever it must. Call it inside a tokio runtime.
@@ -53,20 +51,55 @@ pub enum TransportError {
 pub fn connect_lazy(endpoint: &str, tls: Option<&TlsFiles>) -> Result<Channel, TransportError> {
     host(endpoint)?;
     let malformed = || TransportError::Endpoint { endpoint: endpoint.to_owned() };
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let mut builder = Endpoint::from_shared(format!("{scheme}://{endpoint}"))
+    // TLS is a matter of the connector below, so the channel itself is told of none.
+    let builder = Endpoint::from_shared(format!("http://{endpoint}"))
         .map_err(|_| malformed())?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    if let Some(files) = tls {
-        builder = builder
-            .tls_config(tls::client_config(files)?)
-            .map_err(|source| TransportError::TlsSetup { endpoint: endpoint.to_owned(), source })?;
+    match tls {
+        None => Ok(builder.connect_lazy()),
+        Some(files) => {
+            let tls = ClientTls::load(files)?;
+            connect_with(builder, endpoint, move || tls.config())
+        }
     }
-    Ok(builder.connect_lazy())
+}
+
+/// A channel with TLS settings that stay as they are. As [`connect_lazy`] otherwise.
+///
+/// # Errors
+/// [`TransportError::Endpoint`] when the endpoint is malformed.
+pub fn connect_once(
+    endpoint: &str,
+    config: Arc<rustls::ClientConfig>,
+) -> Result<Channel, TransportError> {
+    host(endpoint)?;
+    let builder = Endpoint::from_shared(format!("http://{endpoint}"))
+        .map_err(|_| TransportError::Endpoint { endpoint: endpoint.to_owned() })?;
+    connect_with(builder.connect_timeout(CONNECT_TIMEOUT), endpoint, move || Arc::clone(&config))
+}
+
+fn connect_with(
+    builder: Endpoint,
+    endpoint: &str,
+    config: impl Fn() -> Arc<rustls::ClientConfig> + Send + 'static,
+) -> Result<Channel, TransportError> {
+    let malformed = |_| TransportError::Endpoint { endpoint: endpoint.to_owned() };
+    let name = ServerName::try_from(host(endpoint)?.to_owned()).map_err(malformed)?;
+    let endpoint = endpoint.to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let (config, name, endpoint) = (config(), name.clone(), endpoint.clone());
+        async move {
+            let stream = TcpStream::connect(endpoint).await?;
+            stream.set_nodelay(true)?;
+            let stream = TlsConnector::from(config).connect(name, stream).await?;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    Ok(builder.connect_with_connector_lazy(connector))
 }
 
 /// Refuses plain text beyond loopback, for listeners and connections alike, unless it was allowed.

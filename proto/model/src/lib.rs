@@ -4,6 +4,7 @@
 //! one function that turns evidence into a weight ([`fuse`]). What it never does: import another crate of ours, read a
 //! clock, touch a file or a socket. Start reading at [`resource`], then [`plan`], then [`fuse`].
 
+pub mod access;
 pub mod address;
 pub mod check;
 pub mod dynamic_weights;

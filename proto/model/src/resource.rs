@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::access::{AccessRule, JoinToken};
 use crate::{
     Check, Cidr, DynamicWeights, ForwardingMethod, IpvsSettings, Listen, Name, NotificationPolicy,
     Port, Priority, Quorum, Revision, Scheduler, ServerProbe, Thresholds, VirtualServerOptions,
@@ -34,11 +35,15 @@ pub enum Kind {
     Restart,
     /// Who is told of what happens.
     NotificationPolicy,
+    /// What operators may do.
+    AccessRule,
+    /// A certificate that may be asked for, once.
+    JoinToken,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Site,
         Self::Director,
         Self::VrrpInstance,
@@ -49,6 +54,8 @@ impl Kind {
         Self::Drain,
         Self::Restart,
         Self::NotificationPolicy,
+        Self::AccessRule,
+        Self::JoinToken,
     ];
 
     /// As manifests spell it.
@@ -64,6 +71,8 @@ impl Kind {
             Self::Drain => "Drain",
             Self::Restart => "Restart",
             Self::NotificationPolicy => "NotificationPolicy",
+            Self::AccessRule => "AccessRule",
+            Self::JoinToken => "JoinToken",
         }
     }
 }
@@ -137,6 +146,10 @@ pub enum Spec {
     Restart(Restart),
     /// A notification policy.
     NotificationPolicy(Box<NotificationPolicy>),
+    /// What operators may do.
+    AccessRule(AccessRule),
+    /// A certificate that may be asked for.
+    JoinToken(JoinToken),
 }
 
 impl Spec {
@@ -153,6 +166,8 @@ impl Spec {
             Self::Drain(_) => Kind::Drain,
             Self::Restart(_) => Kind::Restart,
             Self::NotificationPolicy(_) => Kind::NotificationPolicy,
+            Self::AccessRule(_) => Kind::AccessRule,
+            Self::JoinToken(_) => Kind::JoinToken,
         }
     }
 }

@@ -276,7 +276,7 @@ fn event(response: v1::AttachResponse, clocks: &mut Comparison) -> Option<Sessio
 }
 
 /// A status for people: the code where the message alone would not tell, and what lies beneath.
-fn words(status: &Status) -> String {
+pub(crate) fn words(status: &Status) -> String {
     let mut words = format!("{:?}: {}", status.code(), status.message());
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {

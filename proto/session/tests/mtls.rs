@@ -1,16 +1,18 @@
 //! A session over TLS with certificates on both sides, read from files as the programs read them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
-use fulcrum_runtime::tls::{self, TlsFiles};
+use fulcrum_runtime::listener::{self, Limits};
+use fulcrum_runtime::tls::{ClientCertificates, ServerTls, TlsFiles};
 use fulcrum_session::{Session, SessionConfig, SessionEvent};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -73,10 +75,12 @@ async fn first_event(
 ) -> Result<Option<SessionEvent>, Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = listener.local_addr()?.to_string();
-    let server = tonic::transport::Server::builder()
-        .tls_config(tls::server_config(controller)?)?
-        .add_service(AgentServiceServer::new(Welcoming));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let tls = Arc::new(ServerTls::load(controller, ClientCertificates::Required)?);
+    let limits = Limits { connections: 8, per_address: 8 };
+    let connections = listener::connections("test", listener, Some(tls), limits);
+    let server =
+        tonic::transport::Server::builder().add_service(AgentServiceServer::new(Welcoming));
+    tokio::spawn(server.serve_with_incoming(connections));
     let config = SessionConfig {
         role: v1::AgentRole::Director,
         name: "d1".parse()?,

@@ -7,7 +7,8 @@ use fulcrum_model::{IpvsSettings, Name, Port, Revision};
 
 use super::fields::Fields;
 use super::{
-    FieldViolation, check, instance, ipvs_settings, notification, pool, restart, virtual_server,
+    FieldViolation, access, check, instance, ipvs_settings, notification, pool, restart,
+    virtual_server,
 };
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
@@ -66,6 +67,8 @@ fn resource(fields: &mut Fields<'_>, wire: &v1::Resource) -> Option<Resource> {
             WireSpec::Restart(wire) => restart::restart(fields, wire).map(Spec::Restart),
             WireSpec::NotificationPolicy(wire) => notification::policy(fields, wire)
                 .map(|policy| Spec::NotificationPolicy(Box::new(policy))),
+            WireSpec::AccessRule(wire) => access::access_rule(fields, wire).map(Spec::AccessRule),
+            WireSpec::JoinToken(wire) => access::join_token(fields, wire).map(Spec::JoinToken),
         }
     };
     Some(Resource {

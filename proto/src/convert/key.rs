@@ -19,6 +19,8 @@ pub fn kind_from_wire(kind: i32) -> Option<Kind> {
         Ok(v1::Kind::Drain) => Some(Kind::Drain),
         Ok(v1::Kind::Restart) => Some(Kind::Restart),
         Ok(v1::Kind::NotificationPolicy) => Some(Kind::NotificationPolicy),
+        Ok(v1::Kind::AccessRule) => Some(Kind::AccessRule),
+        Ok(v1::Kind::JoinToken) => Some(Kind::JoinToken),
     }
 }
 
@@ -35,6 +37,8 @@ pub fn kind_to_wire(kind: Kind) -> v1::Kind {
         Kind::Drain => v1::Kind::Drain,
         Kind::Restart => v1::Kind::Restart,
         Kind::NotificationPolicy => v1::Kind::NotificationPolicy,
+        Kind::AccessRule => v1::Kind::AccessRule,
+        Kind::JoinToken => v1::Kind::JoinToken,
     }
 }
 
@@ -51,6 +55,8 @@ pub fn resource_key_from_wire(wire: &v1::Resource) -> Option<ResourceKey> {
         Spec::Drain(_) => Kind::Drain,
         Spec::Restart(_) => Kind::Restart,
         Spec::NotificationPolicy(_) => Kind::NotificationPolicy,
+        Spec::AccessRule(_) => Kind::AccessRule,
+        Spec::JoinToken(_) => Kind::JoinToken,
     };
     Some(ResourceKey { kind, name: wire.metadata.as_ref()?.name.parse().ok()? })
 }

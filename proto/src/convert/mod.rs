@@ -4,6 +4,7 @@
 //! and what was left out gets the default that the `.proto` files document. To the wire: defaults are written out, so
 //! that what is read back says all that is in force. Start reading at [`resource_from_wire`].
 
+mod access;
 mod check;
 mod command;
 mod duration;
@@ -25,6 +26,7 @@ mod virtual_server;
 mod vrids;
 mod vrrp;
 
+pub use access::{from_hex, role_from_wire, role_to_wire, to_hex};
 pub use duration::{duration_from_text, duration_to_text, duration_to_wire};
 pub use enums::verdict_to_wire;
 pub use from_wire::resource_from_wire;
@@ -38,7 +40,7 @@ pub use plan::{
     director_plan_from_objects, director_plan_to_objects, real_server_plan_from_objects,
     real_server_plan_to_objects,
 };
-pub use to_wire::{resource_to_watcher, resource_to_wire};
+pub use to_wire::{hide_secrets, resource_to_watcher, resource_to_wire};
 pub use vrids::allot_vrids;
 
 /// A field whose value is not accepted.

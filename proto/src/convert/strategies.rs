@@ -1,5 +1,6 @@
 //! Arbitrary valid nouns for the round-trip tests.
 
+mod access;
 mod check;
 mod ipvs_settings;
 mod notification;
@@ -194,6 +195,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         virtual_server::drain().prop_map(Spec::Drain),
         restart::restart().prop_map(Spec::Restart),
         notification::policy().prop_map(|policy| Spec::NotificationPolicy(Box::new(policy))),
+        access::access_rule().prop_map(Spec::AccessRule),
+        access::join_token().prop_map(Spec::JoinToken),
     ]
 }
 

@@ -151,7 +151,7 @@ fn every_bad_field_is_told_at_once() {
         errors(&nothing),
         [
             "name: none: name the resource",
-            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain, Restart, NotificationPolicy",
+            "kind: none: set a spec of one of Site, Director, VrrpInstance, RealServer, Pool, VirtualServer, Handover, Drain, Restart, NotificationPolicy, AccessRule, JoinToken",
         ]
     );
 }
@@ -452,7 +452,9 @@ fn defaults_are_those_of_the_contract() {
             | Spec::Handover(_)
             | Spec::Drain(_)
             | Spec::Restart(_)
-            | Spec::NotificationPolicy(_) => {
+            | Spec::NotificationPolicy(_)
+            | Spec::AccessRule(_)
+            | Spec::JoinToken(_) => {
                 panic!("not among the cases")
             }
         }

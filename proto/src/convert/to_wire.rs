@@ -4,7 +4,9 @@ use fulcrum_model::IpvsSettings;
 use fulcrum_model::resource::{RealServer, Resource, Spec, VrrpInstance};
 
 use super::duration::duration_to_wire;
-use super::{check, enums, ipvs_settings, notification, pool, restart, virtual_server, vrrp};
+use super::{
+    access, check, enums, ipvs_settings, notification, pool, restart, virtual_server, vrrp,
+};
 use crate::v1;
 use crate::v1::resource::Spec as WireSpec;
 
@@ -31,6 +33,8 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
         Spec::NotificationPolicy(policy) => {
             WireSpec::NotificationPolicy(notification::policy_to_wire(policy))
         }
+        Spec::AccessRule(rule) => WireSpec::AccessRule(access::access_rule_to_wire(rule)),
+        Spec::JoinToken(token) => WireSpec::JoinToken(access::join_token_to_wire(token)),
         Spec::Handover(handover) => WireSpec::Handover(v1::Handover {
             vrrp_instance: handover.vrrp_instance.to_string(),
             to: handover.to.to_string(),
@@ -56,6 +60,12 @@ const NOT_SHOWN: &str = "(not shown)";
 /// As [`resource_to_wire`], without secrets, for those who watch: each one is `(not shown)`.
 pub fn resource_to_watcher(resource: &Resource) -> v1::Resource {
     let mut wire = resource_to_wire(resource);
+    hide_secrets(&mut wire);
+    wire
+}
+
+/// Replaces each secret by `(not shown)`.
+pub fn hide_secrets(wire: &mut v1::Resource) {
     if let Some(WireSpec::VrrpInstance(instance)) = &mut wire.spec {
         if !instance.auth_pass.is_empty() {
             NOT_SHOWN.clone_into(&mut instance.auth_pass);
@@ -64,7 +74,6 @@ pub fn resource_to_watcher(resource: &Resource) -> v1::Resource {
             NOT_SHOWN.clone_into(&mut key.secret);
         }
     }
-    wire
 }
 
 fn vrrp_instance(instance: &VrrpInstance) -> v1::VrrpInstance {

@@ -1,5 +1,6 @@
 //! The classic cluster as intent: two directors, one VIP, two Tomcats.
 
+mod access;
 mod balancing;
 mod dynamic_weights;
 mod handovers;

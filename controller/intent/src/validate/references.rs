@@ -67,6 +67,12 @@ pub(super) fn check(subject: &Subject<'_>, catalog: &Catalog<'_>) -> Vec<Finding
             references.follow((Kind::NotificationPolicy, name), &field, (Kind::Site, site));
         }
     }
+    for (name, rule) in &catalog.access_rules {
+        for (index, site) in rule.sites.iter().enumerate() {
+            let field = format!("spec.sites[{index}]");
+            references.follow((Kind::AccessRule, name), &field, (Kind::Site, site));
+        }
+    }
     references.findings
 }
 

@@ -1,8 +1,10 @@
 //! What is asked of the applier, and by whom.
 
 use fulcrum_proto::v1;
+use fulcrum_runtime::identity::Identity;
 
 use super::single;
+use crate::access::Caller;
 use crate::raft::Forwarded;
 
 /// A write that a client asks for.
@@ -12,13 +14,20 @@ pub struct Asked {
     pub write: Forwarded,
     /// Who asks, as far as is known.
     pub who: String,
+    /// The identity that was shown; none where none was asked of it.
+    pub identity: Option<Identity>,
 }
 
 impl Asked {
+    /// A write that a caller asks for.
+    pub fn by(caller: &Caller, write: Forwarded) -> Self {
+        Self { write, who: caller.who(), identity: caller.identity().cloned() }
+    }
+
     /// Asks the leader for nothing but its revision, confirmed by a majority: a dry run of a set without resources.
     pub(super) fn probe() -> Self {
         let apply = v1::ApplyRequest { validate_only: true, ..Default::default() };
-        Self { write: Forwarded::Apply(apply), who: String::new() }
+        Self { write: Forwarded::Apply(apply), who: String::new(), identity: None }
     }
 
     /// Whether it is the [`Self::probe`].

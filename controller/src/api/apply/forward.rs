@@ -61,19 +61,21 @@ pub(super) async fn forward(
     asked: &Asked,
 ) -> Result<Answered, Status> {
     let who = asked.who.clone();
+    let identity = asked.identity.as_ref().map(ToString::to_string).unwrap_or_default();
     let (answer, unknown) = match call(asked.write.clone()) {
         Call::Apply(apply) => {
-            let request = passed_on(ForwardApplyRequest { apply: Some(apply), who });
+            let request = passed_on(ForwardApplyRequest { apply: Some(apply), who, identity });
             let answer = leader.forward_apply(request).await;
             (answer.map(|answer| (answer.into_inner().apply, None)), "apply")
         }
         Call::Rollback(rollback) => {
-            let request = passed_on(ForwardRollbackRequest { rollback: Some(rollback), who });
+            let request =
+                passed_on(ForwardRollbackRequest { rollback: Some(rollback), who, identity });
             let answer = leader.forward_rollback(request).await;
             (answer.map(|answer| (answer.into_inner().apply, None)), "rollback")
         }
         Call::Write(write, unknown) => {
-            let request = passed_on(ForwardWriteRequest { write: Some(*write), who });
+            let request = passed_on(ForwardWriteRequest { write: Some(*write), who, identity });
             let answer = leader.forward_write(request).await;
             let both = |ForwardWriteResponse { apply, resource }| (apply, resource);
             (answer.map(|answer| both(answer.into_inner())), unknown)

@@ -212,7 +212,11 @@ async fn a_follower_names_the_leader_and_forwards() -> TestResult {
     let mut client = follower.raft.leader_client().expect("the leader is known");
     let apply = ApplyRequest { request_id: "r7".to_owned(), ..ApplyRequest::default() };
     let status = client
-        .forward_apply(ForwardApplyRequest { apply: Some(apply), who: "ops".to_owned() })
+        .forward_apply(ForwardApplyRequest {
+            apply: Some(apply),
+            who: "ops".to_owned(),
+            identity: String::new(),
+        })
         .await
         .expect_err("the test's handler refuses");
     assert_eq!(status.message(), "refused r7 of ops");
@@ -223,7 +227,7 @@ async fn a_follower_names_the_leader_and_forwards() -> TestResult {
         (None, "this release does not know such a write"),
     ];
     for (write, told) in cases {
-        let request = ForwardWriteRequest { write, who: "ops".to_owned() };
+        let request = ForwardWriteRequest { write, who: "ops".to_owned(), identity: String::new() };
         let status = client.forward_write(request).await.expect_err("it is refused");
         assert_eq!(status.message(), told);
     }

@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::raft::{
-    Answered, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role,
+    Answered, Asker, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role,
     StartError, Steps, Transferred,
 };
 
@@ -41,7 +41,8 @@ struct Refusing;
 
 #[tonic::async_trait]
 impl ForwardHandler for Refusing {
-    async fn forward(&self, write: Forwarded, who: String) -> Result<Answered, Status> {
+    async fn forward(&self, write: Forwarded, by: Asker) -> Result<Answered, Status> {
+        let who = by.who;
         match write {
             Forwarded::Apply(apply) => {
                 Err(Status::aborted(format!("refused {} of {who}", apply.request_id)))

@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
+    SanType, date_time_ymd,
 };
+
+use crate::net::topology::{CONTROLLERS, DIRECTORS, Node};
 
 /// Name of the certificate of whoever runs `lvsctl`.
 pub(crate) const OPERATOR: &str = "operator";
@@ -47,6 +49,8 @@ impl Pki {
     /// Gives `name` a certificate that ends after `lasts`, in place of the one that it had.
     pub(crate) fn issue(&self, name: &str, address: IpAddr, lasts: Duration) -> Result<()> {
         let mut params = CertificateParams::new(vec![name.to_owned(), address.to_string()])?;
+        let uri = format!("spiffe://fulcrum/{}", identity(name));
+        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
         // Every program is a server to some and a client to others.
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -69,6 +73,20 @@ impl Pki {
 pub(crate) fn files(dir: &Path, name: &str) -> Option<Files> {
     let files = at(&directory(dir), name);
     files.cert.exists().then_some(files)
+}
+
+/// Who the program of that name is: the controllers hold each caller to its identity.
+fn identity(name: &str) -> String {
+    let is_any = |nodes: &[Node]| nodes.iter().any(|node| node.name == name);
+    if is_any(&CONTROLLERS) {
+        format!("controller/{name}")
+    } else if is_any(&DIRECTORS) {
+        format!("director/{name}")
+    } else if name == OPERATOR {
+        "operator/admin".to_owned()
+    } else {
+        format!("realserver/{name}")
+    }
 }
 
 fn at(directory: &Path, name: &str) -> Files {

@@ -51,6 +51,17 @@ fn notifications(topology: &v1::Topology) -> Option<Check> {
     Some(Check::new("notifications", title, troubles.collect()))
 }
 
+/// Whether the controllers ask callers for an identity.
+pub(crate) fn identities(are_required: bool) -> Check {
+    let trouble = Trouble::warning(
+        "",
+        "any certificate without an identity may do everything",
+        "give every program and person a certificate that names it, the controllers last (see access.md)",
+    );
+    let troubles = if are_required { Vec::new() } else { vec![trouble] };
+    Check::new("identities", "callers have identities", troubles)
+}
+
 /// The certificates of whoever runs lvsctl, each with when it ends or why that is not known.
 pub(crate) fn certificates(
     files: &[(&Path, Result<SystemTime, String>)],

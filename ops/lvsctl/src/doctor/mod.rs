@@ -14,7 +14,7 @@ mod versions;
 use fulcrum_proto::v1;
 
 pub(crate) use agents::{director, real_server};
-pub(crate) use cluster::certificates;
+pub(crate) use cluster::{certificates, identities};
 pub(crate) use controllers::{Answer, Answers};
 pub(crate) use render::{to_node, to_text};
 

@@ -19,6 +19,8 @@ pub(crate) fn kind_of(resource: &v1::Resource) -> &'static str {
         Some(Spec::Drain(_)) => "Drain",
         Some(Spec::Restart(_)) => "Restart",
         Some(Spec::NotificationPolicy(_)) => "NotificationPolicy",
+        Some(Spec::AccessRule(_)) => "AccessRule",
+        Some(Spec::JoinToken(_)) => "JoinToken",
     }
 }
 
@@ -36,6 +38,8 @@ pub(crate) fn kind_word(kind: v1::Kind) -> &'static str {
         v1::Kind::Drain => "Drain",
         v1::Kind::Restart => "Restart",
         v1::Kind::NotificationPolicy => "NotificationPolicy",
+        v1::Kind::AccessRule => "AccessRule",
+        v1::Kind::JoinToken => "JoinToken",
     }
 }
 
@@ -53,6 +57,8 @@ pub(crate) fn empty_spec(kind: v1::Kind) -> Option<Spec> {
         v1::Kind::Drain => Spec::Drain(v1::Drain::default()),
         v1::Kind::Restart => Spec::Restart(v1::Restart::default()),
         v1::Kind::NotificationPolicy => Spec::NotificationPolicy(v1::NotificationPolicy::default()),
+        v1::Kind::AccessRule => Spec::AccessRule(v1::AccessRule::default()),
+        v1::Kind::JoinToken => Spec::JoinToken(v1::JoinToken::default()),
     })
 }
 
@@ -82,6 +88,8 @@ pub(crate) fn resource_to_node(resource: &v1::Resource) -> Node {
         Some(Spec::Drain(spec)) => spec_to_node("fulcrum.v1.Drain", spec),
         Some(Spec::Restart(spec)) => spec_to_node("fulcrum.v1.Restart", spec),
         Some(Spec::NotificationPolicy(spec)) => spec_to_node("fulcrum.v1.NotificationPolicy", spec),
+        Some(Spec::AccessRule(spec)) => spec_to_node("fulcrum.v1.AccessRule", spec),
+        Some(Spec::JoinToken(spec)) => spec_to_node("fulcrum.v1.JoinToken", spec),
     };
     fields.push(("spec".to_owned(), spec));
     Node::Map(fields)

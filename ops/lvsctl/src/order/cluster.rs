@@ -82,7 +82,13 @@ impl Cluster {
                 self.note(v1::Kind::Restart, resource);
                 self.restarts.insert(name, spec.clone());
             }
-            Some(Spec::Site(_) | Spec::NotificationPolicy(_)) | None => {}
+            Some(
+                Spec::Site(_)
+                | Spec::NotificationPolicy(_)
+                | Spec::AccessRule(_)
+                | Spec::JoinToken(_),
+            )
+            | None => {}
         }
     }
 
@@ -96,7 +102,11 @@ impl Cluster {
             v1::Kind::VirtualServer => _ = self.virtual_servers.remove(name),
             v1::Kind::Drain => _ = self.drains.remove(name),
             v1::Kind::Restart => _ = self.restarts.remove(name),
-            v1::Kind::Unspecified | v1::Kind::Site | v1::Kind::NotificationPolicy => {}
+            v1::Kind::Unspecified
+            | v1::Kind::Site
+            | v1::Kind::NotificationPolicy
+            | v1::Kind::AccessRule
+            | v1::Kind::JoinToken => {}
         }
     }
 

@@ -51,7 +51,9 @@ impl<'a> View<'a> {
                     Spec::Site(_)
                     | Spec::Director(_)
                     | Spec::Restart(_)
-                    | Spec::NotificationPolicy(_),
+                    | Spec::NotificationPolicy(_)
+                    | Spec::AccessRule(_)
+                    | Spec::JoinToken(_),
                 )
                 | None => {}
             }

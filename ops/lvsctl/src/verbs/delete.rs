@@ -12,7 +12,7 @@ use crate::order::refused;
 /// What to delete, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, drain, restart or notification-policy.
+    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, drain, restart, notification-policy, access-rule or join-token.
     #[arg(value_parser = parse_kind)]
     kind: v1::Kind,
     /// The resources' names. All go, or none.

@@ -46,11 +46,17 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         let tls = global.tls()?;
         let controllers = Controllers::new(&global.endpoint, tls.as_ref())?;
         let topology = status::ask(&controllers).await?;
+        let identities = ask::identities(&controllers).await;
         let answers = ask::each(&topology.controllers, tls.as_ref()).await;
         // Not before the answer, which would then be from the future.
         let now = SystemTime::now();
         let own = tls.as_ref().map(|files| certificates(files, now));
-        doctor::topology(&topology, &answers, own, now)
+        let mut groups = doctor::topology(&topology, &answers, own, now);
+        if tls.is_some() {
+            let cluster = groups.iter_mut().find(|group| group.role == "cluster");
+            cluster.into_iter().for_each(|it| it.checks.extend(identities.clone()));
+        }
+        groups
     };
     let groups = chosen(groups, &arguments.hosts)?;
     match global.output.unwrap_or(Output::Table) {

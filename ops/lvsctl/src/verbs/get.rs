@@ -23,7 +23,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// What to print.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, drain, restart, or all.
+    /// The kind: site, director, vrrp-instance, real-server, pool, virtual-server, handover, drain, restart, access-rule, join-token, or all.
     #[arg(value_parser = parse_kind, default_value = "all")]
     kind: v1::Kind,
     /// Only the resource of this name.

@@ -1,7 +1,9 @@
 //! One file per verb.
 
 pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod ca;
 pub(crate) mod completion;
 pub(crate) mod confirm;
 pub(crate) mod controller;
@@ -16,12 +18,15 @@ pub(crate) mod handover;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod ipvs;
+pub(crate) mod join;
 pub(crate) mod label;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
 pub(crate) mod status;
 pub(crate) mod thaw;
+pub(crate) mod token;
 pub(crate) mod undrain;
 pub(crate) mod wait;
 pub(crate) mod watch;
+pub(crate) mod whoami;
 mod writing;

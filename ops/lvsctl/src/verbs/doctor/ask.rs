@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status, Streaming};
 
 use crate::connect::{self, Controllers, Refusal};
-use crate::doctor::{self, Answers, Group};
+use crate::doctor::{self, Answers, Check, Group};
 use crate::exit::Failure;
 use crate::local;
 
@@ -31,6 +31,14 @@ pub(super) async fn agent(socket: &Path) -> Result<Vec<Group>, Failure> {
         local::Answer::Director(found) => doctor::director(&found),
         local::Answer::RealServer(found) => doctor::real_server(&found),
     })
+}
+
+/// Whether callers must have an identity; none where the controller does not tell.
+pub(super) async fn identities(controllers: &Controllers) -> Option<Check> {
+    let asked = controllers.ask_for(PATIENCE, |channel| async move {
+        connect::access(channel).get_caller(v1::GetCallerRequest {}).await
+    });
+    asked.await.ok().map(|answer| doctor::identities(answer.identities_required))
 }
 
 /// Asks every controller by itself, all at once, how it knows the controllers.

@@ -1,0 +1,72 @@
+//! Controllers that hold callers to their identities.
+
+use fulcrum_proto::v1;
+use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
+use fulcrum_runtime::tls::TlsFiles;
+use fulcrum_runtime::transport::connect_lazy;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::cluster::{Cluster, Node};
+use super::examples;
+use super::pki::Pki;
+use crate::config::Config;
+
+/// Controllers with certificates of an authority, the example set, and the administrator's certificate.
+pub(crate) struct Guarded {
+    pub(crate) cluster: Cluster,
+    pub(crate) pki: Pki,
+    pub(crate) admin: TlsFiles,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Guarded {
+    /// Starts so many.
+    pub(crate) async fn start(count: u64) -> Self {
+        Self::start_with(count, |_, _| {}).await
+    }
+
+    /// Starts so many that give certificates.
+    pub(crate) async fn issuing(count: u64) -> Self {
+        Self::start_with(count, |config, pki| config.access.ca_key = Some(pki.ca_key())).await
+    }
+
+    async fn start_with(count: u64, change: impl Fn(&mut Config, &Pki)) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let pki = Pki::new(&directory.path().join("ours"));
+        let cluster = Cluster::start_with(count, |config| {
+            config.tls = Some(pki.issue(&format!("controller/{}", config.name)));
+            change(config, &pki);
+        })
+        .await;
+        let admin = pki.issue("operator/admin");
+        for node in &cluster.nodes {
+            node.until_serving_by(&admin).await;
+        }
+        let guarded = Self { cluster, pki, admin, directory };
+        guarded.apply(&guarded.admin, examples::cluster()).await.expect("it is taken");
+        guarded
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.cluster.nodes[0]
+    }
+
+    pub(crate) fn channel(&self, tls: Option<&TlsFiles>) -> Channel {
+        connect_lazy(&self.node().api, tls).expect("a good endpoint")
+    }
+
+    pub(crate) async fn apply(
+        &self,
+        by: &TlsFiles,
+        resources: Vec<v1::Resource>,
+    ) -> Result<v1::ApplyResponse, Status> {
+        let request = v1::ApplyRequest { resources, ..Default::default() };
+        let answer = IntentServiceClient::new(self.channel(Some(by))).apply(request).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.cluster.stop().await;
+    }
+}
