@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use fulcrum_controller::raft::{
-    Answered, Asker, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role, Steps,
-    Transferred,
+    Answered, Asker, ForwardHandler, Forwarded, Member, Pace, Raft, RaftConfig, RaftTiming, Role,
+    Steps, Transferred,
 };
 use fulcrum_proto::internal::v1::{Command, FormCluster, command::Command as Wire};
 use tokio::net::TcpListener;

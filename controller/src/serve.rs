@@ -213,7 +213,7 @@ impl Running {
         };
         let api = server::serve_api(listeners.api, tls, api, health, api_token.clone())?;
         let peers = server::Peers { raft: raft.clone(), applier, hub: Arc::clone(&hub), gate };
-        let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone())?;
+        let raft_server = server::serve_peers(listeners.raft, tls, peers, raft_token.clone());
 
         let mut peers = Vec::new();
         for peer in config.peers() {

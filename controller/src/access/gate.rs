@@ -103,8 +103,10 @@ impl Gate {
         let (account, allowance) = match (caller, peer) {
             (Caller::PlainText, _) | (_, None) => return Ok(None),
             (Caller::Nobody, Some(peer)) => (peer.address.ip().to_string(), usage::NOBODY),
-            (Caller::Named { .. } | Caller::Unnamed { .. }, Some(_)) => {
-                (caller.who(), usage::NAMED)
+            (Caller::Named { .. }, Some(_)) => (caller.who(), usage::NAMED),
+            // Many may share one certificate, as all agents could before there were identities.
+            (Caller::Unnamed { .. }, Some(peer)) => {
+                (format!("{} of {}", caller.who(), peer.address.ip()), usage::NAMED)
             }
         };
         let begun = self.usage().begin(&account, allowance, Instant::now());

@@ -130,7 +130,9 @@ impl World {
             | Spec::Handover(_)
             | Spec::Drain(_)
             | Spec::Restart(_)
-            | Spec::NotificationPolicy(_) => None,
+            | Spec::NotificationPolicy(_)
+            | Spec::AccessRule(_)
+            | Spec::JoinToken(_) => None,
         }
     }
 

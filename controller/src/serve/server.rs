@@ -146,14 +146,14 @@ pub(super) fn serve_peers(
     tls: &Tls,
     peers: Peers,
     shutdown: CancellationToken,
-) -> Result<JoinHandle<()>, ServeError> {
+) -> JoinHandle<()> {
     let Peers { raft, applier, hub, gate } = peers;
     let mesh = Mesh { hub, shutdown: shutdown.clone() };
     let router = server(GateLayer::new(gate, methods::PEERS, false))
         .add_service(raft.service(Arc::new(applier)))
         .add_service(MeshServiceServer::new(mesh).max_decoding_message_size(MAX_MESSAGE_BYTES));
     let connections = listener::connections("raft", listener, tls.peers.clone(), PEER_LIMITS);
-    Ok(spawn("raft", router, connections, shutdown))
+    spawn("raft", router, connections, shutdown)
 }
 
 fn spawn(

@@ -1,7 +1,6 @@
 //! One test for each rule of access, over real sockets.
 
 use std::io::{Read as _, Write as _};
-use std::time::Duration;
 
 use fulcrum_proto::internal::v1::IdentifyRequest;
 use fulcrum_proto::internal::v1::raft_service_client::RaftServiceClient;
@@ -81,8 +80,11 @@ async fn wrong_role() {
     assert_refused("an agent", guarded.status(Some(&d1)).await, denied, "director/d1 may not call");
     assert_refused("an agent", guarded.apply(&d1, change()).await, denied, "for operator/NAME");
     let secret = async |tls: &TlsFiles| {
-        let request =
-            v1::GetRequest { kind: v1::Kind::VrrpInstance.into(), name: "vi-1".to_owned() };
+        let request = v1::GetRequest {
+            kind: v1::Kind::VrrpInstance.into(),
+            name: "vi-1".to_owned(),
+            stale: false,
+        };
         let mut client = IntentServiceClient::new(guarded.channel(Some(tls)));
         let got = client.get(request).await.expect("it is there").into_inner().resource;
         match got.and_then(|resource| resource.spec) {
@@ -185,8 +187,7 @@ async fn the_controllers_listener_is_for_controllers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_identity_and_one_of_another_domain() {
     let guarded = Guarded::start(1).await;
-    let hour = Duration::from_hours(1);
-    let made = |holder: &str, uris: &[&str]| guarded.pki.made(holder, uris, hour);
+    let made = |holder: &str, uris: &[&str]| guarded.pki.made(holder, uris);
     let cases = [
         (guarded.pki.unnamed("anna"), "anna has no identity"),
         (
@@ -207,7 +208,8 @@ async fn no_identity_and_one_of_another_domain() {
 async fn without_identities_all_is_as_before() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let pki = Pki::new(directory.path());
-    let (old, named) = (pki.unnamed("c1"), pki.issue("director/d1"));
+    // As `make-certificates` wrote them before there were identities.
+    let (old, named) = (pki.made("c1", &["spiffe://fulcrum/c1"]), pki.issue("director/d1"));
     let cluster = Cluster::start_with(1, |config| config.tls = Some(old.clone())).await;
     let node = &cluster.nodes[0];
     node.until_serving_by(&old).await;
@@ -215,7 +217,9 @@ async fn without_identities_all_is_as_before() {
         let channel = connect_lazy(&node.api, Some(tls)).expect("a good endpoint");
         TopologyServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await
     };
-    assert!(status(&old).await.is_ok());
+    for tls in [&old, &pki.unnamed("anna")] {
+        assert!(status(tls).await.is_ok());
+    }
     // Who has an identity is held to it.
     assert_refused("an agent", status(&named).await, Code::PermissionDenied, "director/d1");
     cluster.stop().await;
@@ -224,8 +228,8 @@ async fn without_identities_all_is_as_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_other_authority_and_plain_text() {
     let guarded = Guarded::start(1).await;
-    let uri = "spiffe://fulcrum/operator/admin";
-    let ended = guarded.pki.made("ended", &[uri], Duration::ZERO);
+    // A name of its own, for the files of who is let in stay.
+    let ended = guarded.pki.ended("operator/ada");
     let other = Pki::new(&guarded.directory.path().join("theirs"));
     let forged = other.issue("operator/admin");
     // Trusts our authority, but shows a certificate of another one.

@@ -11,8 +11,8 @@ use fulcrum_runtime::transport::connect_lazy;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -169,21 +169,18 @@ impl Node {
     }
 
     pub(crate) async fn status(&self) -> v1::Topology {
-        let response = self.topology().get_status(v1::GetStatusRequest {}).await;
-        response.expect("it answers").into_inner().topology.expect("it is set")
+        status_at(self.channel()).await
     }
 
     /// Follows the topology until it is as wanted.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&v1::Topology) -> bool) {
-        let waited = tokio::time::timeout(SOON, async {
-            let watched = self.topology().watch_topology(v1::WatchTopologyRequest {}).await;
-            let mut events = watched.expect("it is watched").into_inner();
-            while !is_so(&self.status().await) {
-                events.message().await.expect("it goes on").expect("it does not end");
-            }
-        });
-        let came = waited.await.is_ok();
-        assert!(came, "{what} did not come: {:#?}", self.status().await);
+        until_at(self.channel(), what, is_so).await;
+    }
+
+    /// Over TLS, by whoever has these files, until agents are served by that revision.
+    pub(crate) async fn until_planned_by(&self, tls: &TlsFiles, revision: u64) {
+        let channel = connect_lazy(&self.api, Some(tls)).expect("a good endpoint");
+        until_at(channel, "the intent", |topology| topology.revision >= revision).await;
     }
 
     /// Its listener for other controllers.
@@ -202,9 +199,14 @@ impl Node {
 
     async fn until_served(&self, channel: Channel) {
         let served = tokio::time::timeout(SOON, async {
-            let request = HealthCheckRequest { service: String::new() };
-            let watched = HealthClient::new(channel).watch(request).await;
-            let mut states = watched.expect("it is watched").into_inner();
+            let mut states = loop {
+                let request = HealthCheckRequest { service: String::new() };
+                match HealthClient::new(channel.clone()).watch(request).await {
+                    Ok(watched) => break watched.into_inner(),
+                    // Over TLS the other end must answer before there is a connection, and it is still opening its store.
+                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+                }
+            };
             while let Ok(Some(state)) = states.message().await {
                 if state.status() == ServingStatus::Serving {
                     return;
@@ -227,6 +229,24 @@ impl Node {
         let served = tokio::time::timeout(SOON, self.served).await.expect("it stops");
         served.expect("it does not panic").expect("it served");
     }
+}
+
+async fn status_at(channel: Channel) -> v1::Topology {
+    let response = TopologyServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await;
+    response.expect("it answers").into_inner().topology.expect("it is set")
+}
+
+async fn until_at(channel: Channel, what: &str, is_so: impl Fn(&v1::Topology) -> bool) {
+    let waited = tokio::time::timeout(SOON, async {
+        let mut client = TopologyServiceClient::new(channel.clone());
+        let watched = client.watch_topology(v1::WatchTopologyRequest {}).await;
+        let mut events = watched.expect("it is watched").into_inner();
+        while !is_so(&status_at(channel.clone()).await) {
+            events.message().await.expect("it goes on").expect("it does not end");
+        }
+    });
+    let came = waited.await.is_ok();
+    assert!(came, "{what} did not come: {:#?}", status_at(channel).await);
 }
 
 pub(crate) async fn listen() -> (TcpListener, String) {

@@ -44,7 +44,11 @@ impl Guarded {
             node.until_serving_by(&admin).await;
         }
         let guarded = Self { cluster, pki, admin, directory };
-        guarded.apply(&guarded.admin, examples::cluster()).await.expect("it is taken");
+        let applied = guarded.apply(&guarded.admin, examples::cluster()).await;
+        let revision = applied.expect("it is taken").revision;
+        for node in &guarded.cluster.nodes {
+            node.until_planned_by(&guarded.admin, revision).await;
+        }
         guarded
     }
 

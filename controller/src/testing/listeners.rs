@@ -151,6 +151,7 @@ async fn reflection_tells_the_public_services() {
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
     let expected = [
+        "fulcrum.v1.AccessService",
         "fulcrum.v1.AgentService",
         "fulcrum.v1.ClusterService",
         "fulcrum.v1.EventService",

@@ -34,16 +34,26 @@ impl Pki {
 
     /// A certificate for 127.0.0.1 that names `spiffe://fulcrum/PATH`, such as `controller/c1`.
     pub(crate) fn issue(&self, path: &str) -> TlsFiles {
-        self.made(path, &[&format!("spiffe://fulcrum/{path}")], Duration::from_hours(1))
+        self.made(path, &[&format!("spiffe://fulcrum/{path}")])
     }
 
     /// A certificate without identity.
     pub(crate) fn unnamed(&self, holder: &str) -> TlsFiles {
-        self.made(holder, &[], Duration::from_hours(1))
+        self.made(holder, &[])
     }
 
-    /// A certificate with these URIs that ends after so long.
-    pub(crate) fn made(&self, holder: &str, uris: &[&str], lasts: Duration) -> TlsFiles {
+    /// A certificate with these URIs.
+    pub(crate) fn made(&self, holder: &str, uris: &[&str]) -> TlsFiles {
+        self.until(holder, uris, SystemTime::now() + Duration::from_hours(1))
+    }
+
+    /// A certificate as [`Self::issue`] gives it that ended a while ago: clocks of certificates count seconds.
+    pub(crate) fn ended(&self, path: &str) -> TlsFiles {
+        let ended = SystemTime::now() - Duration::from_secs(10);
+        self.until(path, &[&format!("spiffe://fulcrum/{path}")], ended)
+    }
+
+    fn until(&self, holder: &str, uris: &[&str], ends: SystemTime) -> TlsFiles {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
         params.distinguished_name.push(DnType::CommonName, holder);
         for uri in uris {
@@ -52,7 +62,7 @@ impl Pki {
         }
         // Not long ago, so that nobody finds it worth renewing.
         params.not_before = (SystemTime::now() - Duration::from_mins(1)).into();
-        params.not_after = (SystemTime::now() + lasts).into();
+        params.not_after = ends.into();
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.authority).expect("it signs");
         let name = holder.replace('/', "-");

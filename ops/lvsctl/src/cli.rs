@@ -7,9 +7,9 @@ use fulcrum_runtime::tls::TlsFiles;
 
 use crate::exit::Failure;
 use crate::verbs::{
-    apply, audit, backup, ca, completion, confirm, controller, delete, doctor, drain, events, explain,
-    freeze, get, handover, history, import, ipvs, join, label, rollback, rollout, thaw, token, undrain,
-    wait,
+    apply, audit, backup, ca, completion, confirm, controller, delete, doctor, drain, events,
+    explain, freeze, get, handover, history, import, ipvs, join, label, rollback, rollout, thaw,
+    token, undrain, wait,
 };
 
 /// Where a `--dev` controller listens.

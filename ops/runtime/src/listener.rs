@@ -27,6 +27,8 @@ const READY: usize = 64;
 /// Handshakes under way at once: enough for the processors to have work while packets travel, few enough that each of them is done long
 /// before it is given up when ten thousand agents come at once.
 const HANDSHAKES: usize = 512;
+/// Of these from one address, so that nobody keeps others out by opening connections and saying nothing.
+const HANDSHAKES_PER_ADDRESS: usize = 128;
 /// A handshake is given up after this long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, as when no file descriptor is left.
@@ -112,6 +114,8 @@ async fn take(
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let opening =
+        Places::new(Limits { connections: HANDSHAKES, per_address: HANDSHAKES_PER_ADDRESS });
     // Dropped with this task, so that no handshake outlives its listener.
     let mut under_way = JoinSet::new();
     loop {
@@ -132,7 +136,8 @@ async fn take(
                 continue;
             }
         };
-        let Some(place) = places.take(address.ip()) else {
+        let places = opening.take(address.ip()).zip(places.take(address.ip()));
+        let Some((opening, place)) = places else {
             tracing::debug!(listener = name, %address, "too many connections: one is refused");
             continue;
         };
@@ -149,7 +154,7 @@ async fn take(
                 }
                 Err(_) => tracing::debug!(listener = name, %address, "a handshake took too long"),
             }
-            drop(permit);
+            drop((permit, opening));
         });
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fulcrum_model::access::{AccessRole, AccessRule, Holder, JoinToken, Operators, Part};
+use fulcrum_model::notification::{EventSeverity, NotificationPolicy};
 use fulcrum_model::resource::{Kind, Resource, ResourceKey, Spec};
 
 use super::*;
@@ -28,6 +29,22 @@ fn token(text: &str) -> Resource {
         addresses: BTreeSet::new(),
     };
     resource(text, Spec::JoinToken(spec))
+}
+
+fn policy(text: &str, sites: &[&str]) -> Resource {
+    let policy = NotificationPolicy {
+        kinds: BTreeSet::new(),
+        least_severity: EventSeverity::Info,
+        sites: sites.iter().map(|it| name(it)).collect(),
+        label_selector: String::new(),
+        group_wait: Duration::ZERO,
+        group_interval: Duration::ZERO,
+        give_up_after: Duration::ZERO,
+        smtp: None,
+        webhook: None,
+        command: None,
+    };
+    resource(text, Spec::NotificationPolicy(Box::new(policy)))
 }
 
 /// The seed, and a second site with a real server of its own.
@@ -71,7 +88,7 @@ fn writes_need_a_role_where_their_subject_is() {
     let order = || vec![drain("order", "web1", None)];
     let server = || vec![virtual_server("more", VIP, 81)];
     let none = Vec::new;
-    let cases: [(Vec<Resource>, Vec<Resource>, &str); 20] = [
+    let cases: [(Vec<Resource>, Vec<Resource>, &str); 21] = [
         (vec![], order(), "Drain order needs operator of site main"),
         (of(Viewer, &[]), order(), "Drain order needs operator of site main"),
         (of(Operator, &["west"]), order(), "Drain order needs operator of site main"),
@@ -112,6 +129,11 @@ fn writes_need_a_role_where_their_subject_is() {
             of(Admin, &["main"]),
             vec![token("t")],
             "JoinToken t needs admin of all sites, for it belongs to none",
+        ),
+        (
+            of(Admin, &["main"]),
+            vec![policy("p", &["main"])],
+            "NotificationPolicy p needs admin of all sites, for it belongs to none",
         ),
         (vec![rule("all", &["*"], Admin, &[])], vec![token("t"), site("north")], ""),
         (of(Admin, &[]), none(), ""),

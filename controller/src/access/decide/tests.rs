@@ -11,6 +11,9 @@ use super::*;
 const APPLY: &str = "/fulcrum.v1.IntentService/Apply";
 const CONFIRM: &str = "/fulcrum.v1.IntentService/Confirm";
 const STATUS: &str = "/fulcrum.v1.TopologyService/GetStatus";
+const EVENTS: &str = "/fulcrum.v1.EventService/ListEvents";
+const BACKUP: &str = "/fulcrum.v1.ClusterService/Backup";
+const TRANSFER: &str = "/fulcrum.v1.ClusterService/TransferLeadership";
 const ATTACH: &str = "/fulcrum.v1.AgentService/Attach";
 const JOIN: &str = "/fulcrum.v1.AccessService/Join";
 const RENEW: &str = "/fulcrum.v1.AccessService/Renew";
@@ -74,10 +77,14 @@ fn who_may_call_what() {
         [&plain, &nobody, &unnamed, &d1, &web1, &c1].into_iter().chain(&operators).collect();
     let with_identity: Vec<&Caller> =
         [&plain, &d1, &web1, &c1].into_iter().chain(&operators).collect();
-    let cases: [(&[Row], &str, Vec<&Caller>); 10] = [
+    let cases: [(&[Row], &str, Vec<&Caller>); 13] = [
         (methods::API, APPLY, vec![&plain, admin, vera, otto, ada]),
         (methods::API, STATUS, vec![&plain, admin, vera, otto, ada]),
+        (methods::API, EVENTS, vec![&plain, admin, vera, otto, ada]),
         (methods::API, CONFIRM, vec![&plain, admin, otto, ada]),
+        // Not she who is admin of some sites.
+        (methods::API, BACKUP, vec![&plain, admin]),
+        (methods::API, TRANSFER, vec![&plain, admin]),
         (methods::API, ATTACH, vec![&plain, &d1, &web1]),
         (methods::API, JOIN, everyone.clone()),
         (methods::API, HEALTH, everyone.clone()),
@@ -114,6 +121,11 @@ fn refusals_tell_who_calls_and_what_it_needs() {
             told(methods::API, CONFIRM, &named("operator/vera"), true),
             "PermissionDenied: operator/vera is granted viewer, and fulcrum.v1.IntentService/Confirm needs operator: an administrator \
              grants it by an AccessRule",
+        ),
+        (
+            told(methods::API, BACKUP, &named("operator/ada"), true),
+            "PermissionDenied: operator/ada is granted admin of east and west, and fulcrum.v1.ClusterService/Backup needs admin of \
+             all sites: an administrator grants it by an AccessRule",
         ),
         (
             told(methods::API, STATUS, &named("operator/eve"), true),

@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// With -o json or yaml: each changed resource as it was before and after. One more call for each revision.
     #[arg(long)]
     differences: bool,
+    /// Tell what the controller asked has, without asking the leader: it may be old. For when no controller leads.
+    #[arg(long)]
+    stale: bool,
 }
 
 fn parse_since(text: &str) -> Result<Duration, String> {
@@ -52,16 +55,18 @@ impl Event {
 }
 
 pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, Failure> {
+    let Arguments { since, differences, stale } = arguments;
     let tls = global.tls()?;
     let controllers = Controllers::new(&global.endpoint, tls.as_ref())?;
-    let from = arguments.since.and_then(|since| SystemTime::now().checked_sub(since));
+    let from = since.and_then(|since| SystemTime::now().checked_sub(since));
     let from = from.unwrap_or(SystemTime::UNIX_EPOCH);
     let failed = |refusal: Refusal| refusal.failure("cannot tell what happened");
-    let mut events = written(&controllers, from).await.map_err(failed)?;
-    if arguments.differences {
+    let mut events = written(&controllers, from, stale).await.map_err(failed)?;
+    if differences {
         for event in &mut events {
             if let Event::Written(revision, differences) = event {
-                *differences = difference(&controllers, revision.revision).await.map(Box::new);
+                *differences =
+                    difference(&controllers, revision.revision, stale).await.map(Box::new);
             }
         }
     }
@@ -86,7 +91,8 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         Output::Table => table(&events),
         Output::Json => events.iter().map(|event| to_json_line(&node(event))).collect(),
         Output::Yaml => {
-            events.iter().map(|event| format!("---\n{}", to_yaml(&node(event)))).collect()
+            let documents = events.iter().map(|event| to_yaml(&node(event)));
+            documents.flat_map(|document| ["---\n".to_owned(), document]).collect()
         }
     })?;
     if silent.is_empty() {
@@ -97,10 +103,14 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
 }
 
 /// The kept revisions from then on.
-async fn written(controllers: &Controllers, from: SystemTime) -> Result<Vec<Event>, Refusal> {
+async fn written(
+    controllers: &Controllers,
+    from: SystemTime,
+    stale: bool,
+) -> Result<Vec<Event>, Refusal> {
     let (mut events, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = v1::ListRevisionsRequest { page_size: PAGE, page_token };
+        let request = v1::ListRevisionsRequest { page_size: PAGE, page_token, stale };
         let answer = controllers.ask(|channel| {
             let request = request.clone();
             async move { connect::intent(channel).list_revisions(request).await }
@@ -117,8 +127,12 @@ async fn written(controllers: &Controllers, from: SystemTime) -> Result<Vec<Even
 }
 
 /// What a revision changed; none where that is not kept.
-async fn difference(controllers: &Controllers, revision: u64) -> Option<v1::GetRevisionResponse> {
-    let request = v1::GetRevisionRequest { revision };
+async fn difference(
+    controllers: &Controllers,
+    revision: u64,
+    stale: bool,
+) -> Option<v1::GetRevisionResponse> {
+    let request = v1::GetRevisionRequest { revision, stale };
     let asked = controllers
         .ask(|channel| async move { connect::intent(channel).get_revision(request).await });
     asked.await.ok()

@@ -54,7 +54,9 @@ pub(crate) async fn run(global: &Global, arguments: Arguments) -> Result<Exit, F
         let mut groups = doctor::topology(&topology, &answers, own, now);
         if tls.is_some() {
             let cluster = groups.iter_mut().find(|group| group.role == "cluster");
-            cluster.into_iter().for_each(|it| it.checks.extend(identities.clone()));
+            if let Some(cluster) = cluster {
+                cluster.checks.extend(identities.clone());
+            }
         }
         groups
     };

@@ -91,7 +91,7 @@ fn a_write_is_judged_by_what_it_changes() {
 #[test]
 fn who_may_not_make_a_change_may_not_confirm_it() {
     let mut state = state();
-    let confirm_within = prost_types::Duration::try_from(Duration::from_secs(60)).ok();
+    let confirm_within = prost_types::Duration::try_from(Duration::from_mins(1)).ok();
     let change = set(vec![examples::web_by_least_connections()]);
     let change = v1::ApplyRequest { confirm_within, ..change };
     let Decision::Write(write, _) = ask(&state, &change) else { panic!("it differs") };
