@@ -1,9 +1,16 @@
 //! Controllers that hold callers to their identities.
 
+use std::sync::Arc;
+
 use fulcrum_proto::v1;
 use fulcrum_proto::v1::intent_service_client::IntentServiceClient;
+use fulcrum_runtime::authority;
 use fulcrum_runtime::tls::TlsFiles;
-use fulcrum_runtime::transport::connect_lazy;
+use fulcrum_runtime::transport::{connect_lazy, connect_once};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -58,6 +65,24 @@ impl Guarded {
 
     pub(crate) fn channel(&self, tls: Option<&TlsFiles>) -> Channel {
         connect_lazy(&self.node().api, tls).expect("a good endpoint")
+    }
+
+    /// A channel of a program that shows these files and does not ask who the controller is, as an attacker's would.
+    pub(crate) fn careless(&self, tls: &TlsFiles) -> Channel {
+        let ca = authority::first_certificate(&tls.ca).expect("it is there");
+        let chain = authority::first_certificate(&tls.cert).expect("it is there");
+        let key = PrivateKeyDer::from_pem_file(&tls.key).expect("it is there");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(ca)).expect("it is an authority");
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("it has a version");
+        let mut config = builder
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![CertificateDer::from(chain)], key)
+            .expect("they fit");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        connect_once(&self.node().api, Arc::new(config)).expect("a good endpoint")
     }
 
     pub(crate) async fn apply(
