@@ -258,7 +258,7 @@ impl Reconciler {
             list.retain(|operation| self.is_due(operation));
         }
         let [changes, retirements] = [changes, retirements].map(Vec::into_iter);
-        Worklist { changes, new: New::new(new), retirements }
+        Worklist { changes, new: New::of_keys(new), retirements }
     }
 
     /// Appends what is to be written of one virtual server that the kernel holds, or tells that it is new.

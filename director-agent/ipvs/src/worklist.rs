@@ -31,7 +31,7 @@ pub(crate) struct New {
 }
 
 impl New {
-    pub(crate) fn new(keys: Vec<VirtualServerKey>) -> Self {
+    pub(crate) fn of_keys(keys: Vec<VirtualServerKey>) -> Self {
         Self { keys, ..Self::default() }
     }
 

@@ -105,6 +105,9 @@ impl Controllers {
                 Ok(Err(status)) if status.code() == Code::Unimplemented => {
                     silent.push(format!("{endpoint}: its release does not know the request"));
                 }
+                Ok(Err(status)) if is_no_http2(&status) => silent.push(format!(
+                    "{endpoint}: what answers speaks no plain gRPC: where the controllers have [tls], give --tls-ca, --tls-cert and --tls-key"
+                )),
                 Ok(Err(status)) if is_silence(&status) => {
                     silent.push(format!("{endpoint}: {}", innermost(&status)));
                 }
@@ -151,6 +154,12 @@ fn is_silence(status: &Status) -> bool {
         Code::Unavailable | Code::Unimplemented => true,
         code => code == Code::Unknown && std::error::Error::source(status).is_some(),
     }
+}
+
+/// What came back is no HTTP/2, as from a port that speaks TLS alone.
+fn is_no_http2(status: &Status) -> bool {
+    // tonic has no other sign of it; a controller's own words never begin so.
+    status.code() == Code::Internal && status.message().starts_with("h2 protocol error")
 }
 
 /// What is at the bottom of it: `Connection refused`, not `transport error`.
