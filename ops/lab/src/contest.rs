@@ -240,6 +240,20 @@ fn crash_window(settings: &Settings) -> Duration {
     if *settings == SEED { Duration::from_secs(40) } else { Duration::from_secs(15) }
 }
 
+/// Milliseconds of a duration as `lvsctl` tells it: `12.3ms`, `456us` or `1s`.
+pub(crate) fn told_ms(text: &str) -> Option<f64> {
+    let split = text.find(|letter: char| letter.is_ascii_alphabetic())?;
+    let number: f64 = text[..split].parse().ok()?;
+    let unit = match &text[split..] {
+        "s" => 1000.0,
+        "ms" => 1.0,
+        "us" => 0.001,
+        "ns" => 0.000_001,
+        _ => return None,
+    };
+    Some(number * unit)
+}
+
 /// Milliseconds with fraction.
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0

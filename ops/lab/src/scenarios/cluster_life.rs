@@ -14,7 +14,7 @@ use super::raft::missing_at;
 use super::raft::trio::{LONG, Trio, lvsctl};
 use super::raft::writer::{Write, Writer, acknowledged};
 use crate::cluster::text;
-use crate::contest::{count, millis};
+use crate::contest::{count, millis, told_ms};
 use crate::findings::{Findings, median};
 use crate::lab::Lab;
 use crate::process::wait_told;
@@ -69,7 +69,7 @@ fn transfers(lab: &Lab, trio: &Trio, writers: &[Writer], findings: &mut Findings
         let to = &trio.peers[(leader + 1) % trio.peers.len()].name;
         let began = Instant::now();
         let answer = ask(lab, &trio.endpoints(), &["controller", "transfer", to])?;
-        let gap = answer["gap"].as_str().and_then(gap_ms).context("the answer tells no gap")?;
+        let gap = answer["gap"].as_str().and_then(told_ms).context("the answer tells no gap")?;
         if answer["to"] != to.as_str() {
             bail!("{to} was to lead: {answer}");
         }
@@ -102,20 +102,6 @@ fn transfers(lab: &Lab, trio: &Trio, writers: &[Writer], findings: &mut Findings
     findings.figure("transfer_slowest_apply_ms", slowest.iter().copied().fold(0.0, f64::max));
     findings.at_most("transfer_gap_ms (median)", gap, GAP_MS);
     Ok(())
-}
-
-/// As `12.3ms`, `456us` or `1s`.
-fn gap_ms(text: &str) -> Option<f64> {
-    let split = text.find(|letter: char| letter.is_ascii_alphabetic())?;
-    let number: f64 = text[..split].parse().ok()?;
-    let unit = match &text[split..] {
-        "s" => 1000.0,
-        "ms" => 1.0,
-        "us" => 0.001,
-        "ns" => 0.000_001,
-        _ => return None,
-    };
-    Some(number * unit)
 }
 
 /// Backs up while writes go on. Gives what lvsctl told.

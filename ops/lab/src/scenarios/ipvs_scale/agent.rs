@@ -12,7 +12,7 @@ use super::plain;
 use super::table::{Bare, InPlace, clear, entries, require_entries};
 use super::{REAL_SERVERS, VIRTUAL_SERVERS};
 use crate::cluster::{Cluster, Member, manifest, told};
-use crate::contest::{count, millis};
+use crate::contest::{count, millis, told_ms};
 use crate::findings::Findings;
 use crate::lab::Lab;
 use crate::net::topology::{self, CONTROLLERS, DIRECTORS, Node, ip_batch};
@@ -36,6 +36,8 @@ const ADVERT: Duration = Duration::from_secs(1);
 const PART: u32 = 500;
 /// How long a program may take for any step.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// How long it may take to look at the whole table once, with a fiftieth of the one processor.
+const ROUND_PATIENCE: Duration = Duration::from_mins(8);
 /// How long the agent is left alone before its memory is read: some reports and looks at the table.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Time between two looks at the table: in user-mode-linux a look takes a few hundred microseconds.
@@ -191,6 +193,12 @@ impl Director<'_> {
         findings.figure("restart_ms", millis(began.elapsed()));
         std::thread::sleep(SETTLE);
         findings.figure("fulcrum_memory_restarted_mib", self.memory_mib("VmRSS")?);
+        let round_ms =
+            wait_told("the agent has gone through the table once", ROUND_PATIENCE, || {
+                let told = told::of(cluster, DIRECTOR)?;
+                Ok(told["ipvs_round"].as_str().and_then(told_ms))
+            })?;
+        findings.figure("drift_found_within_ms", round_ms);
         Ok(count(told::writes_reported(cluster, DIRECTOR)?.all()))
     }
 
