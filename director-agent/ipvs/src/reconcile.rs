@@ -310,7 +310,7 @@ impl Reconciler {
     }
 
     /// Appends what adds a wanted virtual server.
-    pub fn add(&self, operations: &mut Vec<Operation>, key: &VirtualServerKey) {
+    fn add(&self, operations: &mut Vec<Operation>, key: &VirtualServerKey) {
         if let Some(wanted) = self.wanted.virtual_servers.get(key) {
             add(operations, key, wanted);
         }

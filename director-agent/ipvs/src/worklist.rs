@@ -24,19 +24,13 @@ pub(crate) struct New {
     keys: Vec<VirtualServerKey>,
     /// Of so many the operations were made.
     handed_out: usize,
-    /// Which of them were handed out together last.
-    piece: Range<usize>,
-    /// Which of them were made since.
-    made: Vec<Range<usize>>,
+    /// Of these, those that are done and that nobody was told of.
+    done: Range<usize>,
 }
 
 impl New {
     pub(crate) fn of_keys(keys: Vec<VirtualServerKey>) -> Self {
-        Self { keys, ..Self::default() }
-    }
-
-    fn of(&self, piece: &Range<usize>) -> &[VirtualServerKey] {
-        self.keys.get(piece.clone()).unwrap_or_default()
+        Self { keys, handed_out: 0, done: 0..0 }
     }
 
     fn left(&self) -> &[VirtualServerKey] {
@@ -54,32 +48,37 @@ impl Iterator for New {
     }
 }
 
+/// How far a [`Worklist`] was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    others_left: usize,
+    handed_out: usize,
+}
+
 impl Worklist {
-    /// Hands out the next new virtual servers as long as each `fits`; none while changes are left, which come first.
-    pub fn next_new(
-        &mut self,
-        mut fits: impl FnMut(&VirtualServerKey) -> bool,
-    ) -> &[VirtualServerKey] {
-        let first = self.new.handed_out;
-        if self.changes.len() == 0 {
-            self.new.handed_out += self.new.left().iter().take_while(|key| fits(key)).count();
-        }
-        self.new.piece = first..self.new.handed_out;
-        self.new.of(&self.new.piece)
+    /// How far it was handed out.
+    pub fn mark(&self) -> Mark {
+        let others_left = self.changes.len() + self.retirements.len();
+        Mark { others_left, handed_out: self.new.handed_out }
     }
 
-    /// Notes that those that [`Self::next_new`] handed out last were made.
-    pub fn note_made(&mut self) {
-        let piece = std::mem::take(&mut self.new.piece);
-        match self.new.made.last_mut() {
-            Some(last) if last.end == piece.start => last.end = piece.end,
-            Some(_) | None => self.new.made.push(piece),
+    /// Notes that all that was handed out since `mark` is done, where that is only new virtual servers: [`Self::done`] names them.
+    /// False where it is not, and nothing is noted.
+    pub fn note_done(&mut self, mark: Mark) -> bool {
+        let now = self.mark();
+        let follows = self.new.done.is_empty() || self.new.done.end == mark.handed_out;
+        let is_noted = now.others_left == mark.others_left && follows;
+        if is_noted {
+            let first =
+                if self.new.done.is_empty() { mark.handed_out } else { self.new.done.start };
+            self.new.done = first..now.handed_out;
         }
+        is_noted
     }
 
-    /// The new virtual servers that were noted as made, piece by piece, in order.
-    pub fn made(&self) -> impl Iterator<Item = &[VirtualServerKey]> {
-        self.new.made.iter().map(|piece| self.new.of(piece))
+    /// New virtual servers that were noted as done, in order.
+    pub fn done(&self) -> &[VirtualServerKey] {
+        self.new.keys.get(self.new.done.clone()).unwrap_or_default()
     }
 
     /// Whether nothing is left.

@@ -30,9 +30,9 @@ use super::{Traffic, modules};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two tries to receive what should have been there at once.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Receive buffer in bytes to ask for: more than the refusals of the longest flight. Who may not have more than `net.core.rmem_max` (212,992 bytes unless set otherwise) gets
+/// Receive buffer in bytes to ask for. Who may not have more than `net.core.rmem_max` (212,992 bytes unless set otherwise) gets
 /// that. The kernel doubles either, for its bookkeeping.
-const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Room that a refusal takes of the receive buffer at most, with its bookkeeping. As many requests are in flight as it holds
 /// refusals, should all be refused; where that is still too many, they become fewer.
 const REFUSAL: usize = 1280;
@@ -57,8 +57,6 @@ pub(super) struct Kernel {
     sequence: u32,
     /// Of one send.
     request: Vec<u8>,
-    /// Of one virtual server, for [`Self::write_new`].
-    operations: Vec<Operation>,
 }
 
 /// What is not known to be done.
@@ -83,8 +81,7 @@ impl Kernel {
         let (writes, reads) = (Socket::open()?, Socket::open()?);
         let window = (writes.receive_buffer()? / REFUSAL).max(1);
         let (pace, busy, request) = (Pace::default(), Duration::ZERO, Vec::new());
-        let operations = Vec::new();
-        Ok(Self { family, writes, reads, window, pace, busy, sequence: 0, request, operations })
+        Ok(Self { family, writes, reads, window, pace, busy, sequence: 0, request })
     }
 
     /// Sends operations, in order, and tells which of them, by their index, are not done. As many go out in one send as do not
@@ -98,60 +95,13 @@ impl Kernel {
     ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
         let (mut undone, mut sent) = (BTreeMap::new(), 0);
         while let Some(rest) = operations.get(sent..).filter(|rest| !rest.is_empty()) {
-            let flight = rest.get(..self.room()).unwrap_or(rest);
+            let most = self.window.min(BATCHES * self.pace.operations());
+            let flight = rest.get(..most).unwrap_or(rest);
             let of_flight = self.write_flight(flight).await?;
             undone.extend(of_flight.into_iter().map(|(index, why)| (sent + index, why)));
             sent += flight.len();
         }
         Ok(undone)
-    }
-
-    /// Requests that may be in flight at once.
-    pub(super) fn room(&self) -> usize {
-        self.window.min(BATCHES * self.pace.operations())
-    }
-
-    /// Sends, in order, what adds each of `virtual_servers`, as [`Self::write`] does with operations that are there already: it is made
-    /// piece by piece, for memory that is touched for the first time costs more than what it is for. They must be no more than
-    /// [`Self::room`], `count` of them. Gives what is not done, by its index.
-    ///
-    /// # Errors
-    /// As of [`Self::write`].
-    pub(super) async fn write_new(
-        &mut self,
-        virtual_servers: &[VirtualServerKey],
-        count: usize,
-        add: impl Fn(&mut Vec<Operation>, &VirtualServerKey),
-    ) -> Result<BTreeMap<usize, Undone>, IpvsError> {
-        let first = self.sequence.wrapping_add(1);
-        let (began, most) = (Instant::now(), self.pace.operations());
-        let (mut left, mut of_batch) = (count, 0);
-        self.request.clear();
-        let mut operations = std::mem::take(&mut self.operations);
-        for virtual_server in virtual_servers {
-            operations.clear();
-            add(&mut operations, virtual_server);
-            for operation in &operations {
-                left = left.saturating_sub(1);
-                of_batch += 1;
-                self.encode_one(operation, left == 0);
-                if of_batch == most || left == 0 {
-                    self.writes.send(&self.request, EDIT)?;
-                    self.request.clear();
-                    of_batch = 0;
-                }
-            }
-        }
-        self.operations = operations;
-        self.after_flight(count, began);
-        self.undone(first, count).await
-    }
-
-    /// Learns from so many operations what the next ones will take.
-    fn after_flight(&mut self, count: usize, began: Instant) {
-        let took = began.elapsed();
-        self.busy += took;
-        self.pace = self.pace.after(count, took);
     }
 
     /// How long the kernel has worked on edits until now.
@@ -173,7 +123,9 @@ impl Kernel {
             // smaller than they need to be.
             self.writes.send(&self.request, EDIT)?;
         }
-        self.after_flight(flight.len(), began);
+        let took = began.elapsed();
+        self.busy += took;
+        self.pace = self.pace.after(flight.len(), took);
         self.undone(first, flight.len()).await
     }
 
@@ -182,16 +134,12 @@ impl Kernel {
         self.request.clear();
         let last = batch.len().saturating_sub(1);
         for (index, operation) in batch.iter().enumerate() {
-            self.encode_one(operation, is_last && index == last);
+            self.sequence = self.sequence.wrapping_add(1);
+            let is_asked = is_last && index == last;
+            let acknowledge = if is_asked { Acknowledge::Yes } else { Acknowledge::No };
+            let number = (self.family, self.sequence);
+            codec::request(&mut self.request, number, operation, acknowledge);
         }
-    }
-
-    /// Adds a request to those of one send.
-    fn encode_one(&mut self, operation: &Operation, is_asked: bool) {
-        self.sequence = self.sequence.wrapping_add(1);
-        let acknowledge = if is_asked { Acknowledge::Yes } else { Acknowledge::No };
-        let number = (self.family, self.sequence);
-        codec::request(&mut self.request, number, operation, acknowledge);
     }
 
     /// Receives what the kernel answers to so many requests, from the one numbered `first`.

@@ -84,31 +84,20 @@ impl World {
         let mut written = Vec::new();
         let mut told_at_the_end = self.reconciler.clone();
         loop {
-            part.clear();
-            let mut room = if told_at_the_end.is_plain() { PART } else { 0 };
-            let new = work.next_new(|_| room.checked_sub(1).map(|left| room = left).is_some());
-            for key in new {
-                self.reconciler.add(&mut part, key);
-            }
-            let is_new = !part.is_empty();
-            if !is_new {
-                self.reconciler.take(&mut work, PART, &mut part);
-            }
+            let mark = work.mark();
+            self.reconciler.take(&mut work, PART, &mut part);
             if part.is_empty() {
                 break;
             }
             written.extend_from_slice(&part);
             let done = self.write_part(&part);
-            if is_new && done.len() == part.len() {
-                work.note_made();
-            } else {
+            let is_whole = done.len() == part.len() && told_at_the_end.is_plain();
+            if !is_whole || !work.note_done(mark) {
                 told_at_the_end.all_done(&done);
             }
         }
         assert!(work.is_empty());
-        for keys in work.made() {
-            told_at_the_end.made_whole(keys);
-        }
+        told_at_the_end.made_whole(work.done());
         assert_eq!(told_at_the_end.held(), self.reconciler.held(), "told at the end or at once");
         assert_eq!(written, planned, "in parts or at once");
         for key in self.reconciler.stale().clone() {

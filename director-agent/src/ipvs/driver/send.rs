@@ -49,9 +49,7 @@ impl Driver {
         let sending = self.send_bursts(&mut work, &mut burst, &mut sent);
         let outcome = sending.instrument(span.clone()).await;
         self.written = Written::now();
-        for keys in work.made() {
-            self.take_made(keys);
-        }
+        self.take_made(work.done());
         span.record("operations", sent);
         match outcome {
             Ok(sent) => {
@@ -80,15 +78,22 @@ impl Driver {
         sent: &mut usize,
     ) -> Result<Sent, IpvsError> {
         let mut refused = BTreeSet::new();
+        burst.reserve(work.least().min(BURST));
         loop {
-            let made = self.send_new(work, burst, &mut refused).await?;
-            *sent += made;
-            if made == 0 {
-                self.reconciler.take(work, BURST, burst);
-                if burst.is_empty() {
-                    return Ok(Sent::All);
+            let mark = work.mark();
+            self.reconciler.take(work, BURST, burst);
+            if burst.is_empty() {
+                return Ok(Sent::All);
+            }
+            *sent += burst.len();
+            self.before_adds(burst);
+            if self.is_plain(burst) {
+                // What is made in order is taken note of when all of it is: the kernel does not wait for that.
+                let undone = self.kernel.write(burst).await?;
+                if !undone.is_empty() || !work.note_done(mark) {
+                    self.take_outcome(burst, undone, &mut refused);
                 }
-                *sent += burst.len();
+            } else {
                 self.send_burst(burst, &mut refused).await?;
             }
             let is_called = self.inbox.wishes.has_changed().unwrap_or(false)
@@ -99,50 +104,19 @@ impl Driver {
         }
     }
 
-    /// Sends new virtual servers, as many as fit into a flight, and tells how many operations those were: none where the next thing is
-    /// another one, or one that is to be looked at. `operations` is overwritten.
-    ///
-    /// What is made in order is taken note of when all of it is: the kernel does not wait for that.
-    async fn send_new(
-        &mut self,
-        work: &mut Worklist,
-        operations: &mut Vec<Operation>,
-        refused: &mut BTreeSet<VirtualServerKey>,
-    ) -> Result<usize, IpvsError> {
-        if !self.reconciler.is_plain() || tracing::enabled!(tracing::Level::DEBUG) {
-            return Ok(0);
-        }
-        let (room, mut count) = (self.kernel.room(), 0);
-        let keys = work.next_new(|key| {
-            let wanted = self.reconciler.wanted().and_then(|it| it.virtual_servers.get(key));
-            wanted.is_some_and(|wanted| {
-                let with_it = count + 1 + wanted.destinations.len();
-                let fits = with_it <= room && self.schedulers.contains(&wanted.settings.scheduler);
-                if fits {
-                    count = with_it;
-                }
-                fits
-            })
-        });
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        operations.clear();
-        if self.reconciler.journal_is_due() {
+    /// The journal names what is added before it is.
+    fn before_adds(&mut self, burst: &[Operation]) {
+        let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
+        if adds && self.reconciler.journal_is_due() {
             self.write_journal();
         }
-        let reconciler = &self.reconciler;
-        let add = |operations: &mut Vec<Operation>, key: &_| reconciler.add(operations, key);
-        let written = self.kernel.write_new(keys, count, add).await;
-        if written.as_ref().is_ok_and(BTreeMap::is_empty) {
-            work.note_made();
-            return Ok(count);
-        }
-        for key in keys {
-            self.reconciler.add(operations, key);
-        }
-        self.take_outcome(operations, written?, refused);
-        Ok(count)
+    }
+
+    /// Whether all goes out together, and that it is done is all that can be said of it.
+    fn is_plain(&self, burst: &[Operation]) -> bool {
+        self.reconciler.is_plain()
+            && !tracing::enabled!(tracing::Level::DEBUG)
+            && burst.iter().all(|operation| self.unproven(operation).is_none())
     }
 
     async fn send_burst(
@@ -150,10 +124,6 @@ impl Driver {
         burst: &[Operation],
         refused: &mut BTreeSet<VirtualServerKey>,
     ) -> Result<(), IpvsError> {
-        let adds = burst.iter().any(|operation| operation.kind() == OperationKind::Add);
-        if adds && self.reconciler.journal_is_due() {
-            self.write_journal();
-        }
         let mut rest = burst;
         while let Some(first) = rest.first() {
             let (together, after) = rest.split_at(self.together(rest));
